@@ -1,0 +1,67 @@
+/**
+ * A backend: the base URL of one member cluster's Pipelines-as-Code controller.
+ *
+ * **Details**
+ *
+ * A URL is taken apart once, when the backend is configured or registered, so that a delivery only has to put strings
+ * together. Two backends with the same `key` are one backend, however their URLs were written.
+ */
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+
+export type BackendSource = "static" | "dynamic"
+
+export interface Backend {
+  /** The URL as it was configured or registered, white space removed: what `GET /backends` shows. */
+  readonly url: string
+  /** The normalized URL: what makes two backends the same one. */
+  readonly key: string
+  /** Scheme, host and port, as the dispatcher takes it: `https://pac.example.com`. */
+  readonly origin: string
+  /** The path that every delivery's path is appended to, without its trailing slash: `""` or `/base`. */
+  readonly basePath: string
+  /** Host, with its port where one was written: what logs and metrics call the backend. */
+  readonly host: string
+  readonly source: BackendSource
+}
+
+/** The URL can't be a backend. `reason` is fit for an answer: it tells what is allowed and nothing else. */
+export class InvalidBackendUrl extends Schema.TaggedError<InvalidBackendUrl>()("InvalidBackendUrl", {
+  url: Schema.String,
+  reason: Schema.String
+}) {}
+
+/** Takes a backend's URL apart. Host, port and scheme are normalized as the WHATWG URL standard says. */
+export const parse = (input: string, source: BackendSource): Result.Result<Backend, InvalidBackendUrl> => {
+  const url = input.trim()
+  const refuse = (reason: string) => Result.fail(new InvalidBackendUrl({ url, reason }))
+  if (!/^https?:\/\//i.test(url)) return refuse("a backend url starts with http:// or https://")
+  if (!URL.canParse(url)) return refuse("a backend url is an absolute http or https url")
+  const parsed = new URL(url)
+  if (parsed.username !== "" || parsed.password !== "") return refuse("a backend url has no credentials")
+  if (url.includes("#")) return refuse("a backend url has no fragment")
+  if (url.includes("?")) return refuse("a backend url has no query")
+  const basePath = parsed.pathname.replace(/\/+$/, "")
+  const authority = /^https?:\/\/([^/\\]*)/i.exec(url)?.[1] ?? parsed.host
+  return Result.succeed({
+    url,
+    key: parsed.origin + basePath,
+    origin: parsed.origin,
+    basePath,
+    host: authority.toLowerCase(),
+    source
+  })
+}
+
+/**
+ * The part of a delivery's target that every backend's `basePath` goes before: the request target as received
+ * (`/proxy?x=1`) without the `/proxy` that leads to us, the query as it came. It starts with exactly one slash: Go's mux
+ * answers `//` with a redirect.
+ */
+export const forwardedTarget = (target: string): string => {
+  const queryAt = target.indexOf("?")
+  const path = queryAt < 0 ? target : target.slice(0, queryAt)
+  const query = queryAt < 0 ? "" : target.slice(queryAt)
+  const inner = path === "/proxy" || path.startsWith("/proxy/") ? path.slice("/proxy".length) : path
+  return `/${inner.replace(/^\/+/, "")}${query}`
+}
