@@ -1,0 +1,137 @@
+/**
+ * The connections to backends: kept, trusted, and for dynamic backends checked.
+ *
+ * **Details**
+ *
+ * Static backends are reached directly or through the proxy that the environment names; dynamic ones always directly,
+ * because a proxy would look names up itself and the rules on addresses could not hold. Those rules are applied to every
+ * connection: to all addresses of a name, of which one that is refused fails the connection, and to IP literals, which
+ * `net.connect` doesn't look up.
+ *
+ * HTTP/1.1 only. A connection is idle for at most 20 s, which is less than the 30 s of PaC's server, and takes no new
+ * request once it is five minutes old, so that changes in DNS are followed; what it is carrying then is finished. undici
+ * watches no deadline but that of connecting: an attempt has its own.
+ *
+ * **Gotchas**
+ *
+ * Nothing closes the connections of a backend that was unregistered: they are idle, and gone after 20 s.
+ */
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import * as net from "node:net"
+import * as Undici from "undici"
+import type { Backend } from "./Backend.ts"
+import { BackendPolicy } from "./BackendPolicy.ts"
+import * as BackendTrust from "./BackendTrust.ts"
+import * as ProxyDispatcher from "./ProxyDispatcher.ts"
+import { type Environment, type InvalidProxy, proxyFor } from "./ProxyRules.ts"
+import { Resolver } from "./Resolver.ts"
+import { Settings } from "./Settings.ts"
+
+export class BackendConnections extends Context.Service<BackendConnections, {
+  /**
+   * What sends requests to a backend; the request's `origin` is the backend's. Headers are a flat list of names and values,
+   * without `Host`. The same dispatcher for as long as the layer lives.
+   */
+  readonly dispatcherFor: (backend: Backend) => Undici.Dispatcher
+}>()("sprayproxy/BackendConnections") {
+  /**
+   * Takes the proxies from `env`. Fails where a static backend's proxy or the file of `--backend-ca` can't be used. Destroys
+   * every connection when its scope ends: let what is under way finish before.
+   */
+  static readonly layerFrom = (env: Environment) => Layer.effect(BackendConnections, Effect.suspend(() => make(env)))
+
+  static readonly layer = BackendConnections.layerFrom(process.env)
+}
+
+const agentOptions = {
+  allowH2: false,
+  pipelining: 1,
+  keepAliveTimeout: 20_000,
+  // Without it a server's `Keep-Alive: timeout=…` is believed up to ten minutes.
+  keepAliveMaxTimeout: 20_000,
+  clientTtl: 300_000,
+  headersTimeout: 0,
+  bodyTimeout: 0,
+  maxHeaderSize: 16 * 1024
+}
+
+const make = Effect.fnUntraced(function*(env: Environment) {
+  const settings = yield* Settings
+  const { lookup } = yield* Resolver
+  const policy = yield* BackendPolicy
+  const secureContext = yield* BackendTrust.make(settings.backendCa)
+  const connectTimeout = Math.max(1, Math.ceil(Math.min(5_000, Duration.toMillis(settings.forwardingTimeout))))
+
+  const connection = (protocol: string, look: net.LookupFunction): Undici.buildConnector.BuildOptions => {
+    const options = { allowH2: false, timeout: connectTimeout, autoSelectFamily: true, lookup: look }
+    if (protocol !== "https:") return options
+    return { ...options, secureContext: secureContext(), rejectUnauthorized: !settings.insecureSkipTlsVerify }
+  }
+
+  const unchecked: ProxyDispatcher.Connect = (origin, options) =>
+    new Undici.Pool(origin, { ...options, connect: connection(new URL(origin).protocol, lookup) })
+
+  const checked: ProxyDispatcher.Connect = (origin, options) => {
+    const { port, protocol } = new URL(origin)
+    const check = (address: string): Error | undefined => {
+      const refused = policy.checkAddress(address, port === "" ? (protocol === "https:" ? 443 : 80) : Number(port))
+      return refused === undefined ? undefined : new Error(`address refused: ${refused.reason}`, { cause: refused })
+    }
+    const connect = Undici.buildConnector(connection(protocol, checkedLookup(lookup, check)))
+    return new Undici.Pool(origin, {
+      ...options,
+      connect: (target, callback) => {
+        const refused = net.isIP(target.hostname) === 0 ? undefined : check(target.hostname)
+        if (refused === undefined) connect(target, callback)
+        else queueMicrotask(() => callback(refused, null))
+      }
+    })
+  }
+
+  const opened = new Map<string, ProxyDispatcher.ProxyDispatcher>()
+  yield* Effect.addFinalizer(() =>
+    Effect.promise(() => Promise.all(Array.from(opened.values(), ({ destroy }) => destroy())))
+  )
+  const open = (key: string, create: () => ProxyDispatcher.ProxyDispatcher): Undici.Dispatcher => {
+    const { dispatcher, destroy } = opened.get(key) ?? create()
+    opened.set(key, { dispatcher, destroy })
+    return dispatcher
+  }
+  const direct = (key: string, factory: ProxyDispatcher.Connect): Undici.Dispatcher =>
+    open(key, () => {
+      const dispatcher = new Undici.Agent({ ...agentOptions, factory })
+      return { dispatcher, destroy: () => dispatcher.destroy() }
+    })
+  const proxied = (proxy: URL, protocol: string): Undici.Dispatcher =>
+    protocol === "http:" && proxy.protocol !== "socks5:"
+      ? open(`forwarding ${proxy.href}`, () => ProxyDispatcher.forwarding(proxy, agentOptions, unchecked))
+      : open(`tunnelling ${proxy.href}`, () => {
+        const options = { agent: agentOptions, connectTimeout, connection: connection("https:", lookup) }
+        return ProxyDispatcher.tunnelling(proxy, options)
+      })
+
+  const dispatcherFor = ({ origin, source }: Backend): Result.Result<Undici.Dispatcher, InvalidProxy> => {
+    if (source === "dynamic") return Result.succeed(direct("dynamic", checked))
+    const url = new URL(origin)
+    return Result.map(
+      proxyFor(url, env),
+      (proxy) => proxy === undefined ? direct("static", unchecked) : proxied(proxy, url.protocol)
+    )
+  }
+  for (const { origin } of settings.backends) yield* Effect.fromResult(proxyFor(new URL(origin), env))
+  return BackendConnections.of({ dispatcherFor: (backend) => Result.getOrThrow(dispatcherFor(backend)) })
+})
+
+/** A `lookup` that fails when any address of a name is refused: which of them would be connected to is open. */
+const checkedLookup =
+  (lookup: net.LookupFunction, check: (address: string) => Error | undefined): net.LookupFunction =>
+  (name, options, callback) =>
+    lookup(name, options, (error, address, family) => {
+      const addresses = typeof address === "string" ? [address] : address.map((one) => one.address)
+      const refused = error === null ? addresses.map(check).find((one) => one !== undefined) : undefined
+      callback(refused ?? error, address, family)
+    })

@@ -1,0 +1,179 @@
+/**
+ * The backends that deliveries go to: the static ones from the settings, and the dynamic ones that come and go.
+ *
+ * **Details**
+ *
+ * - Each change is made in one synchronous step after all that has to be waited for, so any number of changes at once
+ *   lose none, and neither the limit nor "registered once" can be broken by two that cross.
+ * - A dynamic backend may have a time to live. What was said last holds: registering it again with a `ttl` starts that
+ *   one, registering it again without makes it stay until it is unregistered.
+ * - Nothing is kept across a restart.
+ *
+ * **Gotchas**
+ *
+ * A backend that is already registered is not put before the policy again: a renewal must not fail because a name server
+ * is slow, and its connections are checked anyway.
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import { type Backend, type InvalidBackendUrl, parse } from "./Backend.ts"
+import { BackendPolicy, type BackendRefused } from "./BackendPolicy.ts"
+import { Log } from "./Logging.ts"
+import { Settings } from "./Settings.ts"
+
+/** A backend of the registry, as it was when it was asked for. All times are Unix times in milliseconds. */
+export interface Registration {
+  readonly backend: Backend
+  /** For a static backend, when the registry was made. */
+  readonly registeredAt: number
+  /** `undefined`: never. */
+  readonly expiresAt: number | undefined
+  /** `undefined` before the first attempt has ended. */
+  readonly lastOutcome: string | undefined
+  readonly lastOutcomeAt: number | undefined
+}
+
+/** There are as many dynamic backends as the settings allow. */
+export class BackendLimitReached extends Schema.TaggedError<BackendLimitReached>()("BackendLimitReached", {
+  limit: Schema.Int
+}) {}
+
+export class BackendNotFound extends Schema.TaggedError<BackendNotFound>()("BackendNotFound", {
+  url: Schema.String
+}) {}
+
+/** A static backend can't be unregistered. */
+export class StaticBackend extends Schema.TaggedError<StaticBackend>()("StaticBackend", {
+  url: Schema.String
+}) {}
+
+export class BackendRegistry extends Context.Service<BackendRegistry, {
+  /** All backends, each once, static ones first. The same array until something changes. */
+  readonly snapshot: () => ReadonlyArray<Backend>
+  readonly list: Effect.Effect<ReadonlyArray<Registration>>
+  /** Adds a dynamic backend. `"renewed"`: it was there already, as a dynamic or as a static one. */
+  readonly register: (
+    request: { readonly url: string; readonly ttl?: Duration.Duration | undefined }
+  ) => Effect.Effect<"registered" | "renewed", InvalidBackendUrl | BackendRefused | BackendLimitReached>
+  /** Removes a dynamic backend, however its URL was written when it was registered. */
+  readonly unregister: (url: string) => Effect.Effect<void, BackendNotFound | StaticBackend>
+  /** Remembers how the last attempt on a backend ended, and when (Unix milliseconds). Ignored if the backend is gone. */
+  readonly recordOutcome: (backend: Backend, outcome: string, at: number) => void
+  /** Calls `listener` for each backend that leaves, when it is no longer in the snapshot. It must not throw. */
+  readonly onRemoved: (listener: (backend: Backend) => void) => void
+}>()("sprayproxy/BackendRegistry") {
+  static readonly layer = Layer.effect(
+    BackendRegistry,
+    Effect.gen(function*() {
+      const settings = yield* Settings
+      const policy = yield* BackendPolicy
+      const log = yield* Log
+      const clock = yield* Clock.Clock
+      const entries = new Map<string, Entry>()
+      const removedListeners: Array<(backend: Backend) => void> = []
+      const expiryChanged = yield* Latch.make()
+      let snapshot: ReadonlyArray<Backend> = []
+
+      const add = (backend: Backend, ttl: Duration.Duration | undefined) => {
+        const registeredAt = clock.currentTimeMillisUnsafe()
+        const entry = { backend, registeredAt, expiresAt: undefined, lastOutcome: undefined, lastOutcomeAt: undefined }
+        entries.set(backend.key, entry)
+        expireAfter(entry, ttl)
+        publish()
+      }
+
+      const remove = (entry: Entry, reason: string | undefined) => {
+        entries.delete(entry.backend.key)
+        publish()
+        log.write("info", "server unregistered", { backend: entry.backend.url, reason })
+        for (const listener of removedListeners) listener(entry.backend)
+      }
+
+      const publish = () => {
+        snapshot = Array.from(entries.values(), ({ backend }) => backend)
+      }
+
+      const expireAfter = (entry: Entry, ttl: Duration.Duration | undefined) => {
+        entry.expiresAt = ttl === undefined ? undefined : clock.currentTimeMillisUnsafe() + Duration.toMillis(ttl)
+        Latch.openUnsafe(expiryChanged)
+      }
+
+      const checkLimit = () =>
+        entries.size - settings.backends.length < settings.dynamicBackendLimit
+          ? Result.succeed(undefined)
+          : Result.fail(new BackendLimitReached({ limit: settings.dynamicBackendLimit }))
+
+      const register = Effect.fnUntraced(function*(
+        { ttl, url }: { readonly url: string; readonly ttl?: Duration.Duration | undefined }
+      ) {
+        const backend = yield* Effect.fromResult(parse(url, "dynamic"))
+        if (!entries.has(backend.key)) {
+          yield* Effect.fromResult(checkLimit())
+          yield* policy.admit(backend)
+        }
+        // No other change can come between the next line and the end: nothing more is waited for.
+        const known = entries.get(backend.key)
+        if (known !== undefined) {
+          if (known.backend.source === "dynamic") expireAfter(known, ttl)
+          log.write("info", "server already registered", { backend: known.backend.url })
+          return "renewed"
+        }
+        const room = checkLimit()
+        if (Result.isFailure(room)) return yield* room.failure
+        add(backend, ttl)
+        log.write("info", "server registered", { backend: backend.url })
+        return "registered"
+      })
+
+      const unregister = (url: string) =>
+        Effect.suspend((): Effect.Effect<void, BackendNotFound | StaticBackend> => {
+          const entry = Result.match(parse(url, "dynamic"), {
+            onFailure: () => undefined,
+            onSuccess: ({ key }) => entries.get(key)
+          })
+          if (entry === undefined) return Effect.fail(new BackendNotFound({ url }))
+          if (entry.backend.source === "static") return Effect.fail(new StaticBackend({ url }))
+          remove(entry, undefined)
+          return Effect.void
+        })
+
+      // Looks at `expiresAt` at the moment of removal, so a renewal in the last millisecond counts.
+      const expire = Effect.suspend(() => {
+        const now = clock.currentTimeMillisUnsafe()
+        let next = Infinity
+        for (const entry of Array.from(entries.values())) {
+          if (entry.expiresAt === undefined) continue
+          if (entry.expiresAt <= now) remove(entry, "ttl expired")
+          else next = Math.min(next, entry.expiresAt)
+        }
+        Latch.closeUnsafe(expiryChanged)
+        return next === Infinity ? expiryChanged.await : Effect.timeoutOption(expiryChanged.await, next - now)
+      })
+
+      for (const backend of settings.backends) add(backend, undefined)
+      yield* Effect.forkScoped(Effect.forever(expire))
+
+      return BackendRegistry.of({
+        snapshot: () => snapshot,
+        list: Effect.sync(() => Array.from(entries.values(), (entry) => ({ ...entry }))),
+        register,
+        unregister,
+        recordOutcome: (backend, outcome, at) => {
+          const entry = entries.get(backend.key)
+          if (entry === undefined) return
+          entry.lastOutcome = outcome
+          entry.lastOutcomeAt = at
+        },
+        onRemoved: (listener) => void removedListeners.push(listener)
+      })
+    })
+  )
+}
+
+type Entry = { -readonly [K in keyof Registration]: Registration[K] }

@@ -1,0 +1,175 @@
+/**
+ * The command line: `sprayproxy server`, which is also what runs without a command.
+ *
+ * **Details**
+ *
+ * Whatever ends the run in failure is printed here, once, as one line on stderr: `sprayproxy: invalid --port "x": …`.
+ */
+import * as Cause from "effect/Cause"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Layer from "effect/Layer"
+import * as Match from "effect/Match"
+import * as Option from "effect/Option"
+import * as Path from "effect/Path"
+import * as Predicate from "effect/Predicate"
+import * as Stdio from "effect/Stdio"
+import * as Terminal from "effect/Terminal"
+import * as CliConfig from "effect/cli/CliConfig"
+import * as CliError from "effect/cli/CliError"
+import * as CliOutput from "effect/cli/CliOutput"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as GlobalFlag from "effect/cli/GlobalFlag"
+import type { FlagDoc } from "effect/cli/HelpDoc"
+import { ChildProcessSpawner, make as makeSpawner } from "effect/process/ChildProcessSpawner"
+import packageJson from "../package.json" with { type: "json" }
+import { type InvalidSetting, printable, quote } from "./SettingDefinition.ts"
+import { type Environment, resolve, type Settings } from "./Settings.ts"
+import { settingsHelp } from "./SettingsHelp.ts"
+import { definitions } from "./SettingsTable.ts"
+
+type Service = Settings["Service"]
+
+/**
+ * Runs the handler with the settings, or prints help, version or completions. `argv` is what follows the program's name;
+ * `isTerminal` says whether stdout is one, which decides the default log format.
+ */
+export const run = <E, R>(
+  argv: ReadonlyArray<string>,
+  env: Environment,
+  handler: (settings: Service) => Effect.Effect<void, E, R>,
+  isTerminal = process.stdout.isTTY === true
+): Effect.Effect<void, E | InvalidSetting | CliError.CliError, R> =>
+  parse(argv, (flags) => Effect.fromResult(resolve(flags, env, { isTerminal }))).pipe(
+    Effect.flatMap(Option.match({ onNone: () => Effect.void, onSome: handler })),
+    Effect.tapCause((cause) =>
+      Cause.hasInterruptsOnly(cause)
+        ? Effect.void
+        : Console.error(`sprayproxy: ${printable(reason(cause).replace(/\s*\n\s*/g, " "))}`)
+    )
+  )
+
+/** None when the command line asked for help, version or completions, and they are printed. */
+const parse = <A, E>(
+  argv: ReadonlyArray<string>,
+  resolved: (flags: Record<string, ReadonlyArray<string>>) => Effect.Effect<A, E>
+): Effect.Effect<Option.Option<A>, E | CliError.CliError> =>
+  Effect.suspend(() => {
+    let result = Option.none<A>()
+    const server = Command.make("server", flags, (given) =>
+      Effect.map(resolved(given), (value) => {
+        result = Option.some(value)
+      })).pipe(
+        Command.withDescription("Verify each webhook delivery and forward it to every backend"),
+        Command.withExamples([{
+          command: "GH_APP_WEBHOOK_SECRET=… sprayproxy server --backend https://pac.example.com"
+        }])
+      )
+    const root = Command.make("sprayproxy").pipe(
+      Command.withDescription("One GitHub App webhook URL in front of many clusters. Without a command: server"),
+      Command.withSubcommands([server])
+    )
+    return Command.runWith(root, { version: packageJson.version })(withCommand(argv)).pipe(
+      Effect.map(() => result),
+      Effect.provide(Surroundings)
+    )
+  })
+
+/** Values stay text: the settings' own schemas read them, whether they come from a flag or a variable. */
+const flags = Object.fromEntries(
+  Object.values(definitions).flatMap(({ bareValue, description, flag, metavar }) => {
+    if (flag === undefined) return []
+    const text = Flag.String(flag).pipe(Flag.withMetavar(metavar), Flag.withDescription(description))
+    // Repeatable even where one value is meant: in Go the last one counts.
+    return [[flag, Flag.atLeast(bareValue === undefined ? text : Flag.withOptionalValue(text, bareValue), 0)]]
+  })
+)
+
+/** Images run the program bare, with `server` or with flags alone: all three start the server. */
+const withCommand = ([first, ...rest]: ReadonlyArray<string>): ReadonlyArray<string> => {
+  if (first === undefined) return ["server"]
+  const isForRoot = !first.startsWith("-") || /^(--help|-h|--version|-v|--completions)(=|$)/.test(first)
+  return isForRoot ? [first, ...rest] : ["server", first, ...rest]
+}
+
+const plain = CliOutput.defaultFormatter({ colors: false })
+
+const formatter: CliOutput.Formatter = {
+  ...plain,
+  // Effect's two columns would be 200 characters wide.
+  formatHelpDoc: (doc) => {
+    const help = plain.formatHelpDoc({ ...doc, globalFlags: (doc.globalFlags ?? []).map(withoutChoices), flags: [] })
+    return doc.flags.length === 0 ? help : `${help}\n\nSETTINGS\n${settingsHelp()}`
+  }
+}
+
+/** The placeholder names them already. */
+const withoutChoices = (flag: FlagDoc): FlagDoc => ({
+  ...flag,
+  description: Option.map(flag.description, (text) => text.replace(/ script \(choices: .*\)$/, ""))
+})
+
+const presenter: CliOutput.Presenter = {
+  present: (event) =>
+    Predicate.isTagged(event, "InvalidInvocation") ? Effect.void : CliOutput.defaultPresenter.present(event)
+}
+
+/** Flags that are text touch none of these; the real ones would cost 20 ms at each start, and open stdin. */
+const Unused = Layer.mergeAll(
+  FileSystem.layerNoop({}),
+  Path.layer,
+  Stdio.layerTest({}),
+  Layer.succeed(
+    Terminal.Terminal,
+    Terminal.make({
+      columns: Effect.succeed(0),
+      rows: Effect.succeed(0),
+      size: Effect.die("unused"),
+      readInput: Effect.die("unused"),
+      readLine: Effect.die("unused"),
+      display: () => Effect.void
+    })
+  ),
+  Layer.succeed(ChildProcessSpawner, makeSpawner(() => Effect.die("unused")))
+)
+
+const Surroundings = Layer.mergeAll(
+  CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions] }),
+  CliOutput.layer(formatter),
+  CliOutput.layerPresenter(presenter),
+  Unused
+)
+
+const reason = (cause: Cause.Cause<unknown>): string => {
+  const error = Cause.squash(cause)
+  // A defect is a mistake in this program: its stack says where.
+  if (cause.reasons.some(Cause.isDieReason)) return Cause.pretty(cause)
+  if (isShowHelp(error)) return error.errors.slice(0, 1).map(invocationReason).join()
+  return error instanceof Error ? innermostMessage(error) : String(error)
+}
+
+const isShowHelp = (error: unknown): error is CliError.ShowHelp =>
+  CliError.isCliError(error) && Predicate.isTagged(error, "ShowHelp")
+
+/** Wrappers rarely say more than their own name: `ServeError` hides `listen EADDRINUSE`. */
+const innermostMessage = (error: Error): string =>
+  error.cause instanceof Error ? innermostMessage(error.cause) : error.message || error.name
+
+/** Effect's own messages take several lines and print values as they are. */
+const invocationReason = (error: CliError.NonShowHelpErrors): string =>
+  Match.value(error).pipe(
+    Match.tags({
+      UnrecognizedOption: ({ option, suggestions }) => `unknown flag ${option}${suggested(suggestions)}`,
+      UnknownSubcommand: ({ subcommand, suggestions }) =>
+        `unknown command ${quote(subcommand)}${suggested(suggestions)}`,
+      UnexpectedArgument: (given) =>
+        `unexpected argument ${quote(given.arguments[0] ?? "")}; a switch takes its value after =`,
+      InvalidValue: ({ message, option, value }) => value === "" ? `--${option} needs a value` : message
+    }),
+    Match.orElse(({ message }) => message)
+  )
+
+const suggested = (suggestions: ReadonlyArray<string>): string =>
+  suggestions.length === 0 ? "" : `, did you mean ${suggestions.join(" or ")}?`

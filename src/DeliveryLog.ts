@@ -1,0 +1,70 @@
+/**
+ * The log lines of deliveries: one for the reply, one for each attempt. Never a secret, a signature or a payload.
+ *
+ * The original's words `proxied request` stay, since people search for them.
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type { Backend } from "./Backend.ts"
+import type { Delivery } from "./Delivery.ts"
+import type { AttemptReport } from "./Forwarder.ts"
+import { Log } from "./Logging.ts"
+import * as Outcome from "./Outcome.ts"
+
+export class DeliveryLog extends Context.Service<DeliveryLog, {
+  readonly attempted: (delivery: Delivery, backend: Backend, report: AttemptReport) => void
+  /** `outcome` is the reply's text; `latency` in seconds since the request's head was read. */
+  readonly answered: (delivery: Delivery, status: number, outcome: string, latency: number) => void
+  readonly hungUp: (delivery: Delivery, latency: number) => void
+}>()("sprayproxy/DeliveryLog") {
+  static readonly layer = Layer.effect(
+    DeliveryLog,
+    Effect.map(Log, (log) =>
+      DeliveryLog.of({
+        attempted: (delivery, backend, report) =>
+          log.write(
+            Outcome.isSuccess(report.outcome) ? "info" : "error",
+            report.status === undefined ? "proxy error" : "proxied request",
+            {
+              ...fieldsOf(delivery),
+              backend: backend.host,
+              status: report.status,
+              latency: seconds(report.latency),
+              outcome: report.outcome,
+              error: report.error,
+              tries: report.tries > 1 ? report.tries : undefined,
+              answer: report.answer
+            }
+          ),
+        answered: (delivery, status, outcome, latency) =>
+          log.write(status < 500 ? "info" : "error", "delivery answered", {
+            ...fieldsOf(delivery),
+            status,
+            latency,
+            outcome
+          }),
+        hungUp: (delivery, latency) =>
+          log.write("warn", "client hung up before the reply, forwarding goes on", { ...fieldsOf(delivery), latency })
+      }))
+  )
+}
+
+const fieldsOf = (delivery: Delivery) => ({
+  "request-id": delivery.requestId,
+  delivery: delivery.guid,
+  event: delivery.event,
+  method: delivery.method,
+  ...targetFields(delivery.target)
+})
+
+/** A request target as the log shows it. */
+export const targetFields = (target: string) => {
+  const queryAt = target.indexOf("?")
+  return queryAt < 0
+    ? { path: target, query: "" }
+    : { path: target.slice(0, queryAt), query: target.slice(queryAt + 1) }
+}
+
+/** Milliseconds as the seconds of the log, to the microsecond. */
+export const seconds = (millis: number): number => Math.round(millis * 1_000) / 1_000_000

@@ -1,0 +1,25 @@
+import * as Effect from "effect/Effect"
+import * as HttpRouter from "effect/http/HttpRouter"
+import { addPath } from "./MethodRoutes.ts"
+import { plainText } from "./PlainText.ts"
+import { Readiness } from "./Readiness.ts"
+import { WebhookVerifier } from "./WebhookVerifier.ts"
+
+/** The answer of a process that runs, also on the webhook's paths: people and probes of the original look there. */
+export const healthy = () => Effect.succeed(plainText(200, "healthy"))
+
+/** `/healthz`: the process runs. `/readyz`: it wants deliveries. */
+export const HealthRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) {
+  const readiness = yield* Readiness
+  const verifier = yield* WebhookVerifier
+  const unready = (reason: string) => Effect.succeed(plainText(503, reason))
+  yield* addPath(router, "/healthz", { GET: healthy })
+  yield* addPath(router, "/readyz", {
+    GET: () =>
+      readiness.isDraining()
+        ? unready("draining")
+        : verifier.isReady()
+        ? Effect.succeed(plainText(200, "ready"))
+        : unready("no secret")
+  })
+}))

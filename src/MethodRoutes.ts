@@ -1,0 +1,45 @@
+import * as Effect from "effect/Effect"
+import * as HttpRouter from "effect/http/HttpRouter"
+import { HttpServerRequest } from "effect/http/HttpServerRequest"
+import type { HttpServerResponse } from "effect/http/HttpServerResponse"
+import { answerEarly } from "./EarlyAnswer.ts"
+
+type Handler = (request: HttpServerRequest) => Effect.Effect<HttpServerResponse>
+
+/**
+ * Adds one path with a handler for each of its methods; every other method is answered 405. `HEAD` is answered as `GET`.
+ *
+ * The router takes escapes and parameters for the path they stand for: `/%70roxy` would be `/proxy`. Paths match exactly,
+ * because the sidecar in front of us lets exact paths pass.
+ */
+export const addPath = (
+  router: HttpRouter.HttpRouter,
+  path: `/${string}`,
+  handlers: Readonly<Partial<Record<"GET" | "POST" | "DELETE", Handler>>>
+) => {
+  const allow = Object.keys(handlers).join(", ")
+  return router.add(
+    "*",
+    path,
+    (request) => {
+      if (pathOf(request.url) !== path) return notFound(request)
+      const method = request.method === "HEAD" ? "GET" : request.method
+      const handler = handlers[method as keyof typeof handlers]
+      return handler === undefined
+        ? answerEarly(request, 405, "method not allowed", { allow })
+        : handler(request)
+    },
+    { uninterruptible: true }
+  )
+}
+
+/** Answers every path that nothing else was added for. */
+export const addNotFound = (router: HttpRouter.HttpRouter) => router.add("*", "/*", (request) => notFound(request))
+
+const notFound = (request: HttpServerRequest) => answerEarly(request, 404, "not found")
+
+/** The path of a request target. */
+export const pathOf = (target: string): string => {
+  const queryAt = target.indexOf("?")
+  return queryAt < 0 ? target : target.slice(0, queryAt)
+}

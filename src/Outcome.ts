@@ -1,0 +1,17 @@
+/** What an attempt came to. The status line alone decides it; what an answer says after that can't change it. */
+
+export type Outcome = "delivered" | "rejected" | "failed" | "unreachable" | "broken off" | "timed out"
+
+/** The status line of a backend's answer, read as an outcome. 400 and 413 are PaC's own words on the body. */
+export const ofStatus = (status: number): Outcome =>
+  status >= 200 && status < 300 ? "delivered" : status === 400 || status === 413 ? "rejected" : "failed"
+
+/** Whether GitHub is told that all is well: sending a rejected delivery again would not help. */
+export const isSuccess = (outcome: Outcome): boolean => outcome === "delivered" || outcome === "rejected"
+
+/**
+ * Whether an attempt surely did not reach Pipelines-as-Code, so that sending it again can't start a second pipeline run.
+ * A router answers 503 while no pod is ready, and 429 instead of forwarding.
+ */
+export const isRetryable = (outcome: Outcome, status: number | undefined): boolean =>
+  outcome === "unreachable" || status === 429 || status === 503

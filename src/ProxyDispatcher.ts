@@ -1,0 +1,90 @@
+/**
+ * Requests through a proxy, as Go's client sends them: a tunnel (`CONNECT`, or SOCKS5) to an https backend, and the whole
+ * URL in the request line (RFC 9112 §3.2.2) for an http one.
+ *
+ * **Details**
+ *
+ * undici's `ProxyAgent` makes the tunnels. It can't be given our headers as they are: from a flat list it keeps the last of
+ * those with the same name. And its plain forwarding is not used: it does the same again, takes the place of the handler's
+ * `onResponseStart` for good, and ignores the options of the connection.
+ *
+ * **Gotchas**
+ *
+ * Headers are a flat list of names and values without `Host`, which is added. In a tunnel, those of one name move together.
+ */
+import * as Undici from "undici"
+
+/** Connects to an origin: a pool of connections with our options, TLS for an https origin. */
+export type Connect = (origin: string | URL, options: object) => Undici.Dispatcher
+
+/** Sends requests for http backends to an http or https `proxy`. */
+export const forwarding = (proxy: URL, options: Undici.Agent.Options, connect: Connect): ProxyDispatcher => {
+  const agent = new Undici.Agent({ ...options, factory: connect })
+  const authorization = authorizationOf(proxy)
+  const added = authorization === undefined ? [] : ["Proxy-Authorization", authorization]
+  const dispatcher = agent.compose((dispatch) => (request, handler) => {
+    const forwarded = {
+      ...request,
+      origin: proxy.origin,
+      path: `${originOf(request)}${request.path}`,
+      headers: [...added, "Host", new URL(originOf(request)).host, ...listOf(request)],
+      // undici would take it from `Host`, and reconnect wherever it changes.
+      servername: proxy.hostname
+    }
+    return dispatch(forwarded, handler)
+  })
+  return { dispatcher, destroy: () => agent.destroy() }
+}
+
+export interface TunnelOptions {
+  readonly agent: Undici.Agent.Options
+  /** Milliseconds, for each step: connecting to the proxy, its answer to `CONNECT`, TLS with the backend. */
+  readonly connectTimeout: number
+  readonly connection: Undici.buildConnector.BuildOptions
+}
+
+/** Sends requests through tunnels: those for https backends, and all where `proxy` speaks SOCKS5. */
+export const tunnelling = (proxy: URL, { agent, connectTimeout, connection }: TunnelOptions): ProxyDispatcher => {
+  const socks = proxy.protocol === "socks5:"
+  const token = authorizationOf(proxy)
+  const proxyAgent = new Undici.ProxyAgent({
+    ...agent,
+    connectTimeout,
+    // SOCKS5 has its credentials in the URL; undici's errors have neither.
+    uri: socks ? proxy.href : proxy.origin,
+    ...(token === undefined || socks ? {} : { token }),
+    requestTls: connection,
+    // To a SOCKS5 proxy, any TLS options would mean TLS.
+    ...(socks ? {} : { proxyTls: connection }),
+    clientFactory: (origin, clientOptions) =>
+      new Undici.Pool(origin, { ...agent, ...clientOptions, headersTimeout: connectTimeout })
+  })
+  const dispatcher = proxyAgent.compose((dispatch) => (request, handler) =>
+    // Timeouts once more: those of the agent don't reach undici's SOCKS5 connections.
+    dispatch({ ...request, headersTimeout: 0, bodyTimeout: 0, headers: pairsOf(listOf(request)) }, handler)
+  )
+  return { dispatcher, destroy: () => proxyAgent.destroy() }
+}
+
+export interface ProxyDispatcher {
+  readonly dispatcher: Undici.Dispatcher
+  readonly destroy: () => Promise<void>
+}
+
+const originOf = ({ origin }: Undici.Dispatcher.DispatchOptions): string => new URL(origin ?? "").origin
+
+const listOf = ({ headers }: Undici.Dispatcher.DispatchOptions): ReadonlyArray<string> => {
+  if (!Array.isArray(headers ?? [])) throw new TypeError("headers are a flat list of names and values")
+  return headers as ReadonlyArray<string> | undefined ?? []
+}
+
+/** From pairs, other than from a list, undici's `ProxyAgent` collects the values of a name. */
+const pairsOf = function*(list: ReadonlyArray<string>): Generator<[name: string, value: string]> {
+  for (let at = 0; at + 1 < list.length; at += 2) yield [list[at]!, list[at + 1]!]
+}
+
+/** RFC 7617. */
+const authorizationOf = ({ username, password }: URL): string | undefined =>
+  username === "" && password === ""
+    ? undefined
+    : `Basic ${Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString("base64")}`

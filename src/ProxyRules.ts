@@ -1,0 +1,122 @@
+/**
+ * Which proxy a static backend is reached through.
+ *
+ * **Details**
+ *
+ * The rules are those of Go's `net/http.ProxyFromEnvironment` (golang.org/x/net/http/httpproxy), because deployments were
+ * set up for the original: upper case wins over lower case and an empty variable is an unset one, `HTTP_PROXY` is never
+ * used for https backends, and localhost and loopback addresses are never proxied.
+ *
+ * `NO_PROXY` is a list with commas. `*` is every host; `10.0.0.0/8` every address of a network, written as an address;
+ * `10.1.2.3` and `[2001:db8::1]:443` an address; `example.com` that host and all below it; `.example.com` and
+ * `*.example.com` only those below it. All but `*` and networks may end in a port. What can't be read is ignored.
+ *
+ * **Gotchas**
+ *
+ * Go ignores a proxy that it can't read and connects directly. Here it is an error: whoever names a proxy wants it used.
+ */
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as net from "node:net"
+import { domainToASCII } from "node:url"
+
+/** A proxy can't be used. Never has the variable's value, which may contain a password. */
+export class InvalidProxy extends Schema.TaggedError<InvalidProxy>()("InvalidProxy", {
+  /** The environment variable, as it is written there. */
+  variable: Schema.String,
+  reason: Schema.String
+}) {
+  override get message(): string {
+    return `${this.variable}: ${this.reason}`
+  }
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>
+
+/**
+ * The proxy for a backend's `origin`, `undefined` to connect directly. Its scheme is `http:`, `https:` or `socks5:`, and it
+ * may contain credentials, so it is nothing for a log.
+ */
+export const proxyFor = (origin: URL, env: Environment): Result.Result<URL | undefined, InvalidProxy> => {
+  const secure = origin.protocol === "https:"
+  const variable = firstSet(env, secure ? ["HTTPS_PROXY", "https_proxy"] : ["HTTP_PROXY", "http_proxy"])
+  if (variable === undefined) return Result.succeed(undefined)
+  // https://golang.org/s/cgihttpproxy: in a CGI process it is the client's `Proxy` header.
+  if (!secure && isSet(env["REQUEST_METHOD"])) {
+    return Result.fail(
+      new InvalidProxy({ variable, reason: "not used while REQUEST_METHOD is set, as in a CGI process" })
+    )
+  }
+  const proxy = parse(env[variable] ?? "")
+  if (proxy === undefined) return Result.fail(new InvalidProxy({ variable, reason: allowed }))
+  const noProxy = firstSet(env, ["NO_PROXY", "no_proxy"])
+  return Result.succeed(isDirect(origin, noProxy === undefined ? "" : env[noProxy] ?? "") ? undefined : proxy)
+}
+
+const allowed =
+  "a proxy is [http://|https://|socks5://][user:password@]host[:port], user and password percent-encoded where needed"
+
+const isSet = (value: string | undefined): boolean => value !== undefined && value !== ""
+
+const firstSet = (env: Environment, names: ReadonlyArray<string>): string | undefined =>
+  names.find((name) => isSet(env[name]))
+
+const parse = (value: string): URL | undefined => {
+  const url = URL.parse(/^\s*[a-z][a-z0-9+.-]*:\/\//i.test(value) ? value : `http://${value.trim()}`)
+  if (url === null || url.hostname === "" || !/^(https?|socks5h?):$/.test(url.protocol)) return undefined
+  try {
+    decodeURIComponent(`${url.username}${url.password}`)
+  } catch {
+    return undefined
+  }
+  // With both, the proxy looks the backend's name up, in Go and in undici.
+  return url.protocol === "socks5h:" ? new URL(url.href.replace(/^socks5h/, "socks5")) : url
+}
+
+const isDirect = (origin: URL, noProxy: string): boolean => {
+  const host = origin.hostname.replace(/^\[(.*)\]$/, "$1")
+  const port = origin.port === "" ? (origin.protocol === "https:" ? "443" : "80") : origin.port
+  if (host === "localhost" || loopback(host)) return true
+  const entries = noProxy.split(",").map((entry) => entry.trim().toLowerCase())
+  return entries.includes("*") || entries.some((entry) => matches(entry, host, port))
+}
+
+const matches = (entry: string, host: string, port: string): boolean => {
+  const [network = "", prefix] = entry.split("/", 2)
+  if (prefix !== undefined && net.isIP(network) !== 0) {
+    return /^\d{1,3}$/.test(prefix) && inNetwork(network, Number(prefix))(host)
+  }
+  // As Go's net.SplitHostPort: an IPv6 address with a port has brackets, one without has none.
+  const split = /^(?:\[([^\]]*)\]|([^:]*)):([^:]*)$/.exec(entry)
+  const name = split === null ? entry : split[1] ?? split[2] ?? ""
+  const entryPort = split?.[3] ?? ""
+  if (name === "" || (entryPort !== "" && entryPort !== port)) return false
+  if (net.isIP(name) !== 0) return inNetwork(name)(host)
+  const below = name.startsWith("*.") ? name.slice(1) : name
+  const domain = ascii(below.replace(/^\./, ""))
+  return host.endsWith(`.${domain}`) || (below[0] !== "." && host === domain)
+}
+
+/** Whether a host is an address of the network, or the address itself where there is no prefix length. */
+const inNetwork = (address: string, prefix?: number): (host: string) => boolean => {
+  const family = familyOf(address)
+  const list = new net.BlockList()
+  if (prefix === undefined) list.addAddress(address, family)
+  else if (prefix <= (family === "ipv4" ? 32 : 128)) list.addSubnet(address, prefix, family)
+  // BlockList takes IPv4 addresses for IPv6 ones, so that ::/0 would contain them; in Go it doesn't.
+  return (host) =>
+    net.isIP(host) !== 0 && (prefix === undefined || isMapped(host) || familyOf(host) === family) &&
+    list.check(host, familyOf(host))
+}
+
+const familyOf = (address: string): "ipv4" | "ipv6" => net.isIPv6(address) ? "ipv6" : "ipv4"
+
+/** IPv4-mapped IPv6, as `URL` writes it. */
+const isMapped = (address: string): boolean => address.startsWith("::ffff:")
+
+const isLoopbackV4 = inNetwork("127.0.0.0", 8)
+const isLoopbackV6 = inNetwork("::1")
+const loopback = (host: string): boolean => isLoopbackV4(host) || isLoopbackV6(host)
+
+/** `URL` has made the backend's name ASCII. */
+const ascii = (domain: string): string => /^\p{ASCII}*$/u.test(domain) ? domain : domainToASCII(domain) || domain

@@ -1,0 +1,16 @@
+/** All routes of the public listener, on Effect's `HttpServer`. */
+import * as Layer from "effect/Layer"
+import * as HttpRouter from "effect/http/HttpRouter"
+import { BackendRoutes } from "./BackendRoutes.ts"
+import { HealthRoutes } from "./HealthRoutes.ts"
+import { addNotFound } from "./MethodRoutes.ts"
+import { WebhookRoutes } from "./WebhookRoutes.ts"
+
+export const layer = HttpRouter.serve(
+  Layer.mergeAll(WebhookRoutes, HealthRoutes, BackendRoutes, HttpRouter.use(addNotFound)),
+  {
+    disableLogger: true,
+    disableListenLog: true,
+    routerConfig: { caseSensitive: true, ignoreTrailingSlash: false, ignoreDuplicateSlashes: false }
+  }
+)

@@ -1,0 +1,164 @@
+/**
+ * The one table of settings: flag, variable, default, meaning. The command line, the help, the README's table and the
+ * messages are made from it; nothing else knows a setting's name.
+ */
+import { type Definition, many, one, optional } from "./SettingDefinition.ts"
+import * as Kind from "./SettingKinds.ts"
+import type { Settings } from "./Settings.ts"
+
+type Service = Settings["Service"]
+
+const off = { fallback: "false", bareValue: "true" }
+
+export const definitions: { readonly [K in keyof Service]: Definition<Service[K]> } = {
+  host: one(Kind.listenAddress, {
+    flag: "host",
+    variable: "SPRAYPROXY_SERVER_HOST",
+    fallback: "",
+    defaultText: "all interfaces",
+    description: "Address to listen on."
+  }),
+  port: one(Kind.port, {
+    flag: "port",
+    variable: "SPRAYPROXY_SERVER_PORT",
+    fallback: "8080",
+    description: "Port to listen on; 0 takes a free one."
+  }),
+  backends: many(Kind.backend, {
+    flag: "backend",
+    variable: "SPRAYPROXY_SERVER_BACKEND",
+    separators: { flag: /,/, variable: /\s+/ },
+    description:
+      "Base URL of a backend. Repeat the flag or separate with commas; separate with spaces or newlines in " +
+      "the variable."
+  }),
+  enableDynamicBackends: one(Kind.bool, {
+    flag: "enable-dynamic-backends",
+    variable: "SPRAYPROXY_SERVER_ENABLE_DYNAMIC_BACKENDS",
+    ...off,
+    description: "Let backends be registered and removed over HTTP, at /backends."
+  }),
+  insecureSkipTlsVerify: one(Kind.bool, {
+    flag: "insecure-skip-tls-verify",
+    variable: "SPRAYPROXY_SERVER_INSECURE_SKIP_TLS_VERIFY",
+    ...off,
+    description: "Take any certificate that a backend shows. Insecure."
+  }),
+  insecureSkipWebhookVerify: one(Kind.bool, {
+    flag: "insecure-skip-webhook-verify",
+    variable: "SPRAYPROXY_SERVER_INSECURE_SKIP_WEBHOOK_VERIFY",
+    ...off,
+    description: "Forward deliveries without checking their signature. Insecure."
+  }),
+  metricsPort: one(Kind.port, {
+    flag: "metrics-port",
+    variable: "SPRAYPROXY_SERVER_METRICS_PORT",
+    fallback: "9090",
+    description: "Port on which /metrics is served; 0 takes a free one."
+  }),
+  metricsCert: optional(Kind.path, {
+    flag: "metrics-cert",
+    variable: "SPRAYPROXY_SERVER_METRICS_CERT",
+    description: "PEM file with the certificate for /metrics; goes together with the key."
+  }),
+  metricsKey: optional(Kind.path, {
+    flag: "metrics-key",
+    variable: "SPRAYPROXY_SERVER_METRICS_KEY",
+    description: "PEM file with the key for /metrics; goes together with the certificate."
+  }),
+  webhookSecret: optional(Kind.secret, {
+    variable: "GH_APP_WEBHOOK_SECRET",
+    secret: true,
+    defaultText: "required without a secret file",
+    description: "The GitHub App's webhook secret. Used only while no secret file yields one."
+  }),
+  webhookSecretFiles: many(Kind.path, {
+    flag: "webhook-secret-file",
+    variable: "GH_APP_WEBHOOK_SECRET_FILE",
+    separators: { flag: undefined, variable: /[\s,]+/ },
+    description:
+      "File with a webhook secret; changes are followed. Several while a secret is rotated: repeat the flag; " +
+      "separate with spaces or commas in the variable."
+  }),
+  forwardingTimeout: one(Kind.duration("above 0s"), {
+    flag: "forwarding-timeout",
+    variable: "SPRAYPROXY_FORWARDING_REQUEST_TIMEOUT",
+    fallback: "15s",
+    description: "How long a delivery may take at one backend, waiting and retries included."
+  }),
+  maxRequestSize: one(Kind.size(1), {
+    flag: "max-request-size",
+    variable: "SPRAYPROXY_MAX_REQUEST_SIZE",
+    fallback: "25MiB",
+    description: "The largest body that is taken, inclusive: bytes, or with a unit."
+  }),
+  replyDeadline: one(Kind.duration("above 0s"), {
+    flag: "reply-deadline",
+    variable: "SPRAYPROXY_REPLY_DEADLINE",
+    fallback: "9s",
+    description: "When a reply goes out although backends have not answered. GitHub hangs up after 10s."
+  }),
+  bodyMemory: one(Kind.size(1024 * 1024), {
+    flag: "body-memory",
+    variable: "SPRAYPROXY_BODY_MEMORY",
+    fallback: "96MiB",
+    description: "Memory for all bodies in flight; deliveries that find none wait."
+  }),
+  backendConcurrency: one(Kind.count(1), {
+    flag: "backend-concurrency",
+    variable: "SPRAYPROXY_BACKEND_CONCURRENCY",
+    fallback: "64",
+    description: "Requests in flight to one backend; more wait."
+  }),
+  backendCa: optional(Kind.path, {
+    flag: "backend-ca",
+    variable: "SPRAYPROXY_BACKEND_CA",
+    description: "PEM file with certificate authorities for backends, added to the system's."
+  }),
+  dynamicBackendAllow: many(Kind.hostPattern, {
+    flag: "dynamic-backend-allow",
+    variable: "SPRAYPROXY_DYNAMIC_BACKEND_ALLOW",
+    separators: { flag: /,/, variable: /[\s,]+/ },
+    defaultText: "all hosts",
+    description:
+      "Host that may be registered as a backend: a name, or *.apps.example.com for all below it. Repeat the " +
+      "flag or separate with commas."
+  }),
+  dynamicBackendLimit: one(Kind.count(0), {
+    flag: "dynamic-backend-limit",
+    variable: "SPRAYPROXY_DYNAMIC_BACKEND_LIMIT",
+    fallback: "1000",
+    description: "How many backends may be registered at once."
+  }),
+  forwardingRetries: one(Kind.count(0, 10), {
+    flag: "forwarding-retries",
+    variable: "SPRAYPROXY_FORWARDING_RETRIES",
+    fallback: "2",
+    description: "How often a delivery that surely did not arrive is sent again."
+  }),
+  shutdownDelay: one(Kind.duration("0s or more"), {
+    flag: "shutdown-delay",
+    variable: "SPRAYPROXY_SHUTDOWN_DELAY",
+    fallback: "0s",
+    description: "How long deliveries are still accepted after SIGTERM, while endpoints are withdrawn."
+  }),
+  shutdownGrace: one(Kind.duration("0s or more"), {
+    flag: "shutdown-grace",
+    variable: "SPRAYPROXY_SHUTDOWN_GRACE",
+    fallback: "25s",
+    description: "How long deliveries in flight may take to end after that."
+  }),
+  logLevel: one(Kind.choice(["debug", "info", "warn", "error"]), {
+    flag: "log-level",
+    variable: "SPRAYPROXY_LOG_LEVEL",
+    fallback: "info",
+    description: "The least severe lines that are logged."
+  }),
+  logFormat: one(Kind.choice(["json", "pretty"]), {
+    flag: "log-format",
+    variable: "SPRAYPROXY_LOG_FORMAT",
+    fallback: "json",
+    defaultText: "json; pretty on a terminal",
+    description: "How log lines are written."
+  })
+}

@@ -1,0 +1,68 @@
+/**
+ * The end of a process that has been told to stop: no delivery that was sent to it is lost.
+ *
+ * **Details**
+ *
+ * `/readyz` says `draining` at once, and replies close their connections. The listener goes on accepting for
+ * `--shutdown-delay`, while endpoints are withdrawn. Then replies and attempts share `--shutdown-grace`.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { Log } from "./Logging.ts"
+import { PublicServer } from "./PublicServer.ts"
+import { Readiness } from "./Readiness.ts"
+import { Settings } from "./Settings.ts"
+import { Spray } from "./Spray.ts"
+
+/** Attempts were still without an outcome when the grace was over. */
+export class GraceExceeded extends Schema.TaggedError<GraceExceeded>()("GraceExceeded", {
+  attempts: Schema.Number
+}) {
+  override get message() {
+    return `the shutdown grace was over before ${this.attempts} attempts had an outcome`
+  }
+}
+
+/** Requests that were on their way when the listener closed get this long to be read. */
+const linger = Duration.millis(200)
+
+const drain = Effect.gen(function*() {
+  const settings = yield* Settings
+  const log = yield* Log
+  const server = yield* PublicServer
+  const spray = yield* Spray
+  const readiness = yield* Readiness
+
+  log.write("info", "shutting down", { deliveries: spray.inFlight() })
+  readiness.beginDraining()
+  yield* server.beginDraining
+  yield* Effect.sleep(settings.shutdownDelay)
+  yield* server.stopAccepting
+  yield* Effect.sleep(linger)
+  const drained = yield* Effect.andThen(server.idle, spray.idle).pipe(
+    Effect.timeoutOption(settings.shutdownGrace)
+  )
+  if (Option.isNone(drained)) {
+    const attempts = yield* spray.cutOff
+    log.write("error", "shutdown grace exceeded", { grace: Duration.format(settings.shutdownGrace), attempts })
+    yield* server.closeConnections
+    if (attempts > 0) return yield* new GraceExceeded({ attempts })
+  }
+  yield* server.closeConnections
+  log.write("info", "stopped")
+})
+
+/** A second signal: whoever sends it does not want to wait. */
+const exitOnNextSignal = Effect.sync(() => {
+  for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1))
+})
+
+/** Serves until it is interrupted, and ends when everything is drained. Fails if something had to be cut off. */
+export const untilShutDown = Effect.onInterrupt(
+  Effect.never,
+  // In a fiber of its own: in the one that was interrupted, no time-out could interrupt anything.
+  () => Effect.andThen(exitOnNextSignal, Effect.flatMap(Effect.forkDetach(drain), Fiber.join))
+)

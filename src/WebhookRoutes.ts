@@ -1,0 +1,136 @@
+/** `POST /` and `POST /proxy`: from an HTTP request to a delivery, and from what became of it to a reply. */
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as HttpRouter from "effect/http/HttpRouter"
+import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import type { HttpServerResponse } from "effect/http/HttpServerResponse"
+import type { IncomingMessage, ServerResponse } from "node:http"
+import { forwardedTarget } from "./Backend.ts"
+import { BodyReader } from "./BodyReader.ts"
+import type { Delivery } from "./Delivery.ts"
+import { DeliveryLog, seconds, targetFields } from "./DeliveryLog.ts"
+import { answerEarly } from "./EarlyAnswer.ts"
+import { forwardedHeaders, isLoop } from "./ForwardedHeaders.ts"
+import { healthy } from "./HealthRoutes.ts"
+import { Identity } from "./Identity.ts"
+import { addPath } from "./MethodRoutes.ts"
+import { plainText } from "./PlainText.ts"
+import { requestIdOf } from "./PublicServer.ts"
+import { RefusalLog } from "./RefusalLog.ts"
+import { Settings } from "./Settings.ts"
+import { Spray, type SprayResult } from "./Spray.ts"
+import { Timers } from "./Timers.ts"
+import { WebhookVerifier } from "./WebhookVerifier.ts"
+
+/** Replies say nothing of what is behind us; `X-Request-Id` ties them to the logs. */
+const replies: Readonly<Record<SprayResult, HttpServerResponse>> = {
+  proxied: plainText(200, "proxied"),
+  accepted: plainText(202, "accepted"),
+  failed: plainText(502, "failed to proxy")
+}
+
+interface Refusal {
+  readonly status: number
+  readonly text: string
+  /** For the log. One of a small set: refusals are counted by it. */
+  readonly reason: string
+}
+
+const tooLarge: Refusal = { status: 413, text: "request body too large", reason: "body too large" }
+const tooSlow: Refusal = { status: 408, text: "request timeout", reason: "sender too slow" }
+const overloaded: Refusal = { status: 503, text: "overloaded", reason: "overloaded" }
+const noSecret: Refusal = { status: 503, text: "no secret", reason: "no secret" }
+const loop: Refusal = { status: 508, text: "loop", reason: "loop" }
+const badRequest = (reason: string): Refusal => ({ status: 400, text: "bad request", reason })
+
+export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) {
+  const settings = yield* Settings
+  const verifier = yield* WebhookVerifier
+  const reader = yield* BodyReader
+  const spray = yield* Spray
+  const timers = yield* Timers
+  const log = yield* DeliveryLog
+  const refusals = yield* RefusalLog
+  const { pseudonym } = yield* Identity
+  const via = `1.1 ${pseudonym}`
+  const replyDeadline = Duration.toMillis(settings.replyDeadline)
+
+  const refuse = (request: HttpServerRequest, refusal: Refusal, startedAt: number) => {
+    const incoming = NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage
+    refusals.refused(refusal.reason, {
+      "request-id": requestIdOf(NodeHttpServerRequest.toServerResponse(request) as ServerResponse),
+      delivery: headerOf(incoming, "x-github-delivery"),
+      event: headerOf(incoming, "x-github-event"),
+      method: request.method,
+      ...targetFields(request.url),
+      status: refusal.status,
+      latency: seconds(timers.now() - startedAt)
+    })
+    return answerEarly(
+      request,
+      refusal.status,
+      refusal.text,
+      refusal.status === 503 ? { "retry-after": "10" } : undefined
+    )
+  }
+
+  const deliver = Effect.fnUntraced(function*(request: HttpServerRequest) {
+    const startedAt = timers.now()
+    const deadline = startedAt + replyDeadline
+    const incoming = NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage
+    const outgoing = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
+
+    // Everything that the head alone can tell comes before the first byte of the body.
+    if (Number(incoming.headers["content-length"] ?? 0) > settings.maxRequestSize) {
+      return yield* refuse(request, tooLarge, startedAt)
+    }
+    const verification = verifier.begin(headerOf(incoming, "x-hub-signature-256"))
+    if (verification === "no secret") return yield* refuse(request, noSecret, startedAt)
+    if (typeof verification === "string") return yield* refuse(request, badRequest(verification), startedAt)
+    if (isLoop(headerOf(incoming, "via"), pseudonym)) return yield* refuse(request, loop, startedAt)
+    if (incoming.headers["expect"] !== undefined) outgoing.writeContinue()
+
+    const received = yield* Effect.interruptible(reader.read(incoming, deadline, verification.update))
+    if (!verification.matches()) {
+      received.reservation.release()
+      return yield* refuse(request, badRequest("signature mismatch"), startedAt)
+    }
+    const delivery: Delivery = {
+      requestId: requestIdOf(outgoing),
+      guid: headerOf(incoming, "x-github-delivery"),
+      event: headerOf(incoming, "x-github-event"),
+      method: request.method,
+      target: request.url,
+      forwardedTarget: forwardedTarget(request.url),
+      headers: forwardedHeaders(incoming.rawHeaders, received.body.length, via),
+      body: received.body
+    }
+    const elapsed = () => seconds(timers.now() - startedAt)
+    const result = yield* Effect.interruptible(spray.spray(delivery, received.reservation, deadline)).pipe(
+      Effect.onInterrupt(() => Effect.sync(() => log.hungUp(delivery, elapsed())))
+    )
+    const reply = replies[result]
+    log.answered(delivery, reply.status, result, elapsed())
+    return reply
+  })
+
+  const handler = (request: HttpServerRequest) => {
+    const startedAt = timers.now()
+    return Effect.catchTags(deliver(request), {
+      BodyTooLarge: () => refuse(request, tooLarge, startedAt),
+      SenderTooSlow: () => refuse(request, tooSlow, startedAt),
+      BodyCutOff: () => refuse(request, badRequest("body cut off"), startedAt),
+      Overloaded: () => refuse(request, overloaded, startedAt)
+    })
+  }
+
+  yield* addPath(router, "/", { GET: healthy, POST: handler })
+  yield* addPath(router, "/proxy", { GET: healthy, POST: handler })
+}))
+
+/** A header's value; repetitions are joined with commas, as RFC 9110 §5.3 says. */
+const headerOf = (request: IncomingMessage, name: string): string | undefined => {
+  const value = request.headers[name]
+  return typeof value === "string" ? value : value?.join(", ")
+}

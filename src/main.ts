@@ -1,0 +1,51 @@
+/** The command line and the composition of the layers. */
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import { BackendConnections } from "./BackendConnections.ts"
+import { BackendPolicy } from "./BackendPolicy.ts"
+import { BackendRegistry } from "./BackendRegistry.ts"
+import { BodyReader } from "./BodyReader.ts"
+import * as Cli from "./Cli.ts"
+import { DeliveryLog } from "./DeliveryLog.ts"
+import { Forwarder } from "./Forwarder.ts"
+import { Identity } from "./Identity.ts"
+import { Log } from "./Logging.ts"
+import { MemoryBudget } from "./MemoryBudget.ts"
+import { PublicServer } from "./PublicServer.ts"
+import { Readiness } from "./Readiness.ts"
+import { RefusalLog } from "./RefusalLog.ts"
+import { Resolver } from "./Resolver.ts"
+import { layer as RoutesLayer } from "./Routes.ts"
+import { Settings } from "./Settings.ts"
+import { untilShutDown } from "./Shutdown.ts"
+import { Spray } from "./Spray.ts"
+import { announce } from "./Startup.ts"
+import { Timers } from "./Timers.ts"
+import { WebhookSecrets } from "./WebhookSecrets.ts"
+import { WebhookVerifier } from "./WebhookVerifier.ts"
+
+/** Finalizers run from the top down: the listener closes before the spray ends before connections are destroyed. */
+const Server = Layer.effectDiscard(announce).pipe(
+  Layer.provideMerge(RoutesLayer),
+  Layer.provideMerge(PublicServer.layerHttpServer),
+  Layer.provideMerge(PublicServer.layer),
+  Layer.provideMerge(Layer.mergeAll(Spray.layer, BodyReader.layer, WebhookVerifier.layer)),
+  Layer.provideMerge(Layer.mergeAll(Forwarder.layer, DeliveryLog.layer, MemoryBudget.layer, WebhookSecrets.layer)),
+  Layer.provideMerge(Layer.mergeAll(BackendConnections.layer, BackendRegistry.layer)),
+  Layer.provideMerge(BackendPolicy.layer),
+  Layer.provideMerge(Layer.mergeAll(Resolver.layer, RefusalLog.layer, Readiness.layer, Identity.layer, Timers.layer)),
+  Layer.provideMerge(Log.layer),
+  Layer.provide(NodeFileSystem.layer)
+)
+
+const serve = (settings: Settings["Service"]) =>
+  Effect.provide(untilShutDown, Server.pipe(Layer.provideMerge(Layer.succeed(Settings, settings))))
+
+NodeRuntime.runMain(Cli.run(process.argv.slice(2), process.env, serve), {
+  disableErrorReporting: true,
+  teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause) ? 0 : 1)
+})
