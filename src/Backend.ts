@@ -35,20 +35,23 @@ export class InvalidBackendUrl extends Schema.TaggedError<InvalidBackendUrl>()("
 export const parse = (input: string, source: BackendSource): Result.Result<Backend, InvalidBackendUrl> => {
   const url = input.trim()
   const refuse = (reason: string) => Result.fail(new InvalidBackendUrl({ url, reason }))
-  if (!/^https?:\/\//i.test(url)) return refuse("a backend url starts with http:// or https://")
-  if (!URL.canParse(url)) return refuse("a backend url is an absolute http or https url")
-  const parsed = new URL(url)
-  if (parsed.username !== "" || parsed.password !== "") return refuse("a backend url has no credentials")
+  const authority = /^https?:\/\/([^/?#]*)/i.exec(url)?.[1]
+  if (authority === undefined) return refuse("a backend url starts with http:// or https://")
+  // The standard would mend these: drop tabs and newlines, take `http:///host` for `http://host`.
+  if (authority === "" || /[\s\\\p{Cc}]/u.test(url) || !URL.canParse(url)) {
+    return refuse("a backend url is an absolute http or https url")
+  }
+  if (authority.includes("@")) return refuse("a backend url has no credentials")
   if (url.includes("#")) return refuse("a backend url has no fragment")
   if (url.includes("?")) return refuse("a backend url has no query")
-  const basePath = parsed.pathname.replace(/\/+$/, "")
-  const authority = /^https?:\/\/([^/\\]*)/i.exec(url)?.[1] ?? parsed.host
+  const { hostname, origin, pathname } = new URL(url)
+  const basePath = pathname.replace(/\/+$/, "").replaceAll(/\/{2,}/g, "/")
   return Result.succeed({
     url,
-    key: parsed.origin + basePath,
-    origin: parsed.origin,
+    key: origin + basePath,
+    origin,
     basePath,
-    host: authority.toLowerCase(),
+    host: hostname + (/:\d+$/.exec(authority)?.[0] ?? ""),
     source
   })
 }

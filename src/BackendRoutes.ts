@@ -88,7 +88,6 @@ const decodeBody = Schema.decodeEffect(Schema.fromJsonString(Schema.Struct({
   ttl: Schema.optional(Schema.Unknown)
 })))
 
-/** Interruptible, as the route is not. */
 const readBody = Effect.fnUntraced(
   function*(request: HttpServerRequest) {
     if (Number(request.headers["content-length"] ?? 0) > maxBodyBytes) return yield* new BodyTooLarge()
@@ -97,8 +96,7 @@ const readBody = Effect.fnUntraced(
     return yield* decodeBody(yield* Fiber.join(reading))
   },
   Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.bytes(maxBodyBytes)),
-  Effect.timeout("10 seconds"),
-  Effect.interruptible
+  Effect.timeout("10 seconds")
 )
 
 type Unreadable = Effect.Error<ReturnType<typeof readBody>>

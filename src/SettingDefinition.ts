@@ -112,7 +112,9 @@ export const many = <A>(
   fallback: [],
   decode: (texts, from) => {
     const separator = words.separators[from]
-    const parts = separator === undefined ? texts : texts.flatMap((text) => text.split(separator))
+    const parts = separator === undefined
+      ? texts
+      : texts.flatMap((text) => text.split(separator).map((part) => part.trim()))
     return Result.all(parts.filter((part) => part.trim() !== "").map(kind.decode))
   }
 })

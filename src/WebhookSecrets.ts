@@ -4,6 +4,7 @@
  * Files are followed by content: kubelet rotates a mounted secret by swapping the symlink `..data`, of which a watch on
  * the file itself never hears. What can't be read keeps its last value; only a file that is gone withdraws its secret.
  */
+import * as ByteSize from "effect/ByteSize"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -30,11 +31,11 @@ export class WebhookSecrets extends Context.Service<WebhookSecrets, {
         new Set(settings.webhookSecretFiles),
         (path): SecretFile => ({ path, key: undefined, state: "unread" })
       )
-      const fallback = Option.match(settings.webhookSecret, {
+      const fallback = Object.freeze(Option.match(settings.webhookSecret, {
         onNone: () => [],
         onSome: (secret) => secretKeys(Buffer.from(Redacted.value(secret)))
-      })
-      let current: ReadonlyArray<KeyObject> = fallback
+      }))
+      let current = fallback
 
       const poll = Effect.gen(function*() {
         const readings = yield* Effect.forEach(files, (file) => readSecret(file.path), { concurrency: "unbounded" })
@@ -103,9 +104,10 @@ const update = (log: Log["Service"], file: SecretFile, reading: Reading): void =
 const readOnce = Effect.fnUntraced(
   function*(path: string) {
     const fs = yield* FileSystem.FileSystem
-    const { type } = yield* fs.stat(path)
+    const { size, type } = yield* fs.stat(path)
     // Opening a FIFO would wait for its writer, in one of the four threads that file reads and DNS share.
     if (type !== "File") return unreadable(`not a file: ${type}`)
+    if (ByteSize.toBigInt(size) > MAX_FILE_BYTES) return unreadable("larger than 64 KiB")
     return secretOf(yield* fs.readFile(path))
   },
   Effect.catch((error) => Effect.succeed(failed(error)))
@@ -124,7 +126,6 @@ const failed = (error: PlatformError): Reading => {
 }
 
 const secretOf = (content: Uint8Array): Reading => {
-  if (content.length > MAX_FILE_BYTES) return unreadable("larger than 64 KiB")
   const [key] = secretKeys(withoutNewline(content))
   return key === undefined ? unreadable("empty") : { kind: "secret", key }
 }

@@ -91,9 +91,10 @@ describe("admit", () => {
   it.effect("admits a name that does not exist yet", () =>
     Effect.provide(admit("https://unknown.example.com"), layer()))
 
-  it.effect("admits a name whose lookup takes more than two seconds, and not before", () =>
+  it.effect("admits a name whose lookup takes more than two seconds, and not before, in routes too", () =>
     Effect.gen(function*() {
-      const admission = yield* Effect.forkChild(admit("https://silent.example.com"))
+      // As routes are, which no interruption reaches.
+      const admission = yield* Effect.forkChild(Effect.uninterruptible(admit("https://silent.example.com")))
       yield* TestClock.adjust("1999 millis")
       assert.isUndefined(admission.pollUnsafe())
       yield* TestClock.adjust("1 millis")
@@ -109,14 +110,16 @@ describe("admit", () => {
       const hosts = [...own.map(({ address }) => address), "127.0.0.1", "127.9.9.9", "[::1]", "localhost"]
       for (const host of hosts) yield* admit(`http://${host}:8080`)
       policy.addOwnListener(8080)
-      policy.addOwnListener(80)
       policy.addOwnListener(443)
       for (const host of hosts) {
-        for (const url of [`http://${host}:8080`, `http://${host}`, `https://${host}/base`]) {
+        for (const url of [`http://${host}:8080`, `https://${host}/base`, `http://${host}:443`]) {
           assert.include(yield* refusal(url), "this sprayproxy", url)
         }
+        yield* admit(`http://${host}`)
         yield* admit(`http://${host}:8081`)
       }
+      policy.addOwnListener(80)
+      assert.include(yield* refusal("http://127.0.0.1"), "this sprayproxy")
       yield* admit("http://192.0.2.1:8080")
     }).pipe(Effect.provide(layer())))
 })

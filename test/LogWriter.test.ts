@@ -35,6 +35,18 @@ const make = (sink: LogSink) => makeLogWriter(sink, (count) => `dropped ${count}
 
 const epipe = Object.assign(new Error("write EPIPE"), { code: "EPIPE" })
 
+/** Runs a program that logs to a pipe. */
+const start = (body: string) =>
+  spawn(process.execPath, [
+    "--disable-warning=ExperimentalWarning",
+    "--input-type=module",
+    "-e",
+    `import { makeLogWriter } from ${JSON.stringify(new URL("../src/LogWriter.ts", import.meta.url).href)}
+       import * as Effect from "effect/Effect"
+       const writer = makeLogWriter(process.stdout, (count) => "dropped " + count + "\\n")
+       ${body}`
+  ], { stdio: ["pipe", "pipe", "pipe"] })
+
 describe("LogWriter", () => {
   it.effect("writes the lines of one turn together, in order", () =>
     Effect.gen(function*() {
@@ -215,17 +227,6 @@ describe("LogWriter", () => {
 })
 
 describe("LogWriter on a real pipe", () => {
-  const start = (body: string) =>
-    spawn(process.execPath, [
-      "--disable-warning=ExperimentalWarning",
-      "--input-type=module",
-      "-e",
-      `import { makeLogWriter } from ${JSON.stringify(new URL("../src/LogWriter.ts", import.meta.url).href)}
-       import * as Effect from "effect/Effect"
-       const writer = makeLogWriter(process.stdout, (count) => "dropped " + count + "\\n")
-       ${body}`
-    ], { stdio: ["pipe", "pipe", "pipe"] })
-
   it("survives the reader's end", async () => {
     const child = start(`
       process.stdin.on("data", async () => {
