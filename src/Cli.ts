@@ -44,7 +44,8 @@ export const run = <E, R>(
 ): Effect.Effect<void, E | InvalidSetting | CliError.CliError, R> =>
   parse(argv, (flags) => Effect.fromResult(resolve(flags, env, { isTerminal }))).pipe(
     Effect.flatMap(Option.match({ onNone: () => Effect.void, onSome: handler })),
-    Effect.tapCause((cause) =>
+    // A finalizer: nothing else runs in a fiber that was interrupted, and the cause would be lost.
+    Effect.onError((cause) =>
       Cause.hasInterruptsOnly(cause)
         ? Effect.void
         : Console.error(`sprayproxy: ${printable(reason(cause).replace(/\s*\n\s*/g, " "))}`)

@@ -65,7 +65,10 @@ export class PublicServer extends Context.Service<PublicServer, {
           for (const response of unanswered) response.shouldKeepAlive = false
         }),
         // `http.Server.close` would also close idle connections, on which a request may be arriving.
-        stopAccepting: Effect.sync(() => void NetServer.prototype.close.call(server)),
+        stopAccepting: Effect.andThen(
+          backlogTaken(server),
+          Effect.sync(() => void NetServer.prototype.close.call(server))
+        ),
         idle: Effect.callback((resume) => {
           if (unanswered.size === 0) return resume(Effect.void)
           const listener = () => resume(Effect.void)
@@ -84,6 +87,34 @@ export class PublicServer extends Context.Service<PublicServer, {
     return NodeHttpServer.layerServer(() => server, { port, ...(host === "" ? {} : { host }) })
   }))
 }
+
+/**
+ * Waits until the program has taken the connections that the system has accepted for it: closing the listener would reset
+ * them, and libuv takes one in each turn of the event loop.
+ */
+const backlogTaken = (server: Server) =>
+  Effect.callback<void>((resume) => {
+    let turns = 0
+    let lastConnection = 0
+    const onConnection = () => {
+      lastConnection = turns
+    }
+    const turn = () => {
+      turns += 1
+      // New ones may come without end.
+      if (turns - lastConnection <= quietTurns && turns <= mostTurns) {
+        setImmediate(turn)
+      } else {
+        server.off("connection", onConnection)
+        resume(Effect.void)
+      }
+    }
+    server.on("connection", onConnection)
+    setImmediate(turn)
+  })
+
+const quietTurns = 3
+const mostTurns = 5_000
 
 const requestIdHeader = "X-Request-Id"
 

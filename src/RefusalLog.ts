@@ -12,6 +12,8 @@ import { Log, type LogFields } from "./Logging.ts"
 export class RefusalLog extends Context.Service<RefusalLog, {
   /** `reason` is one of a small closed set, never a text that a sender chose: each has its own window. */
   readonly refused: (reason: string, fields?: LogFields) => void
+  /** Logs the counts so far. */
+  readonly report: Effect.Effect<void>
 }>()("sprayproxy/RefusalLog") {
   static readonly layer: Layer.Layer<RefusalLog, never, Log> = Layer.effect(
     RefusalLog,
@@ -26,9 +28,11 @@ export class RefusalLog extends Context.Service<RefusalLog, {
         log.write("warn", "refusals not logged", { reason, count: window.unlogged })
         window.unlogged = 0
       }
-      yield* Effect.addFinalizer(() => Effect.sync(() => windows.forEach((window, reason) => report(reason, window))))
+      const reportAll = Effect.sync(() => windows.forEach((window, reason) => report(reason, window)))
+      yield* Effect.addFinalizer(() => reportAll)
 
       return RefusalLog.of({
+        report: reportAll,
         refused: (reason, fields) => {
           const now = clock.currentTimeMillisUnsafe()
           let window = windows.get(reason)

@@ -14,6 +14,7 @@ import * as Schema from "effect/Schema"
 import { Log } from "./Logging.ts"
 import { PublicServer } from "./PublicServer.ts"
 import { Readiness } from "./Readiness.ts"
+import { RefusalLog } from "./RefusalLog.ts"
 import { Settings } from "./Settings.ts"
 import { Spray } from "./Spray.ts"
 
@@ -35,6 +36,7 @@ const drain = Effect.gen(function*() {
   const server = yield* PublicServer
   const spray = yield* Spray
   const readiness = yield* Readiness
+  const refusals = yield* RefusalLog
 
   log.write("info", "shutting down", { deliveries: spray.inFlight() })
   readiness.beginDraining()
@@ -42,9 +44,15 @@ const drain = Effect.gen(function*() {
   yield* Effect.sleep(settings.shutdownDelay)
   yield* server.stopAccepting
   yield* Effect.sleep(linger)
-  const drained = yield* Effect.andThen(server.idle, spray.idle).pipe(
-    Effect.timeoutOption(settings.shutdownGrace)
-  )
+  // While attempts end, connections that are open bring new deliveries: both have to be idle at once.
+  const idle = Effect.gen(function*() {
+    yield* server.idle
+    while (spray.inFlight() > 0) {
+      yield* spray.idle
+      yield* server.idle
+    }
+  })
+  const drained = yield* Effect.timeoutOption(idle, settings.shutdownGrace)
   if (Option.isNone(drained)) {
     const attempts = yield* spray.cutOff
     log.write("error", "shutdown grace exceeded", { grace: Duration.format(settings.shutdownGrace), attempts })
@@ -52,6 +60,7 @@ const drain = Effect.gen(function*() {
     if (attempts > 0) return yield* new GraceExceeded({ attempts })
   }
   yield* server.closeConnections
+  yield* refusals.report
   log.write("info", "stopped")
 })
 

@@ -37,8 +37,20 @@ export class WebhookSecrets extends Context.Service<WebhookSecrets, {
       }))
       let current = fallback
 
+      let known: ReadonlyArray<Reading> = []
+      const readAll = Effect.forEach(files, (file) => readSecret(file.path), { concurrency: "unbounded" })
+
       const poll = Effect.gen(function*() {
-        const readings = yield* Effect.forEach(files, (file) => readSecret(file.path), { concurrency: "unbounded" })
+        let readings = yield* readAll
+        // The files of a mounted secret are swapped together. What has changed is taken when two looks agree: one look can
+        // see one file before the swap and the other after it, or none in the directory that kubelet is removing, and would
+        // withdraw a secret that both revisions list.
+        for (let looks = 1; !same(readings, known) && looks < mostLooks; looks++) {
+          const before = readings
+          readings = yield* readAll
+          if (same(readings, before)) break
+        }
+        known = readings
         files.forEach((file, index) => update(log, file, readings[index]!))
         const keys = files.flatMap((file) => file.key ?? [])
         // Beside a file the variable would keep a secret valid that was rotated out.
@@ -72,6 +84,16 @@ type Reading =
   | { readonly kind: "gone" }
   | { readonly kind: "unreadable"; readonly reason: string }
 
+const mostLooks = 5
+
+const same = (some: ReadonlyArray<Reading>, others: ReadonlyArray<Reading>): boolean =>
+  some.length === others.length && some.every((one, index) => {
+    const other = others[index]!
+    if (one.kind === "secret" && other.kind === "secret") return one.key.equals(other.key)
+    if (one.kind === "unreadable" && other.kind === "unreadable") return one.reason === other.reason
+    return one.kind === other.kind
+  })
+
 const update = (log: Log["Service"], file: SecretFile, reading: Reading): void => {
   const { key, path, state } = file
   switch (reading.kind) {
@@ -101,7 +123,7 @@ const update = (log: Log["Service"], file: SecretFile, reading: Reading): void =
   }
 }
 
-const readOnce = Effect.fnUntraced(
+const readSecret = Effect.fnUntraced(
   function*(path: string) {
     const fs = yield* FileSystem.FileSystem
     const { size, type } = yield* fs.stat(path)
@@ -112,10 +134,6 @@ const readOnce = Effect.fnUntraced(
   },
   Effect.catch((error) => Effect.succeed(failed(error)))
 )
-
-/** Twice before it is gone: kubelet removes the old directory right after the swap, under a path that was being resolved. */
-const readSecret = (path: string) =>
-  Effect.filterOrElse(readOnce(path), (reading) => reading.kind !== "gone", () => readOnce(path))
 
 const unreadable = (reason: string): Reading => ({ kind: "unreadable", reason })
 

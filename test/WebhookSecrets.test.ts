@@ -3,6 +3,7 @@ import { assert, layer } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
+import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as PlatformError from "effect/PlatformError"
@@ -312,6 +313,36 @@ layer(NodeFileSystem.layer)("WebhookSecrets", (it) => {
       misses = 2
       yield* poll
       assert.deepStrictEqual([current(), news()], [[], [WITHDRAWN]])
+    }))
+
+  it.effect("never takes one file from before a swap and the other from after it", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const at = yield* directory
+      const [first, second] = [`${at}/current`, `${at}/previous`]
+      yield* write(first, "old")
+      yield* write(second, "older")
+      const swapped = yield* Latch.make(true)
+      const swap = Effect.gen(function*() {
+        if (swapped.isOpen()) return
+        yield* fs.writeFileString(first, "new")
+        yield* fs.writeFileString(second, "old")
+        yield* swapped.open
+      })
+      const { current, poll } = yield* start({
+        files: [first, second],
+        fileSystem: {
+          ...fs,
+          // The swap comes when the second file has been read and the first one has not.
+          readFile: (file) =>
+            file === first
+              ? Effect.andThen(swapped.await, fs.readFile(file))
+              : Effect.tap(fs.readFile(file), () => swap)
+        }
+      })
+      yield* swapped.close
+      yield* poll
+      assert.deepStrictEqual(current(), ["new", "old"])
     }))
 
   it.effect("starts without the file, and uses the variable only while no file yields a secret", () =>

@@ -1,0 +1,86 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import * as HttpServer from "effect/http/HttpServer"
+import * as NetAddress from "effect/net/NetAddress"
+import packageJson from "../package.json" with { type: "json" }
+import { parse } from "../src/Backend.ts"
+import { BackendPolicy } from "../src/BackendPolicy.ts"
+import { BackendRegistry } from "../src/BackendRegistry.ts"
+import { Log, LogEntries } from "../src/Logging.ts"
+import { Settings } from "../src/Settings.ts"
+import { announce } from "../src/Startup.ts"
+
+const backend = (url: string) => Result.getOrThrow(parse(url, "static"))
+
+/** What `announce` logs, and the ports it names as our own. */
+const announced = Effect.fnUntraced(function*(
+  settings: Partial<Settings["Service"]>,
+  address: NetAddress.SocketAddress = Result.getOrThrow(NetAddress.inetAddressFromIpString("127.0.0.1", 4711))
+) {
+  const ownPorts: Array<number> = []
+  const policy = BackendPolicy.of({
+    admit: () => Effect.void,
+    checkAddress: () => undefined,
+    addOwnListener: (port) => void ownPorts.push(port)
+  })
+  const listener = HttpServer.make({ address, serve: () => Effect.void })
+  const layer = Layer.mergeAll(
+    BackendRegistry.layer.pipe(Layer.provideMerge(Layer.succeed(BackendPolicy, policy))),
+    Layer.succeed(HttpServer.HttpServer, listener)
+  ).pipe(Layer.provideMerge(Layer.mergeAll(Settings.layerFrom(settings), Log.layerTest)))
+  return yield* Effect.provide(
+    Effect.gen(function*() {
+      yield* announce
+      const { entries } = yield* LogEntries
+      return { entries, ownPorts }
+    }),
+    layer
+  )
+})
+
+describe("announce", () => {
+  it.effect("tells the port that the listener was given, the version and the backends", () =>
+    Effect.gen(function*() {
+      const { entries } = yield* announced({
+        port: 0,
+        backends: [backend("https://a.example.com/base"), backend("http://b.example.com:81")]
+      })
+      assert.deepStrictEqual(entries, [{
+        level: "info",
+        message: "listening",
+        fields: {
+          address: "127.0.0.1",
+          port: 4711,
+          version: packageJson.version,
+          backends: "a.example.com, b.example.com:81"
+        }
+      }])
+    }))
+
+  it.effect("warns before it says that it listens", () =>
+    Effect.gen(function*() {
+      const { entries } = yield* announced({ insecureSkipTlsVerify: true, shutdownGrace: Duration.seconds(1) })
+      assert.deepStrictEqual(entries.map(({ level }) => level), ["warn", "warn", "warn", "info"])
+      assert.match(entries[0]!.message, /--insecure-skip-tls-verify/)
+      assert.match(entries[1]!.message, /^no backend/)
+      assert.match(entries[2]!.message, /--shutdown-grace 1s/)
+    }))
+
+  it.effect("keeps our own port from being a dynamic backend", () =>
+    Effect.gen(function*() {
+      const { ownPorts } = yield* announced({ port: 0 })
+      assert.deepStrictEqual(ownPorts, [4711])
+    }))
+
+  it.effect("has no port to tell of a listener that is a path", () =>
+    Effect.gen(function*() {
+      const { entries, ownPorts } = yield* announced(
+        { backends: [backend("http://a.example.com")] },
+        NetAddress.unixPathAddress("/run/sprayproxy.sock")
+      )
+      assert.deepStrictEqual([entries, ownPorts], [[], []])
+    }))
+})
