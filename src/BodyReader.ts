@@ -114,7 +114,7 @@ class Reading {
   readonly #maxBytes: number
   readonly #onChunk: (chunk: Buffer) => void
   readonly #hooks: ReadingHooks
-  readonly #assembly = new BodyAssembly()
+  #assembly = new BodyAssembly()
   #stopped = false
   #startedAt = 0
   #windowAt = 0
@@ -152,6 +152,8 @@ class Reading {
     this.#leaveQueue()
     this.#cancelDeadline()
     this.#request.off("data", this.#onData).off("end", this.#onEnd).off("close", this.#onClose)
+    // The request may live on for a while, and with it the listener for `error` and all that it can reach.
+    this.#assembly = new BodyAssembly()
   }
 
   checkPace(now: number): void {
@@ -175,8 +177,9 @@ class Reading {
   }
 
   readonly #onEnd = (): void => {
+    const body = this.#assembly.body()
     this.stop()
-    this.#hooks.done({ body: this.#assembly.body(), reservation: this.#reservation })
+    this.#hooks.done({ body, reservation: this.#reservation })
   }
 
   // Kept on `error` after the end, for the socket may still fail and an unheard error ends the process.

@@ -32,13 +32,13 @@ export const answerEarly = (
   const outgoing = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
   const { "content-length": announced, "transfer-encoding": transferEncoding } = incoming.headers
   const isShort = transferEncoding === undefined && Number(announced ?? 0) <= readToTheEndBytes &&
-    incoming.headers["expect"] === undefined
+    incoming.headers["expect"] === undefined && status !== 408
   if (incoming.complete || incoming.destroyed || isShort) return Effect.succeed(answer)
   return Effect.callback((resume) => {
     let discarded = 0
     const end = () => {
       clearTimeout(timer)
-      incoming.off("data", onData).off("end", end).off("close", end)
+      incoming.off("data", onData).off("end", end).off("close", end).pause()
       outgoing.end()
       resume(Effect.succeed(answer))
     }

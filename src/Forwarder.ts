@@ -7,8 +7,8 @@
  * - A permit is given back when undici has let go of the request, not when a deadline fires: until then it costs the
  *   backend a connection and us memory.
  * - The status line decides the outcome. The rest of the answer is read so that the connection can be kept, up to 64 KiB.
- * - A backend that makes many deliveries wait for it alone gives way, so that a hanging backend can't use up the memory
- *   of the others: its oldest attempts that still wait for a permit end as unreachable.
+ * - A backend that is behind the others with many deliveries gives way, so that its hanging can't use up their memory: its
+ *   oldest attempts that still wait, for a permit or for a retry, end. A backend that is merely slow goes on draining.
  *
  * **Gotchas**
  *
@@ -49,9 +49,8 @@ export interface AttemptObserver {
 
 export interface Attempt {
   readonly start: () => void
-  readonly isSettled: () => boolean
-  /** All other attempts of the delivery are settled: it waits for this one alone, holding `bytes` of memory. */
-  readonly alone: (bytes: number) => void
+  /** Another backend has had the delivery: unless it has ended, this attempt holds its `bytes` of memory from here on. */
+  readonly behind: (bytes: number) => void
   /** Time is up: settles as what it has come to, and aborts what is under way. */
   readonly expire: (reason: string) => void
 }
@@ -70,7 +69,7 @@ export class Forwarder extends Context.Service<Forwarder, {
       const limits: Limits = {
         concurrency: settings.backendConcurrency,
         retries: settings.forwardingRetries,
-        aloneBytes: settings.bodyMemory / 4
+        behindBytes: settings.bodyMemory / 4
       }
       return Forwarder.of({
         attempt: (backend, delivery, deadline, observer) => {
@@ -89,14 +88,17 @@ export class Forwarder extends Context.Service<Forwarder, {
 interface Limits {
   readonly concurrency: number
   readonly retries: number
-  readonly aloneBytes: number
+  readonly behindBytes: number
 }
 
-/** More deliveries than this may not hang on one backend alone. */
-const aloneDeliveries = 500
+/** With more deliveries than this, or a quarter of the memory, a backend may not be behind while it hangs. */
+const behindDeliveries = 500
 
-/** What waits for less than this does not hang: a burst drains. */
+/** A backend hangs when it has answered nothing for this long. */
 const hangingAfter = 1_000
+
+/** What has been behind for so long gives way to newer deliveries although its backend answers now and then. */
+const longestBehind = 5_000
 
 /** Reading an answer to its end keeps the connection; beyond this a new connection is cheaper. */
 const answerBytes = 64 * 1024
@@ -115,16 +117,19 @@ class Lane {
   readonly limits: Limits
   readonly timers: Timers["Service"]
   #active = 0
-  #serving = false
-  #aloneCount = 0
-  #aloneBytes = 0
+  #behindCount = 0
+  #behindBytes = 0
+  #answeredAt: number
   readonly #waiting = new Set<ForwardAttempt>()
+  /** Those that wait for a retry. */
+  readonly #resting = new Set<ForwardAttempt>()
 
   constructor(backend: Backend, dispatcher: Dispatcher, limits: Limits, timers: Timers["Service"]) {
     this.backend = backend
     this.dispatcher = dispatcher
     this.limits = limits
     this.timers = timers
+    this.#answeredAt = timers.now()
   }
 
   /** Sends now if there is a permit, else when one is given back. */
@@ -137,21 +142,40 @@ class Lane {
     }
   }
 
+  /** Acquires after `delay` milliseconds. */
+  acquireAfter(attempt: ForwardAttempt, delay: number): () => void {
+    this.#resting.add(attempt)
+    return this.timers.after(delay, () => {
+      this.#resting.delete(attempt)
+      this.acquire(attempt)
+    })
+  }
+
   leave(attempt: ForwardAttempt): void {
     this.#waiting.delete(attempt)
+    this.#resting.delete(attempt)
+  }
+
+  answered(): void {
+    this.#answeredAt = this.timers.now()
   }
 
   release(): void {
-    this.#active -= 1
-    if (this.#waiting.size === 0 || this.#serving) return
-    this.#serving = true
-    // undici has the connection free only in the next turn: before that it would open another one.
-    setImmediate(() => this.#serve())
+    if (this.#waiting.size === 0) {
+      this.#active -= 1
+      return
+    }
+    // undici has the connection free in the turn after the next: before that it would open another one.
+    setImmediate(() =>
+      setImmediate(() => {
+        this.#active -= 1
+        this.#serve()
+      })
+    )
   }
 
   /** Permits are free: the attempts that have waited longest get them. */
   #serve(): void {
-    this.#serving = false
     for (const next of this.#waiting) {
       if (this.#active >= this.limits.concurrency) return
       this.#waiting.delete(next)
@@ -160,20 +184,27 @@ class Lane {
     }
   }
 
-  alone(bytes: number): void {
-    this.#aloneCount += 1
-    this.#aloneBytes += bytes
-    const longAgo = this.timers.now() - hangingAfter
-    for (const oldest of this.#waiting) {
-      if (this.#aloneCount <= aloneDeliveries && this.#aloneBytes <= this.limits.aloneBytes) return
-      if (!oldest.isAloneSince(longAgo)) return
-      oldest.giveWay()
-    }
+  behind(bytes: number): void {
+    this.#behindCount += 1
+    this.#behindBytes += bytes
+    const now = this.timers.now()
+    this.#giveWay(this.#resting, now)
+    this.#giveWay(this.#waiting, now)
   }
 
-  notAlone(bytes: number): void {
-    this.#aloneCount -= 1
-    this.#aloneBytes -= bytes
+  notBehind(bytes: number): void {
+    this.#behindCount -= 1
+    this.#behindBytes -= bytes
+  }
+
+  #giveWay(attempts: Iterable<ForwardAttempt>, now: number): void {
+    const { behindBytes } = this.limits
+    for (const oldest of attempts) {
+      if (this.#behindCount <= behindDeliveries && this.#behindBytes <= behindBytes) return
+      const hangs = this.#answeredAt <= now - hangingAfter || this.#behindBytes > 2 * behindBytes
+      if (!oldest.isBehindSince(now - (hangs ? hangingAfter : longestBehind))) return
+      oldest.giveWay()
+    }
   }
 }
 
@@ -187,8 +218,8 @@ class ForwardAttempt implements Attempt {
   #tried = 0
   #settled = false
   #released = false
-  #aloneBytes: number | undefined
-  #aloneSince = 0
+  #behindBytes: number | undefined
+  #behindSince = 0
   #last: TryResult | undefined
   #cancelRetry = () => {}
 
@@ -204,10 +235,6 @@ class ForwardAttempt implements Attempt {
     this.#lane.acquire(this)
   }
 
-  isSettled(): boolean {
-    return this.#settled
-  }
-
   /** Called by the lane, with a permit that the try gives back. */
   send(): void {
     this.#tried += 1
@@ -216,19 +243,21 @@ class ForwardAttempt implements Attempt {
     sent.dispatch(this.delivery)
   }
 
-  alone(bytes: number): void {
-    if (this.#settled) return
-    this.#aloneBytes = bytes
-    this.#aloneSince = this.#lane.timers.now()
-    this.#lane.alone(bytes)
+  behind(bytes: number): void {
+    if (this.#settled || this.#behindBytes !== undefined) return
+    this.#behindBytes = bytes
+    this.#behindSince = this.#lane.timers.now()
+    this.#lane.behind(bytes)
   }
 
-  isAloneSince(time: number): boolean {
-    return this.#aloneBytes !== undefined && this.#aloneSince <= time
+  isBehindSince(time: number): boolean {
+    return this.#behindBytes !== undefined && this.#behindSince <= time
   }
 
   giveWay(): void {
-    this.#settle(this.#last ?? { outcome: "unreachable", error: "gave way: too many deliveries wait for this backend" })
+    this.#settle(
+      this.#last ?? { outcome: "unreachable", error: "gave way: this backend is behind with too many deliveries" }
+    )
   }
 
   expire(reason: string): void {
@@ -247,7 +276,7 @@ class ForwardAttempt implements Attempt {
     this.#last = result
     const delay = this.#retryDelay(result)
     if (delay === undefined) return this.#settle(result)
-    this.#cancelRetry = this.#lane.timers.after(delay, () => this.start())
+    this.#cancelRetry = this.#lane.acquireAfter(this, delay)
   }
 
   /** undici has let go of a try. */
@@ -270,7 +299,7 @@ class ForwardAttempt implements Attempt {
     this.#settled = true
     this.#cancelRetry()
     this.#lane.leave(this)
-    if (this.#aloneBytes !== undefined) this.#lane.notAlone(this.#aloneBytes)
+    if (this.#behindBytes !== undefined) this.#lane.notBehind(this.#behindBytes)
     this.#observer.settled({
       outcome: result.outcome,
       status: result.status,
@@ -364,17 +393,22 @@ class Try implements Dispatcher.DispatchHandler {
   }
 
   onResponseStart(
-    _controller: Dispatcher.DispatchController,
+    controller: Dispatcher.DispatchController,
     status: number,
     headers: Record<string, string | Array<string> | undefined>
   ): void {
     if (status < 200) return
     this.#status = status
     this.#latency = this.#lane.timers.now() - this.#sentAt
+    this.#lane.answered()
     if (status < 300) return this.#decide()
     if (status < 400) this.#error = `redirect not followed: ${String(headers["location"] ?? "no location")}`
     if (status === 429 || status === 503) this.#retryAfter = retryAfterMillis(headers["retry-after"])
-    this.#cancelPatience = this.#lane.timers.after(answerPatience, () => this.#decide())
+    this.#cancelPatience = this.#lane.timers.after(answerPatience, () => {
+      this.#decide()
+      // It trickles, and would keep its permit from the retry.
+      controller.abort(abandoned)
+    })
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {

@@ -1,5 +1,8 @@
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
+import type * as Types from "effect/Types"
 import * as HttpRouter from "effect/http/HttpRouter"
+import * as HttpServerError from "effect/http/HttpServerError"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import { answerEarly } from "./EarlyAnswer.ts"
@@ -34,7 +37,17 @@ export const addPath = (
 }
 
 /** Answers every path that nothing else was added for. */
-export const addNotFound = (router: HttpRouter.HttpRouter) => router.add("*", "/*", (request) => notFound(request))
+export const addNotFound = (router: HttpRouter.HttpRouter) =>
+  Effect.andThen(
+    router.add("*", "/*", (request) => notFound(request)),
+    // The router finds nothing at all for a path with a broken escape (`/%`).
+    router.addGlobalMiddleware((app) =>
+      Effect.catch(app, (error: unknown) =>
+        HttpServerError.isHttpServerError(error) && Predicate.isTagged(error.reason, "RouteNotFound")
+          ? notFound(error.reason.request)
+          : Effect.fail(error as Types.unhandled))
+    )
+  )
 
 const notFound = (request: HttpServerRequest) => answerEarly(request, 404, "not found")
 

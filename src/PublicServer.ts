@@ -7,7 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { randomUUID } from "node:crypto"
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
+import { createServer, type IncomingMessage, type Server, ServerResponse } from "node:http"
 import { Server as NetServer, type Socket } from "node:net"
 import { Readiness } from "./Readiness.ts"
 import { RefusalLog } from "./RefusalLog.ts"
@@ -33,7 +33,6 @@ export class PublicServer extends Context.Service<PublicServer, {
       const idleListeners = new Set<() => void>()
 
       const onRequest = (_request: IncomingMessage, response: ServerResponse) => {
-        response.setHeader(requestIdHeader, randomUUID())
         if (readiness.isDraining()) response.shouldKeepAlive = false
         unanswered.add(response)
         response.once("close", () => {
@@ -47,17 +46,32 @@ export class PublicServer extends Context.Service<PublicServer, {
         // A body's time is kept by its reader, who does not count the time in which it waits for memory.
         requestTimeout: 30_000 + Duration.toMillis(settings.replyDeadline),
         connectionsCheckingInterval: 1_000,
+        // Nothing is upgraded here (RFC 9110 §7.8); Node would take the body of such a request for another protocol.
+        shouldUpgradeCallback: () => false,
+        ServerResponse: IdentifiedResponse,
         // Above the 90 s for which kube-rbac-proxy reuses a connection: it never sends a POST again.
         keepAliveTimeout: 120_000
       })
       server.on("request", onRequest).on("checkContinue", onRequest)
-      server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
-        const requestId = randomUUID()
+      const onClientError = (error: NodeJS.ErrnoException, socket: ClientSocket): void => {
+        if (error.code === "ERR_HTTP_REQUEST_TIMEOUT" && socket.bytesRead === 0) {
+          // A connection that a proxy has opened in advance. It may stay as long as one that has been used.
+          socket.setTimeout(server.keepAliveTimeout)
+          return
+        }
+        const before = socket[currentResponse]
+        if (before?.req.complete === true && !socket.destroyed) {
+          // It ends the connection, but the requests before it were good and get their replies first.
+          before.once("close", () => onClientError(error, socket))
+          return
+        }
+        const requestId = before == null ? randomUUID() : requestIdOf(before)
         const refused = answerClientError(error, socket, requestId)
         if (refused !== undefined) {
           refusals.refused(refused.reason, { "request-id": requestId, status: refused.status, error: error.code })
         }
-      })
+      }
+      server.on("clientError", onClientError)
 
       return PublicServer.of({
         server,
@@ -121,6 +135,14 @@ const requestIdHeader = "X-Request-Id"
 /** The id that this request's reply carries. */
 export const requestIdOf = (response: ServerResponse): string => String(response.getHeader(requestIdHeader))
 
+/** Every reply has its id, those that Node gives by itself too (no `Host`, an `Expect` that it does not know). */
+class IdentifiedResponse<Request extends IncomingMessage> extends ServerResponse<Request> {
+  constructor(...args: ConstructorParameters<typeof ServerResponse<Request>>) {
+    super(...args)
+    this.setHeader(requestIdHeader, randomUUID())
+  }
+}
+
 const answerTo = (code: string | undefined) =>
   code === "ERR_HTTP_REQUEST_TIMEOUT"
     ? { status: 408, phrase: "Request Timeout", reason: "request timeout" }
@@ -131,13 +153,19 @@ const answerTo = (code: string | undefined) =>
 /** Where Node keeps the response that a socket is busy with; its own default listener looks there too. */
 const currentResponse = "_httpMessage"
 
+type ClientSocket = Socket & { readonly [currentResponse]?: ServerResponse | null }
+
 /** What Node would answer by itself, with a request id and without a reset. Undefined: there was nobody to answer. */
 const answerClientError = (
   error: NodeJS.ErrnoException,
-  socket: Socket & { readonly [currentResponse]?: ServerResponse | null },
+  socket: ClientSocket,
   requestId: string
 ): { readonly status: number; readonly reason: string } | undefined => {
-  if (error.code === "ECONNRESET" || !socket.writable || socket[currentResponse]?.headersSent === true) {
+  // Answered already; the rest of what is no HTTP is discarded until the connection closes.
+  if (socket.writableEnded && !socket.destroyed) return undefined
+  const inTheBody = socket[currentResponse]?.req.complete === false
+  const gone = error.code === "ECONNRESET" || (inTheBody && error.code === "HPE_INVALID_EOF_STATE")
+  if (gone || !socket.writable || socket[currentResponse]?.headersSent === true) {
     socket.destroy()
     return undefined
   }

@@ -161,7 +161,9 @@ class InFlight {
     this.unsettled -= 1
     if (!Outcome.isSuccess(outcome)) this.#failed = true
     if (this.unsettled === 0) this.#reply?.(this.#result())
-    else if (this.unsettled === 1) this.#attempts.find((attempt) => !attempt.isSettled())?.alone(this.#bytes)
+    else if (this.unsettled === this.#attempts.length - 1) {
+      for (const attempt of this.#attempts) attempt.behind(this.#bytes)
+    }
   }
 
   released(): void {

@@ -35,7 +35,9 @@ export class Timers extends Context.Service<Timers, {
       return Timers.of({
         now: () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6,
         after: (delay, f) => {
-          const fiber = run(Effect.andThen(Effect.sleep(delay), Effect.sync(f)))
+          // Like `setTimeout`, never before `after` has returned.
+          const due = delay > 0 ? Effect.sleep(delay) : Effect.yieldNow
+          const fiber = run(Effect.andThen(due, Effect.sync(f)))
           return () => fiber.interruptUnsafe()
         }
       })

@@ -56,7 +56,7 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
   const via = `1.1 ${pseudonym}`
   const replyDeadline = Duration.toMillis(settings.replyDeadline)
 
-  const refuse = (request: HttpServerRequest, refusal: Refusal, startedAt: number) => {
+  const refused = (request: HttpServerRequest, refusal: Refusal, startedAt: number) => {
     const incoming = NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage
     refusals.refused(refusal.reason, {
       "request-id": requestIdOf(NodeHttpServerRequest.toServerResponse(request) as ServerResponse),
@@ -67,6 +67,10 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
       status: refusal.status,
       latency: seconds(timers.now() - startedAt)
     })
+  }
+
+  const refuse = (request: HttpServerRequest, refusal: Refusal, startedAt: number) => {
+    refused(request, refusal, startedAt)
     return answerEarly(
       request,
       refusal.status,
@@ -89,9 +93,11 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
     if (verification === "no secret") return yield* refuse(request, noSecret, startedAt)
     if (typeof verification === "string") return yield* refuse(request, badRequest(verification), startedAt)
     if (isLoop(headerOf(incoming, "via"), pseudonym)) return yield* refuse(request, loop, startedAt)
-    if (incoming.headers["expect"] !== undefined) outgoing.writeContinue()
+    if (incoming.headers["expect"] !== undefined && incoming.httpVersion !== "1.0") outgoing.writeContinue()
 
-    const received = yield* Effect.interruptible(reader.read(incoming, deadline, verification.update))
+    const received = yield* Effect.interruptible(reader.read(incoming, deadline, verification.update)).pipe(
+      Effect.onInterrupt(() => Effect.sync(() => refused(request, badRequest("body cut off"), startedAt)))
+    )
     if (!verification.matches()) {
       received.reservation.release()
       return yield* refuse(request, badRequest("signature mismatch"), startedAt)

@@ -1,0 +1,271 @@
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import { assert, layer } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as HttpServer from "effect/http/HttpServer"
+import { createHmac } from "node:crypto"
+import { BackendPolicy } from "../src/BackendPolicy.ts"
+import { BackendRegistry } from "../src/BackendRegistry.ts"
+import { BodyReader, Overloaded } from "../src/BodyReader.ts"
+import type { Delivery } from "../src/Delivery.ts"
+import { DeliveryLog } from "../src/DeliveryLog.ts"
+import { Identity } from "../src/Identity.ts"
+import { Log } from "../src/Logging.ts"
+import { MemoryBudget } from "../src/MemoryBudget.ts"
+import { PublicServer } from "../src/PublicServer.ts"
+import { Readiness } from "../src/Readiness.ts"
+import { RefusalLog } from "../src/RefusalLog.ts"
+import { layer as RoutesLayer } from "../src/Routes.ts"
+import { Settings } from "../src/Settings.ts"
+import { Spray, type SprayResult } from "../src/Spray.ts"
+import { Timers } from "../src/Timers.ts"
+import { WebhookSecrets } from "../src/WebhookSecrets.ts"
+import { WebhookVerifier } from "../src/WebhookVerifier.ts"
+import { openConnection, type RawConnection, type Reply } from "./e2e/harness.ts"
+
+/** What arrived at the spray, and what the next one comes to. */
+class Sprayed extends Context.Service<Sprayed, {
+  readonly deliveries: Array<Delivery>
+  result: SprayResult | "overloaded"
+}>()("test/Sprayed") {}
+
+const SprayStub = Layer.effect(
+  Spray,
+  Effect.map(Sprayed, (sprayed) =>
+    Spray.of({
+      spray: (delivery, reservation) =>
+        Effect.suspend(() => {
+          reservation.release()
+          sprayed.deliveries.push(delivery)
+          return sprayed.result === "overloaded"
+            ? Effect.fail(new Overloaded({ waited: 9_000 }))
+            : Effect.succeed(sprayed.result)
+        }),
+      inFlight: () => 0,
+      idle: Effect.void,
+      cutOff: Effect.succeed(0)
+    }))
+)
+
+const TestLayer = (settings: Partial<Settings["Service"]> = {}) =>
+  RoutesLayer.pipe(
+    Layer.provideMerge(PublicServer.layerHttpServer),
+    Layer.provideMerge(PublicServer.layer),
+    Layer.provide([SprayStub, BodyReader.layer, WebhookVerifier.layer, BackendRegistry.layer, DeliveryLog.layer]),
+    Layer.provide([
+      RefusalLog.layer,
+      Layer.succeed(BackendPolicy, {
+        admit: () => Effect.void,
+        checkAddress: () => undefined,
+        addOwnListener: () => {}
+      })
+    ]),
+    Layer.provideMerge(Layer.mergeAll(
+      Readiness.layer,
+      Layer.succeed(Identity, { pseudonym: "sprayproxy-me" }),
+      Timers.layer,
+      MemoryBudget.layer,
+      Layer.sync(Sprayed, () => ({ deliveries: [], result: "proxied" as const }))
+    )),
+    Layer.provideMerge(Log.layerTest),
+    Layer.provideMerge(Settings.layerFrom({
+      host: "127.0.0.1",
+      port: 0,
+      webhookSecret: Option.some(Redacted.make("secret")),
+      ...settings
+    })),
+    Layer.provide(NodeFileSystem.layer)
+  )
+
+const connect = Effect.gen(function*() {
+  const { address } = yield* HttpServer.HttpServer
+  return yield* openConnection(Number(new URL(HttpServer.formatAddress(address)).port))
+})
+
+const ask = (connection: RawConnection, request: string, replies = 1) =>
+  Effect.promise(async () => {
+    connection.write(Buffer.from(request, "latin1"))
+    return (await connection.replies(replies)).at(-1)!
+  })
+
+const request = (method: string, target: string, headers: ReadonlyArray<string> = [], body = "") =>
+  [`${method} ${target} HTTP/1.1`, "Host: x", ...headers, `Content-Length: ${body.length}`, "", body].join("\r\n")
+
+const signed = (body: string) =>
+  `X-Hub-Signature-256: sha256=${createHmac("sha256", "secret").update(body).digest("hex")}`
+
+const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
+
+const is = (reply: Reply, status: number, text: string) => {
+  assert.deepInclude(reply, { status, text })
+  assert.strictEqual(reply.headers["content-type"], "text/plain; charset=utf-8")
+  assert.match(String(reply.headers["x-request-id"]), uuid)
+}
+
+layer(TestLayer(), { excludeTestServices: true })("Routes", (it) => {
+  it.effect.each(
+    [
+      ["GET", "/", 200, "healthy"],
+      ["GET", "/proxy", 200, "healthy"],
+      ["GET", "/?x=1", 200, "healthy"],
+      ["GET", "/healthz", 200, "healthy"],
+      ["GET", "/readyz", 200, "ready"],
+      ["GET", "http://any.example.com/proxy", 200, "healthy"],
+      ["GET", "http://any.example.com", 200, "healthy"],
+      ["POST", "/healthz", 405, "method not allowed"],
+      ["PUT", "/", 405, "method not allowed"],
+      ["DELETE", "/proxy", 405, "method not allowed"],
+      ["GET", "/metrics", 404, "not found"],
+      ["GET", "/backends", 404, "not found"],
+      ["POST", "/backends", 404, "not found"],
+      ["POST", "/PROXY", 404, "not found"],
+      ["POST", "//proxy", 404, "not found"],
+      ["POST", "/proxy/", 404, "not found"],
+      ["POST", "/%70roxy", 404, "not found"],
+      ["POST", "/proxy;x", 404, "not found"],
+      ["GET", "/HEALTHZ", 404, "not found"],
+      ["OPTIONS", "*", 404, "not found"],
+      ["GET", "http://any.example.com/else", 404, "not found"],
+      ["GET", "ftp://any.example.com/proxy", 404, "not found"],
+      ["GET", "/%", 404, "not found"],
+      ["GET", "/%zz", 404, "not found"],
+      ["POST", "/proxy%ff", 404, "not found"],
+      ["GET", `/${"a".repeat(150)}`, 404, "not found"]
+    ] as const
+  )("%s %s is answered %d %s", ([method, target, status, text]) =>
+    Effect.gen(function*() {
+      is(yield* ask(yield* connect, request(method, target)), status, text)
+    }))
+
+  it.effect.each(
+    [
+      ["proxied", 200, "proxied"],
+      ["accepted", 202, "accepted"],
+      ["failed", 502, "failed to proxy"],
+      ["overloaded", 503, "overloaded"]
+    ] as const
+  )("a delivery whose spray is %s is answered %d", ([result, status, text]) =>
+    Effect.gen(function*() {
+      const sprayed = yield* Sprayed
+      sprayed.result = result
+      const reply = yield* ask(yield* connect, request("POST", "/proxy", [signed("{}")], "{}"))
+      is(reply, status, text)
+      assert.strictEqual(reply.headers["retry-after"], status === 503 ? "10" : undefined)
+    }))
+
+  it.effect("a delivery goes on as it came, without what concerned only this connection", () =>
+    Effect.gen(function*() {
+      const sprayed = yield* Sprayed
+      sprayed.result = "proxied"
+      const headers = ["X-GitHub-Delivery: guid", "X-GitHub-Event: push", signed("{}"), "Via: 1.0 gw", "Keep-Alive: 1"]
+      const reply = yield* ask(yield* connect, request("POST", "/proxy?a=%2F", headers, "{}"))
+      const delivery = sprayed.deliveries.at(-1)!
+      assert.deepInclude(delivery, {
+        requestId: reply.headers["x-request-id"] as string,
+        guid: "guid",
+        event: "push",
+        method: "POST",
+        target: "/proxy?a=%2F",
+        forwardedTarget: "/?a=%2F"
+      })
+      const [name, value] = signed("{}").split(": ")
+      assert.deepStrictEqual(
+        delivery.headers,
+        [
+          ["X-GitHub-Delivery", "guid"],
+          ["X-GitHub-Event", "push"],
+          [name!, value!],
+          ["Via", "1.0 gw"],
+          ["Content-Length", "2"],
+          ["Via", "1.1 sprayproxy-me"]
+        ].flat()
+      )
+      assert.strictEqual(String(delivery.body.toDispatch()), "{}")
+    }))
+
+  it.effect.each([
+    { why: "it has been here", via: ["Via: 1.1 sprayproxy-me"] },
+    { why: "it has been here, and elsewhere since", via: ["Via: 1.1 sprayproxy-me, 1.1 gw"] },
+    { why: "it has been here, as a second line says", via: ["Via: 1.1 gw", "Via: 1.1 sprayproxy-me"] },
+    { why: "too many have had it", via: [1, 2, 3, 4, 5].map((i) => `Via: 1.1 sprayproxy-${i}`) }
+  ])("a delivery is a loop because $why", ({ via }) =>
+    Effect.gen(function*() {
+      const sprayed = yield* Sprayed
+      const before = sprayed.deliveries.length
+      is(yield* ask(yield* connect, request("POST", "/", [signed("{}"), ...via], "{}")), 508, "loop")
+      assert.strictEqual(sprayed.deliveries.length, before)
+    }))
+
+  it.effect.each(["h2c", "websocket", "TLS/1.0"])(
+    "a delivery that offers another protocol, %s, is a delivery",
+    (protocol) =>
+      Effect.gen(function*() {
+        const sprayed = yield* Sprayed
+        const headers = [signed("{}"), "Connection: Upgrade", `Upgrade: ${protocol}`]
+        is(yield* ask(yield* connect, request("POST", "/", headers, "{}")), 200, "proxied")
+        assert.strictEqual(String(sprayed.deliveries.at(-1)!.body.toDispatch()), "{}")
+        assert.notInclude(sprayed.deliveries.at(-1)!.headers, "Upgrade")
+      })
+  )
+
+  it.effect("a client that waits for our word gets it, and its delivery goes on", () =>
+    Effect.gen(function*() {
+      const connection = yield* connect
+      const head = request("POST", "/", [signed("{}"), "Expect: 100-continue"], "{}").slice(0, -2)
+      assert.strictEqual((yield* ask(connection, head)).status, 100)
+      is(yield* ask(connection, "{}", 2), 200, "proxied")
+    }))
+
+  // RFC 9110 §10.1.1: it would take the interim reply for the reply.
+  it.effect("a client of HTTP/1.0 gets no interim reply, whatever it expects", () =>
+    Effect.gen(function*() {
+      const headers = [signed("{}"), "Expect: 100-continue"]
+      const http10 = request("POST", "/", headers, "{}").replace("HTTP/1.1", "HTTP/1.0")
+      is(yield* ask(yield* connect, http10), 200, "proxied")
+    }))
+
+  it.effect("no memory is held when all is done", () =>
+    Effect.gen(function*() {
+      const budget = yield* MemoryBudget
+      assert.deepInclude(budget.state(), { used: 0, waiting: 0 })
+    }))
+})
+
+layer(TestLayer({ enableDynamicBackends: true }), { excludeTestServices: true })(
+  "Routes with dynamic backends",
+  (it) => {
+    it.effect.each(
+      [
+        ["GET", "/backends", 200, "Backend urls: "],
+        ["PUT", "/backends", 405, "method not allowed"],
+        ["GET", "/Backends", 404, "not found"],
+        ["GET", "/backends/", 404, "not found"],
+        ["GET", "//backends", 404, "not found"],
+        ["GET", "/backend%73", 404, "not found"]
+      ] as const
+    )("%s %s is answered %d", ([method, target, status, text]) =>
+      Effect.gen(function*() {
+        is(yield* ask(yield* connect, request(method, target)), status, text)
+      }))
+  }
+)
+
+layer(
+  TestLayer({ webhookSecret: Option.none() }).pipe(
+    Layer.provide(Layer.succeed(WebhookSecrets, { current: () => [] }))
+  ),
+  { excludeTestServices: true }
+)("Routes without a secret", (it) => {
+  it.effect("no delivery is taken", () =>
+    Effect.gen(function*() {
+      const reply = yield* ask(yield* connect, request("POST", "/", [signed("{}")], "{}"))
+      is(reply, 503, "no secret")
+      assert.strictEqual(reply.headers["retry-after"], "10")
+      assert.strictEqual((yield* Sprayed).deliveries.length, 0)
+      is(yield* ask(yield* connect, request("GET", "/readyz")), 503, "no secret")
+      is(yield* ask(yield* connect, request("GET", "/")), 200, "healthy")
+    }))
+})
