@@ -103,6 +103,6 @@ export const makeLogWriter = (sink: LogSink, droppedLine: (count: number) => str
       flush()
       if (pendingBytes === 0) return resume(Effect.void)
       onIdle = () => resume(Effect.void)
-    }).pipe(Effect.interruptible, Effect.timeoutOption("2 seconds"), Effect.asVoid)
+    }).pipe(Effect.timeoutOption("2 seconds"), Effect.asVoid)
   }
 }

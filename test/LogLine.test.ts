@@ -105,9 +105,12 @@ describe("a JSON line", () => {
     assert.strictEqual(line["answer"], "x".repeat(1024))
     assert.strictEqual(line["error"], "x".repeat(2048))
     assert.strictEqual(line["msg"], "x".repeat(1024))
+    assert.strictEqual(parse(json(NOON, "info", "m", { event: "x".repeat(257) }))["event"], "x".repeat(256))
   })
 
   it("escapes what JSON leaves raw, also in a name", () => {
+    assert.include(json(NOON, "info", "m", { event: "a\u007fb" }), "\"a\\u007fb\"")
+    assert.include(json(NOON, "info", "m", { "a\ud800": 1 }), "\"a\ufffd\":1")
     assert.include(
       json(NOON, "info", "m", { event: "a\u007fb\u009b2J\u2028\u202e" }),
       "a\\u007fb\\u009b2J\\u2028\\u202e"
@@ -139,7 +142,7 @@ describe("a JSON line", () => {
     { arbitrary: { runs: 500 } }
   )
 
-  it("remembers no more messages than there can be in the source", () => {
+  it("renders messages beyond those it remembers", () => {
     const renderer = makeJson()
     for (let index = 0; index < 1000; index++) {
       assert.strictEqual(parse(renderer(NOON, "info", `message ${index}`))["msg"], `message ${index}`)

@@ -150,38 +150,43 @@ describe("LogWriter", () => {
       const sink = new HeldSink()
       const writer = make(sink)
       writer.write("a\n")
-      yield* turn
-      sink.settle(epipe)
       writer.write("b\n")
       yield* turn
-      sink.settle()
-      assert.strictEqual(sink.chunks.at(-1), "dropped 1\n")
       sink.settle(epipe)
       writer.write("c\n")
       yield* turn
       sink.settle()
-      assert.strictEqual(sink.chunks.at(-1), "dropped 1\n")
+      assert.strictEqual(sink.chunks.at(-1), "dropped 2\n")
+      sink.settle(epipe)
+      writer.write("d\n")
+      yield* turn
+      sink.settle()
+      assert.strictEqual(sink.chunks.at(-1), "dropped 2\n")
     }))
 
-  it.effect("outlives a sink that throws", () =>
-    Effect.gen(function*() {
-      let broken = true
-      const written: Array<string> = []
-      const writer = make({
-        on: () => {},
-        write: (chunk, done) => {
-          if (broken) throw epipe
-          written.push(Buffer.from(chunk).toString())
-          done()
-        }
+  it.effect.each([false, true])(
+    "outlives a sink that throws, called back before: %s",
+    (calledBack) =>
+      Effect.gen(function*() {
+        let broken = true
+        const written: Array<string> = []
+        const writer = make({
+          on: () => {},
+          write: (chunk, done) => {
+            if (broken && calledBack) done(epipe)
+            if (broken) throw epipe
+            written.push(Buffer.from(chunk).toString())
+            done()
+          }
+        })
+        writer.write("a\n")
+        yield* turn
+        broken = false
+        writer.write("b\n")
+        yield* turn
+        assert.deepStrictEqual(written, ["b\n", "dropped 1\n"])
       })
-      writer.write("a\n")
-      yield* turn
-      broken = false
-      writer.write("b\n")
-      yield* turn
-      assert.deepStrictEqual(written, ["b\n", "dropped 1\n"])
-    }))
+  )
 
   it.effect("writes what is gathered when it closes, and waits until it is written", () =>
     Effect.gen(function*() {
