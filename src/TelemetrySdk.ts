@@ -19,7 +19,7 @@ import { getNumberFromEnv, setGlobalErrorHandler, W3CTraceContextPropagator } fr
 import { OTLPLogExporter } from "@opentelemetry/exporter-logs-otlp-proto"
 import { OTLPMetricExporter } from "@opentelemetry/exporter-metrics-otlp-proto"
 import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-proto"
-import { detectResources, envDetector, resourceFromAttributes } from "@opentelemetry/resources"
+import { defaultResource, detectResources, envDetector, resourceFromAttributes } from "@opentelemetry/resources"
 import { BatchLogRecordProcessor, LoggerProvider } from "@opentelemetry/sdk-logs"
 import { PeriodicExportingMetricReader } from "@opentelemetry/sdk-metrics"
 import { BasicTracerProvider, BatchSpanProcessor } from "@opentelemetry/sdk-trace-base"
@@ -60,11 +60,13 @@ const flush = (provider: { readonly shutdown: () => Promise<void> }) =>
 const layerResource = Layer.effect(
   OtelResource.Resource,
   Effect.map(Identity, ({ pseudonym }) =>
-    resourceFromAttributes({
-      "service.name": packageJson.name,
-      "service.version": packageJson.version,
-      "service.instance.id": pseudonym
-    }).merge(detectResources({ detectors: [envDetector] })))
+    defaultResource()
+      .merge(resourceFromAttributes({
+        "service.name": packageJson.name,
+        "service.version": packageJson.version,
+        "service.instance.id": pseudonym
+      }))
+      .merge(detectResources({ detectors: [envDetector] })))
 )
 
 /** A failing export says the same each time: once a minute is enough. */

@@ -4,7 +4,8 @@ import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
 import { buffer } from "node:stream/consumers"
 import protobuf from "protobufjs"
-import { eventually, listen } from "./harness.ts"
+import { vi } from "vitest"
+import { listen } from "./harness.ts"
 
 /** The messages of opentelemetry-proto 1.x, as far as they are looked at: names, types and field numbers. */
 const schema = protobuf.parse(`
@@ -69,7 +70,7 @@ export interface Collector {
   readonly metrics: ReadonlySet<string>
   /** The heads of all requests, those that were not answered too. */
   readonly requests: ReadonlyArray<{ readonly path: string; readonly headers: Http.IncomingHttpHeaders }>
-  readonly spansAtLeast: (count: number) => Promise<void>
+  readonly spansAtLeast: (count: number) => Promise<unknown>
 }
 
 /** Takes what is exported to it; with `answers: false` it never answers. */
@@ -96,7 +97,7 @@ export const startCollector = ({ answers = true } = {}): Effect.Effect<Collector
       logs,
       metrics,
       requests,
-      spansAtLeast: (count) => eventually(() => spans.length >= count, `${count} spans`)
+      spansAtLeast: (count) => vi.waitUntil(() => spans.length >= count, { timeout: 30_000 })
     }))
   })
 
