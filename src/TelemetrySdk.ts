@@ -75,19 +75,22 @@ const repeatedAfter = 60_000
 /** What the SDK has to say goes into the log, and never through the exporter that it may be about. */
 const layerDiagnostics = Layer.effectDiscard(Effect.gen(function*() {
   const log = yield* Log
-  let last: { readonly message: string; readonly at: number } | undefined
+  const saidAt = new Map<string, number>()
   const warn = (message: string) => {
+    const kind = message.replaceAll(/\d+/g, "0")
     const at = performance.now()
-    if (message === last?.message && at - last.at < repeatedAfter) return
-    last = { message, at }
+    if (at - (saidAt.get(kind) ?? -Infinity) < repeatedAfter) return
+    if (saidAt.size >= 100) saidAt.clear()
+    saidAt.set(kind, at)
     log.write("warn", "telemetry", { error: message })
   }
-  const quiet = () => {}
   const logger: Otel.DiagLogger = { error: warn, warn, info: quiet, debug: quiet, verbose: quiet }
   Otel.diag.setLogger(logger, { logLevel: Otel.DiagLogLevel.WARN, suppressOverrideMessage: true })
   setGlobalErrorHandler((error) => warn(describe(error)))
   yield* Effect.addFinalizer(() => Effect.sync(() => Otel.diag.disable()))
 }))
+
+const quiet = () => {}
 
 const describe = (error: unknown): string => {
   const { code, message } = error as { readonly code?: unknown; readonly message?: unknown }
@@ -294,8 +297,7 @@ const layerLogging = Layer.merge(
             severityNumber: severities[level],
             severityText: level,
             body: message,
-            attributes: attributesOf(fields),
-            ...contextOf(fields)
+            ...contextual(fields)
           })
         }
       })
@@ -304,14 +306,13 @@ const layerLogging = Layer.merge(
   OtelLogger.layer({ mergeWithExisting: true })
 ).pipe(Layer.provide(Layer.effect(OtelLogger.OtelLoggerProvider, loggerProvider)))
 
-const attributesOf = ({ span_id: _, trace_id: __, ...fields }: LogFields) => fields
-
-const contextOf = ({ span_id: spanId, trace_id: traceId }: LogFields) =>
+const contextual = ({ span_id: spanId, trace_id: traceId, ...attributes }: LogFields) =>
   typeof traceId === "string" && typeof spanId === "string"
     ? {
+      attributes,
       context: Otel.trace.setSpanContext(Otel.ROOT_CONTEXT, { traceId, spanId, traceFlags: Otel.TraceFlags.SAMPLED })
     }
-    : {}
+    : { attributes }
 
 /** The service's metrics are in Effect's registry, which is all that this needs to know of them. */
 const layerMetrics = OtelMetrics.layer(() => {

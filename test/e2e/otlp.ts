@@ -39,7 +39,7 @@ const schema = protobuf.parse(`
   message ArrayValue { repeated AnyValue values = 1; }
 `).root
 
-export type Attributes = Readonly<Record<string, unknown>>
+type Attributes = Readonly<Record<string, unknown>>
 
 export interface Span {
   readonly traceId: string
@@ -54,7 +54,7 @@ export interface Span {
   readonly resource: Attributes
 }
 
-export interface LogRecord {
+interface LogRecord {
   readonly severity: string
   readonly body: unknown
   readonly attributes: Attributes

@@ -29,7 +29,7 @@ const traceContext = (flags: string) => ({
   tracestate: "congo=t61rcWkgMzE"
 })
 
-const program = fileURLToPath(new URL("../../dist/sprayproxy.js", import.meta.url))
+const programFile = fileURLToPath(new URL("../../dist/sprayproxy.js", import.meta.url))
 
 const nowhere = "http://127.0.0.1:1"
 
@@ -245,7 +245,7 @@ describe("telemetry", () => {
 
   it.effect("does not start with an endpoint that is none", () =>
     Effect.sync(() => {
-      const { status, stderr } = spawnSync(process.execPath, [program, "server", "--port", "0"], {
+      const { status, stderr } = spawnSync(process.execPath, [programFile, "server", "--port", "0"], {
         env: { GH_APP_WEBHOOK_SECRET: "x", OTEL_EXPORTER_OTLP_ENDPOINT: "collector:4318" },
         encoding: "utf8"
       })
