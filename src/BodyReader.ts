@@ -19,16 +19,16 @@ import { Settings } from "./Settings.ts"
 import { Timers } from "./Timers.ts"
 
 /** The body is larger than `--max-request-size`. */
-export class BodyTooLarge extends Schema.TaggedError<BodyTooLarge>()("BodyTooLarge", { received: Schema.Number }) {}
+export class BodyTooLarge extends Schema.TaggedError<BodyTooLarge>()("BodyTooLarge", { received: Schema.Finite }) {}
 
 /** The sender is slower than a sender may be. */
-export class SenderTooSlow extends Schema.TaggedError<SenderTooSlow>()("SenderTooSlow", { received: Schema.Number }) {}
+export class SenderTooSlow extends Schema.TaggedError<SenderTooSlow>()("SenderTooSlow", { received: Schema.Finite }) {}
 
 /** The sender went away, or sent something that is not HTTP, in the middle of the body. */
-export class BodyCutOff extends Schema.TaggedError<BodyCutOff>()("BodyCutOff", { received: Schema.Number }) {}
+export class BodyCutOff extends Schema.TaggedError<BodyCutOff>()("BodyCutOff", { received: Schema.Finite }) {}
 
 /** There was no memory for the delivery until its reply was due. */
-export class Overloaded extends Schema.TaggedError<Overloaded>()("Overloaded", { waited: Schema.Number }) {}
+export class Overloaded extends Schema.TaggedError<Overloaded>()("Overloaded", { waited: Schema.Finite }) {}
 
 export interface ReceivedBody {
   readonly body: Body

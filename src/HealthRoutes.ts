@@ -6,14 +6,13 @@ import { Readiness } from "./Readiness.ts"
 import { WebhookVerifier } from "./WebhookVerifier.ts"
 
 /** The answer of a process that runs, also on the webhook's paths: people and probes of the original look there. */
-export const healthy = () => Effect.succeed(plainText(200, "healthy"))
+export const healthy = Effect.succeed(plainText(200, "healthy"))
 
 /** `/healthz`: the process runs. `/readyz`: it wants deliveries. */
 export const HealthRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) {
   const readiness = yield* Readiness
   const verifier = yield* WebhookVerifier
-  const unready = (reason: string) => Effect.succeed(plainText(503, reason))
-  yield* addPath(router, "/healthz", { GET: healthy })
+  yield* addPath(router, "/healthz", { GET: () => healthy })
   yield* addPath(router, "/readyz", {
     GET: () =>
       readiness.isDraining()
@@ -23,3 +22,5 @@ export const HealthRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) {
         : unready("no secret")
   })
 }))
+
+const unready = (reason: string) => Effect.succeed(plainText(503, reason))

@@ -97,13 +97,16 @@ const answerTo = (code: string | undefined) =>
     ? { status: 431, phrase: "Request Header Fields Too Large", reason: "headers too large" }
     : { status: 400, phrase: "Bad Request", reason: "not http" }
 
+/** Where Node keeps the response that a socket is busy with; its own default listener looks there too. */
+const currentResponse = "_httpMessage"
+
 /** What Node would answer by itself, with a request id and without a reset. Undefined: there was nobody to answer. */
 const answerClientError = (
   error: NodeJS.ErrnoException,
-  socket: Socket & { readonly _httpMessage?: ServerResponse | null },
+  socket: Socket & { readonly [currentResponse]?: ServerResponse | null },
   requestId: string
 ): { readonly status: number; readonly reason: string } | undefined => {
-  if (error.code === "ECONNRESET" || !socket.writable || socket._httpMessage?.headersSent === true) {
+  if (error.code === "ECONNRESET" || !socket.writable || socket[currentResponse]?.headersSent === true) {
     socket.destroy()
     return undefined
   }

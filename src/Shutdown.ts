@@ -19,7 +19,7 @@ import { Spray } from "./Spray.ts"
 
 /** Attempts were still without an outcome when the grace was over. */
 export class GraceExceeded extends Schema.TaggedError<GraceExceeded>()("GraceExceeded", {
-  attempts: Schema.Number
+  attempts: Schema.Finite
 }) {
   override get message() {
     return `the shutdown grace was over before ${this.attempts} attempts had an outcome`

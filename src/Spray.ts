@@ -78,9 +78,9 @@ export class Spray extends Context.Service<Spray, {
 
       const result = (inFlight: InFlight, replyDeadline: number) =>
         Effect.callback<SprayResult>((resume) => {
-          const reply = (result: SprayResult) => {
+          const reply = (become: SprayResult) => {
             cancelDeadline()
-            resume(Effect.succeed(result))
+            resume(Effect.succeed(become))
           }
           const cancelDeadline = timers.after(Math.max(0, replyDeadline - timers.now()), () => reply("accepted"))
           inFlight.onSettled(reply)

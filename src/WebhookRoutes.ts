@@ -134,8 +134,8 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
     })
   }
 
-  yield* addPath(router, "/", { GET: healthy, POST: handler })
-  yield* addPath(router, "/proxy", { GET: healthy, POST: handler })
+  yield* addPath(router, "/", { GET: () => healthy, POST: handler })
+  yield* addPath(router, "/proxy", { GET: () => healthy, POST: handler })
 }))
 
 /** A header's value; repetitions are joined with commas, as RFC 9110 §5.3 says. */

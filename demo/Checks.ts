@@ -1,0 +1,49 @@
+/** What the demo promises, checked against what happened. */
+import type { Row } from "./Row.ts"
+
+export interface Check {
+  readonly promise: string
+  /** None: it was kept. */
+  readonly problems: ReadonlyArray<string>
+}
+
+export const checks = (rows: ReadonlyArray<Row>, backends: ReadonlyArray<string>): ReadonlyArray<Check> => {
+  const ours = rows.flatMap((row) => row.sent === undefined ? [] : [{ ...row, sent: row.sent }])
+  const genuine = ours.filter(({ sent }) => sent.delivery.expected.refusal === undefined)
+  const unwelcome = ours.filter(({ sent }) => sent.delivery.expected.refusal !== undefined)
+  const retried = genuine.flatMap(({ arrivals }) => arrivals.filter(({ status }) => status === 503)).length
+  return [
+    {
+      promise:
+        `${genuine.length} deliveries × ${backends.length} backends: each arrived once, byte for byte, signature valid`,
+      problems: genuine.flatMap((row) =>
+        backends.flatMap((backend) => {
+          const accepted = row.arrivals.filter((arrival) => arrival.backend === backend && arrival.status === 202)
+          if (accepted.length !== 1) return [`${row.label}: ${backend} got it ${accepted.length} times`]
+          if (accepted[0]!.digest !== row.sent.digest) return [`${row.label}: ${backend} got other bytes`]
+          return accepted[0]!.verified ? [] : [`${row.label}: ${backend} could not verify the signature`]
+        })
+      )
+    },
+    {
+      promise: `${retried} answers of 503 were retried until the backend was ready`,
+      problems: retried === 0 ? ["there was no 503 to retry"] : []
+    },
+    {
+      promise: `${unwelcome.length} refused requests reached no backend`,
+      problems: unwelcome.flatMap((row) =>
+        row.arrivals.map(({ backend }) => `${row.label}: it reached ${backend}`).concat(
+          row.refusal === row.sent.delivery.expected.refusal ? [] : [`${row.label}: refused as ${row.refusal}`]
+        )
+      )
+    },
+    {
+      promise: "GitHub got the reply it should get, every time",
+      problems: ours.flatMap(({ label, reply, sent: { delivery: { expected } } }) =>
+        reply?.status === expected.status && reply.text === expected.text
+          ? []
+          : [`${label}: ${reply === undefined ? "no reply" : `${reply.status} ${reply.text}`}`]
+      )
+    }
+  ]
+}

@@ -1,0 +1,136 @@
+/** GitHub: real payloads, signed and sent as GitHub does it, and what GitHub would never send. */
+import examples from "@octokit/webhooks-examples/api.github.com/index.json" with { type: "json" }
+import * as Effect from "effect/Effect"
+import { createHmac, randomUUID } from "node:crypto"
+import * as Http from "node:http"
+
+export interface Reply {
+  readonly status: number
+  readonly text: string
+}
+
+export interface Delivery {
+  readonly guid: string
+  readonly label: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Buffer
+  readonly expected: Reply & {
+    /** The reason in the log. Undefined: every backend is to get it. */
+    readonly refusal?: string
+  }
+}
+
+/** The one of GitHub's documentation. */
+export const secret = "It's a Secret to Everybody"
+
+/** https://docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries */
+export const sign = (body: Uint8Array, key = secret): string =>
+  `sha256=${createHmac("sha256", key).update(body).digest("hex")}`
+
+const proxied = { status: 200, text: "proxied" }
+const refused = (refusal: string) => ({ status: 400, text: "bad request", refusal })
+
+interface Variation {
+  readonly label?: string
+  readonly body?: Buffer
+  /** `null`: none. */
+  readonly signature?: string | null
+  readonly contentType?: string
+  readonly expected?: Delivery["expected"]
+}
+
+const delivery = (event: string, action: string | undefined, variation: Variation = {}): Delivery => {
+  const guid = randomUUID()
+  const body = variation.body ?? example(event, action)
+  const { contentType = "application/json", expected = proxied, signature = sign(body) } = variation
+  return {
+    guid,
+    label: variation.label ?? [event, action].join(" ").trim(),
+    body,
+    expected,
+    headers: {
+      "Content-Type": contentType,
+      "Content-Length": String(body.length),
+      "User-Agent": "GitHub-Hookshot/044aadd",
+      "X-GitHub-Event": event,
+      "X-GitHub-Delivery": guid,
+      "X-GitHub-Hook-ID": "292430182",
+      "X-GitHub-Hook-Installation-Target-ID": "79929171",
+      "X-GitHub-Hook-Installation-Target-Type": "integration",
+      ...(signature === null ? {} : { "X-Hub-Signature-256": signature })
+    }
+  }
+}
+
+/** The first published example of an event (with that action), as compact JSON. */
+const example = (event: string, action?: string): Buffer => {
+  const payload = examples.find(({ name }) => name === event)?.examples.find((one) =>
+    action === undefined || ("action" in one && one.action === action)
+  )
+  if (payload === undefined) throw new Error(`there is no example of ${event} ${action ?? ""}`)
+  return Buffer.from(JSON.stringify(payload))
+}
+
+export const genuine = (): ReadonlyArray<Delivery> => [
+  delivery("ping", undefined),
+  delivery("installation", "created"),
+  delivery("push", undefined),
+  delivery("pull_request", "opened"),
+  delivery("check_suite", "requested"),
+  delivery("check_run", "created"),
+  delivery("issue_comment", "created"),
+  delivery("check_run", "rerequested"),
+  delivery("pull_request", "labeled"),
+  delivery("check_run", "completed"),
+  delivery("pull_request", "closed"),
+  delivery("push", undefined, {
+    label: "push, as a form",
+    body: Buffer.from(`payload=${encodeURIComponent(example("push").toString())}`),
+    contentType: "application/x-www-form-urlencoded"
+  })
+]
+
+/** `limit`: the largest body that is taken, in bytes. */
+export const unwelcome = (limit: number): ReadonlyArray<Delivery> => {
+  const push = example("push")
+  const altered = Buffer.from(push)
+  altered[100]! ^= 1
+  return [
+    delivery("push", undefined, {
+      label: "push, wrong secret",
+      signature: sign(push, "a guess"),
+      expected: refused("signature mismatch")
+    }),
+    delivery("push", undefined, {
+      label: "push, one byte altered",
+      body: altered,
+      signature: sign(push),
+      expected: refused("signature mismatch")
+    }),
+    delivery("push", undefined, {
+      label: "push, no signature",
+      signature: null,
+      expected: refused("signature missing")
+    }),
+    delivery("push", undefined, {
+      label: "push, over the limit",
+      body: Buffer.alloc(limit + 1, " "),
+      expected: { status: 413, text: "request body too large", refusal: "body too large" }
+    })
+  ]
+}
+
+export const whileStopping = (): Delivery => delivery("push", undefined, { label: "push, while stopping" })
+
+/** Fails where there is no answer. */
+export const send = (url: string, { body, headers }: Delivery): Effect.Effect<Reply, Error> =>
+  Effect.callback((resume) => {
+    const request = Http.request(url, { method: "POST", headers, agent: false }, (response) => {
+      let text = ""
+      response.setEncoding("utf8").on("data", (chunk: string) => text += chunk)
+      response.on("end", () => resume(Effect.succeed({ status: response.statusCode ?? 0, text })))
+    })
+    request.on("error", (error) => resume(Effect.fail(error)))
+    request.end(body)
+    return Effect.sync(() => request.destroy())
+  })

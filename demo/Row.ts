@@ -1,0 +1,32 @@
+/** One request, and what has become of it so far. */
+import { createHash } from "node:crypto"
+import type { Delivery, Reply } from "./GitHub.ts"
+
+/** A request as a backend received it, and the status it gave. */
+export interface Arrival {
+  readonly backend: string
+  readonly status: number
+  /** Whether the signature fits the bytes that arrived, by the backend's own check. */
+  readonly verified: boolean
+  readonly digest: string
+  /** On `performance.now()`. */
+  readonly at: number
+}
+
+export interface Row {
+  readonly guid: string | undefined
+  readonly label: string
+  readonly bytes: number | undefined
+  readonly arrivals: ReadonlyArray<Arrival>
+  /** Undefined where somebody else than the demo sent it. */
+  readonly sent: { readonly delivery: Delivery; readonly digest: string; readonly at: number } | undefined
+  readonly reply: Reply | undefined
+  /** Why it was refused, which the reply keeps to itself: from the log. */
+  readonly refusal: string | undefined
+}
+
+/** Whether nothing more is to come. */
+export const isDone = ({ refusal, reply }: Row): boolean =>
+  reply !== undefined && (reply.status < 300 || reply.status === 502 || refusal !== undefined)
+
+export const digestOf = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex")
