@@ -104,7 +104,7 @@ describe("telemetry", () => {
       const server = named(collector, "POST /proxy")
       assert.strictEqual(server.traceId, inboundTraceId)
       assert.strictEqual(server.parentSpanId, inboundSpanId)
-      const [client] = collector.spans.filter(({ kind }) => kind === "client")
+      const client = collector.spans.find(({ kind }) => kind === "client")
       const { rawHeaders } = backend.received[0]!
       const ofTrace = rawHeaders.flatMap((name, i) =>
         /^trace/i.test(name) && i % 2 === 0 ? [name, rawHeaders[i + 1]] : []
