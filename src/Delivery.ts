@@ -1,4 +1,5 @@
 import type { Body } from "./Body.ts"
+import type { DeliveryTrace } from "./Tracing.ts"
 
 /** A verified webhook request of GitHub's, as it goes out to every backend. */
 export interface Delivery {
@@ -16,4 +17,6 @@ export interface Delivery {
   /** Flat list of names and values. */
   readonly headers: Array<string>
   readonly body: Body
+  /** Undefined when tracing is off. */
+  readonly trace?: DeliveryTrace | undefined
 }

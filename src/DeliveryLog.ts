@@ -54,6 +54,8 @@ const fieldsOf = (delivery: Delivery) => ({
   "request-id": delivery.requestId,
   delivery: delivery.guid,
   event: delivery.event,
+  trace_id: delivery.trace?.traceId,
+  span_id: delivery.trace?.spanId,
   method: delivery.method,
   ...targetFields(delivery.target)
 })

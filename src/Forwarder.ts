@@ -24,6 +24,7 @@ import type { Delivery } from "./Delivery.ts"
 import * as Outcome from "./Outcome.ts"
 import { Settings } from "./Settings.ts"
 import { Timers } from "./Timers.ts"
+import type { AttemptTrace } from "./Tracing.ts"
 
 /** How an attempt ended. */
 export interface AttemptReport {
@@ -210,6 +211,7 @@ class Lane {
 
 class ForwardAttempt implements Attempt {
   readonly delivery: Delivery
+  readonly trace: AttemptTrace | undefined
   readonly #lane: Lane
   readonly #deadline: number
   readonly #observer: AttemptObserver
@@ -229,6 +231,7 @@ class ForwardAttempt implements Attempt {
     this.#deadline = deadline
     this.#observer = observer
     this.#startedAt = lane.timers.now()
+    this.trace = delivery.trace?.attempt(lane.backend, delivery)
   }
 
   start(): void {
@@ -300,14 +303,16 @@ class ForwardAttempt implements Attempt {
     this.#cancelRetry()
     this.#lane.leave(this)
     if (this.#behindBytes !== undefined) this.#lane.notBehind(this.#behindBytes)
-    this.#observer.settled({
+    const report: AttemptReport = {
       outcome: result.outcome,
       status: result.status,
       error: result.error,
       answer: result.answer,
       latency: result.latency ?? this.#lane.timers.now() - this.#startedAt,
       tries: this.#tried
-    })
+    }
+    this.trace?.end(report)
+    this.#observer.settled(report)
     this.#releaseIfDone()
   }
 
@@ -363,7 +368,7 @@ class Try implements Dispatcher.DispatchHandler {
         origin: backend.origin,
         path: backend.basePath + delivery.forwardedTarget,
         method: delivery.method as Dispatcher.HttpMethod,
-        headers: delivery.headers,
+        headers: this.#attempt.trace?.headers ?? delivery.headers,
         // undici takes any iterable of buffers; its types don't say so.
         body: delivery.body.toDispatch() as Buffer
       }, this)

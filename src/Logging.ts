@@ -59,6 +59,9 @@ export class LogEntries extends Context.Service<LogEntries, {
 
 const RANKS: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 }
 
+/** Whether lines of `level` are written where `minimum` is the log level. */
+export const isLogged = (level: LogLevel, minimum: LogLevel): boolean => RANKS[level] >= RANKS[minimum]
+
 const EFFECT_LEVELS: Record<LogLevel, EffectLogLevel.LogLevel> = {
   debug: "Debug",
   info: "Info",

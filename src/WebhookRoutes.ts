@@ -21,6 +21,7 @@ import { RefusalLog } from "./RefusalLog.ts"
 import { Settings } from "./Settings.ts"
 import { Spray, type SprayResult } from "./Spray.ts"
 import { Timers } from "./Timers.ts"
+import { Tracing } from "./Tracing.ts"
 import { WebhookVerifier } from "./WebhookVerifier.ts"
 
 /** Replies say nothing of what is behind us; `X-Request-Id` ties them to the logs. */
@@ -52,14 +53,17 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
   const timers = yield* Timers
   const log = yield* DeliveryLog
   const refusals = yield* RefusalLog
+  const tracing = yield* Tracing
   const { pseudonym } = yield* Identity
   const via = `1.1 ${pseudonym}`
   const replyDeadline = Duration.toMillis(settings.replyDeadline)
 
   const refused = (request: HttpServerRequest, refusal: Refusal, startedAt: number) => {
     const incoming = NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage
+    const outgoing = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
+    tracing.refused(outgoing, refusal.reason)
     refusals.refused(refusal.reason, {
-      "request-id": requestIdOf(NodeHttpServerRequest.toServerResponse(request) as ServerResponse),
+      "request-id": requestIdOf(outgoing),
       delivery: headerOf(incoming, "x-github-delivery"),
       event: headerOf(incoming, "x-github-event"),
       method: request.method,
@@ -84,6 +88,7 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
     const deadline = startedAt + replyDeadline
     const incoming = NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage
     const outgoing = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
+    const trace = tracing.begin(incoming, outgoing)
 
     // Everything that the head alone can tell comes before the first byte of the body.
     if (Number(incoming.headers["content-length"] ?? 0) > settings.maxRequestSize) {
@@ -95,10 +100,13 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
     if (isLoop(headerOf(incoming, "via"), pseudonym)) return yield* refuse(request, loop, startedAt)
     if (incoming.headers["expect"] !== undefined && incoming.httpVersion !== "1.0") outgoing.writeContinue()
 
+    trace?.verifying()
     const received = yield* Effect.interruptible(reader.read(incoming, deadline, verification.update)).pipe(
       Effect.onInterrupt(() => Effect.sync(() => refused(request, badRequest("body cut off"), startedAt)))
     )
-    if (!verification.matches()) {
+    const matches = verification.matches()
+    trace?.verified(matches)
+    if (!matches) {
       received.reservation.release()
       return yield* refuse(request, badRequest("signature mismatch"), startedAt)
     }
@@ -110,7 +118,8 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
       target: request.url,
       forwardedTarget: forwardedTarget(request.url),
       headers: forwardedHeaders(incoming.rawHeaders, received.body.length, via),
-      body: received.body
+      body: received.body,
+      trace
     }
     const elapsed = () => seconds(timers.now() - startedAt)
     const result = yield* Effect.interruptible(spray.spray(delivery, received.reservation, deadline)).pipe(

@@ -24,6 +24,7 @@ import { Settings } from "./Settings.ts"
 import { untilShutDown } from "./Shutdown.ts"
 import { Spray } from "./Spray.ts"
 import { announce } from "./Startup.ts"
+import * as Telemetry from "./Telemetry.ts"
 import { Timers } from "./Timers.ts"
 import { WebhookSecrets } from "./WebhookSecrets.ts"
 import { WebhookVerifier } from "./WebhookVerifier.ts"
@@ -37,8 +38,9 @@ const Server = Layer.effectDiscard(announce).pipe(
   Layer.provideMerge(Layer.mergeAll(Forwarder.layer, DeliveryLog.layer, MemoryBudget.layer, WebhookSecrets.layer)),
   Layer.provideMerge(Layer.mergeAll(BackendConnections.layer, BackendRegistry.layer)),
   Layer.provideMerge(BackendPolicy.layer),
-  Layer.provideMerge(Layer.mergeAll(Resolver.layer, RefusalLog.layer, Readiness.layer, Identity.layer, Timers.layer)),
-  Layer.provideMerge(Log.layer),
+  Layer.provideMerge(Layer.mergeAll(Resolver.layer, RefusalLog.layer, Readiness.layer, Timers.layer)),
+  Layer.provideMerge(Telemetry.layer),
+  Layer.provideMerge(Layer.mergeAll(Log.layer, Identity.layer)),
   Layer.provide(NodeFileSystem.layer)
 )
 

@@ -1,0 +1,105 @@
+import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { spawn } from "node:child_process"
+import { createHash } from "node:crypto"
+import { once } from "node:events"
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs"
+import { tmpdir } from "node:os"
+import * as path from "node:path"
+import { createInterface } from "node:readline"
+import { fileURLToPath } from "node:url"
+import { build, inside, isIgnored, parseDockerfile, type Stage } from "./Image.ts"
+
+const project = fileURLToPath(new URL("..", import.meta.url))
+const rules = readFileSync(path.join(project, ".dockerignore"), "utf8").split("\n").filter((line) => /^[^#]/.test(line))
+
+/** Every file of a tree with all that goes into a layer. */
+const filesOf = (root: string) =>
+  readdirSync(root, { recursive: true, withFileTypes: true }).filter((entry) => !entry.isDirectory()).map((entry) => {
+    const file = path.join(entry.parentPath, entry.name)
+    const { mode, mtimeMs, size } = statSync(file)
+    const hash = createHash("sha256").update(readFileSync(file)).digest("hex")
+    return { path: path.relative(root, file), mode: (mode & 0o777).toString(8), modified: mtimeMs, size, hash }
+  }).toSorted((a, b) => a.path < b.path ? -1 : 1)
+
+describe("the image", () => {
+  const directories: Array<string> = []
+  let image: Stage
+  let again: Stage
+
+  beforeAll(async () => {
+    for (let i = 0; i < 2; i++) directories.push(mkdtempSync(path.join(tmpdir(), "sprayproxy-image-")))
+    image = await build(project, directories[0]!)
+    again = await build(project, directories[1]!, directories[0])
+  }, 180_000)
+
+  afterAll(() => directories.forEach((directory) => rmSync(directory, { recursive: true, force: true })))
+
+  it("holds the bundle and nothing else beside Node", () => {
+    const files = filesOf(image.root)
+    assert.include(files.map((file) => file.path), "app/sprayproxy.js")
+    for (const { path: file, size } of files) {
+      assert.match(file, /^app\/(?:sprayproxy|TelemetrySdk-\w+|chunk-\w+)\.js$/)
+      assert.isBelow(size, 3_000_000)
+    }
+    assert.isAtMost(files.length, 3)
+  })
+
+  it("has the same bytes, modes and times when it is built again elsewhere", () => {
+    assert.deepStrictEqual(filesOf(again.root), filesOf(image.root))
+    assert.deepStrictEqual([...new Set(filesOf(image.root).map(({ modified }) => modified))], [0])
+  })
+
+  it("runs without a shell, as nobody", () => {
+    assert.strictEqual(image.user, "65532:65532")
+    assert.match(image.base, /^gcr\.io\/distroless\/nodejs24-debian12:nonroot$/)
+    assert.deepStrictEqual(image.entrypoint, ["/nodejs/bin/node", "/app/sprayproxy.js"])
+    assert.strictEqual(image.labels["org.opencontainers.image.licenses"], "Apache-2.0")
+    assert.strictEqual(image.labels["org.opencontainers.image.version"], "0.1.0")
+  })
+
+  it("is built with the Node that the project is tested with", () => {
+    const [from] = parseDockerfile(readFileSync(path.join(project, "Dockerfile"), "utf8"))
+    assert.include(from!.rest, `node:${process.versions.node}-`)
+  })
+
+  it.each([
+    ["server", ["server"]],
+    ["no arguments", []],
+    ["flags alone", ["--log-level", "debug"]]
+  ])("serves with %s, and ends well on SIGTERM", async (_, args) => {
+    const [, ...entrypoint] = image.entrypoint
+    const child = spawn(process.execPath, [...entrypoint.map((file) => inside(image, file)), ...args], {
+      cwd: inside(image, "."),
+      stdio: ["ignore", "pipe", "inherit"],
+      env: {
+        ...image.env,
+        GH_APP_WEBHOOK_SECRET: "secret",
+        SPRAYPROXY_SERVER_HOST: "127.0.0.1",
+        SPRAYPROXY_SERVER_PORT: "0",
+        SPRAYPROXY_SERVER_METRICS_PORT: "0"
+      }
+    })
+    const exit = once(child, "exit")
+    let port = 0
+    for await (const line of createInterface({ input: child.stdout })) {
+      const { msg, port: listening } = JSON.parse(line) as { readonly msg: string; readonly port: number }
+      if (msg !== "listening") continue
+      port = listening
+      break
+    }
+    const { status } = await fetch(`http://127.0.0.1:${port}/readyz`)
+    assert.strictEqual(status, 200)
+    child.stdout.resume()
+    child.kill("SIGTERM")
+    assert.deepStrictEqual(await exit, [0, null])
+  })
+
+  it("is built from the sources and the lock file alone", () => {
+    for (const file of ["package.json", "package-lock.json", "src/main.ts"]) {
+      assert.isFalse(isIgnored(rules, file), file)
+    }
+    for (const file of [".git/config", "node_modules/effect/package.json", "dist/sprayproxy.js", "test/build.ts"]) {
+      assert.isTrue(isIgnored(rules, file), file)
+    }
+  })
+})

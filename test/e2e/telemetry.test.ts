@@ -1,0 +1,270 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { spawnSync } from "node:child_process"
+import { fileURLToPath } from "node:url"
+import { vi } from "vitest"
+import { deliver, githubHeaders, send, startBackend, startProgram, type TestBackend } from "./harness.ts"
+import { type Collector, type Span, startCollector } from "./otlp.ts"
+
+/** What is exported is exported soon. */
+const exportingTo = (url: string) => ({
+  OTEL_EXPORTER_OTLP_ENDPOINT: url,
+  OTEL_BSP_SCHEDULE_DELAY: "50",
+  OTEL_BLRP_SCHEDULE_DELAY: "50",
+  OTEL_METRIC_EXPORT_INTERVAL: "100"
+})
+
+const to = (...backends: ReadonlyArray<TestBackend>) => backends.flatMap(({ url }) => ["--backend", url])
+
+const named = ({ spans }: Collector, name: string): Span => {
+  const found = spans.filter((span) => span.name === name)
+  assert.lengthOf(found, 1, name)
+  return found[0]!
+}
+
+const inboundTraceId = "0af7651916cd43dd8448eb211c80319c"
+const inboundSpanId = "b7ad6b7169203331"
+const traceContext = (flags: string) => ({
+  traceparent: `00-${inboundTraceId}-${inboundSpanId}-${flags}`,
+  tracestate: "congo=t61rcWkgMzE"
+})
+
+const programFile = fileURLToPath(new URL("../../dist/sprayproxy.js", import.meta.url))
+
+const nowhere = "http://127.0.0.1:1"
+
+describe("telemetry", () => {
+  it.effect("makes one trace of a delivery to three backends, each of which is told its own span", () =>
+    Effect.gen(function*() {
+      const collector = yield* startCollector()
+      const backends = [
+        yield* startBackend(),
+        yield* startBackend(),
+        yield* startBackend((_, response) => void response.writeHead(500).end("no"))
+      ]
+      const program = yield* startProgram(to(...backends), exportingTo(collector.url))
+      const reply = yield* Effect.promise(() => deliver(program.port, `{"zen":1}`, { path: "/proxy?token=hush" }))
+      yield* Effect.promise(() => collector.spansAtLeast(5))
+
+      const server = named(collector, "POST /proxy")
+      const verification = named(collector, "verify")
+      const clients = collector.spans.filter(({ kind }) => kind === "client")
+      assert.strictEqual(server.kind, "server")
+      assert.strictEqual(server.parentSpanId, "")
+      assert.strictEqual(server.status, "error")
+      const guid = backends[0]!.received[0]!.headers["x-github-delivery"]
+      assert.include(server.attributes, {
+        "http.request.method": "POST",
+        "http.response.status_code": 502,
+        "http.route": "/proxy",
+        "url.path": "/proxy",
+        "error.type": "502",
+        "server.address": "127.0.0.1",
+        "server.port": program.port,
+        "network.protocol.version": "1.1",
+        "github.delivery": guid,
+        "github.event": "push"
+      })
+      assert.deepStrictEqual(server.attributes["http.response.header.x-request-id"], [reply.headers["x-request-id"]])
+      assert.strictEqual(verification.parentSpanId, server.spanId)
+      assert.strictEqual(verification.status, "unset")
+      assert.lengthOf(clients, 3)
+      for (const backend of backends) {
+        const client = clients.find(({ attributes }) => attributes["server.port"] === backend.port)!
+        assert.strictEqual(client.parentSpanId, server.spanId)
+        assert.strictEqual(client.traceId, server.traceId)
+        const fails = backend === backends[2]
+        assert.strictEqual(client.status, fails ? "error" : "unset")
+        assert.include(client.attributes, {
+          "http.request.method": "POST",
+          "http.response.status_code": fails ? 500 : 202,
+          "server.address": "127.0.0.1",
+          "network.protocol.version": "1.1",
+          "url.full": `${backend.url}/`,
+          "github.delivery": guid,
+          "github.event": "push"
+        })
+        const { headers } = backend.received[0]!
+        assert.strictEqual(headers["traceparent"], `00-${server.traceId}-${client.spanId}-01`)
+        assert.notProperty(headers, "tracestate")
+        assert.notProperty(headers, "b3")
+      }
+      assert.include(server.resource, { "service.name": "sprayproxy", "telemetry.sdk.language": "nodejs" })
+      assert.notInclude(JSON.stringify(collector.spans), "hush")
+    }))
+
+  it.effect("goes on with the trace that a delivery comes with", () =>
+    Effect.gen(function*() {
+      const collector = yield* startCollector()
+      const backend = yield* startBackend()
+      const program = yield* startProgram(to(backend), exportingTo(collector.url))
+      yield* Effect.promise(() => deliver(program.port, "{}", { headers: traceContext("01") }))
+      yield* Effect.promise(() => collector.spansAtLeast(3))
+
+      const server = named(collector, "POST /proxy")
+      assert.strictEqual(server.traceId, inboundTraceId)
+      assert.strictEqual(server.parentSpanId, inboundSpanId)
+      const client = collector.spans.find(({ kind }) => kind === "client")
+      const { rawHeaders } = backend.received[0]!
+      const ofTrace = rawHeaders.flatMap((name, i) =>
+        /^trace/i.test(name) && i % 2 === 0 ? [name, rawHeaders[i + 1]] : []
+      )
+      assert.deepStrictEqual(ofTrace, [
+        "traceparent",
+        `00-${inboundTraceId}-${client!.spanId}-01`,
+        "tracestate",
+        "congo=t61rcWkgMzE"
+      ])
+    }))
+
+  it.effect("exports nothing of a trace that is not sampled, and says so to the backends", () =>
+    Effect.gen(function*() {
+      const collector = yield* startCollector()
+      const backend = yield* startBackend()
+      const program = yield* startProgram(to(backend), exportingTo(collector.url))
+      yield* Effect.promise(() => deliver(program.port, "{}", { headers: traceContext("00") }))
+      yield* Effect.promise(() => deliver(program.port, "{}", { headers: { "x-mark": "sampled" } }))
+      yield* Effect.promise(() => collector.spansAtLeast(3))
+      assert.notInclude(collector.spans.map(({ traceId }) => traceId), inboundTraceId)
+      const { traceparent } = backend.received[0]!.headers
+      assert.match(String(traceparent), new RegExp(`^00-${inboundTraceId}-(?!${inboundSpanId})[0-9a-f]{16}-00$`))
+    }))
+
+  it.effect("names the reason of a refusal, and traces no attempt", () =>
+    Effect.gen(function*() {
+      const collector = yield* startCollector()
+      const program = yield* startProgram(["--backend", nowhere], exportingTo(collector.url))
+      const forged = yield* Effect.promise(() => githubHeaders("another body"))
+      yield* Effect.promise(() => send(program.port, { body: "{}", headers: forged }))
+      yield* Effect.promise(() => collector.spansAtLeast(2))
+      const server = named(collector, "POST /proxy")
+      assert.include(server.attributes, {
+        "http.response.status_code": 400,
+        "sprayproxy.refusal": "signature mismatch"
+      })
+      assert.strictEqual(server.status, "unset")
+      assert.include(named(collector, "verify").attributes, { "error.type": "signature mismatch" })
+      assert.lengthOf(collector.spans, 2)
+    }))
+
+  it.effect("exports log lines with the ids of the trace that they belong to", () =>
+    Effect.gen(function*() {
+      const collector = yield* startCollector()
+      const backend = yield* startBackend()
+      const program = yield* startProgram(to(backend), exportingTo(collector.url))
+      yield* Effect.promise(() => deliver(program.port, "{}"))
+      yield* Effect.promise(() => collector.spansAtLeast(3))
+      const answered = () => collector.logs.find(({ body }) => body === "delivery answered")
+      yield* Effect.promise(() => vi.waitUntil(answered, { timeout: 30_000 }))
+      const server = named(collector, "POST /proxy")
+      assert.include(answered(), { severity: "info", traceId: server.traceId, spanId: server.spanId })
+      assert.include(answered()!.attributes, { event: "push", status: 200, outcome: "proxied" })
+      const written = yield* Effect.promise(() => program.logged(({ msg }) => msg === "delivery answered"))
+      assert.include(written, { trace_id: server.traceId, span_id: server.spanId })
+    }))
+
+  it.effect("takes headers, name and attributes from the environment", () =>
+    Effect.gen(function*() {
+      const collector = yield* startCollector()
+      const backend = yield* startBackend()
+      const program = yield* startProgram(to(backend), {
+        ...exportingTo(nowhere),
+        OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${collector.url}/v1/traces`,
+        OTEL_EXPORTER_OTLP_HEADERS: "authorization=Bearer%20abc",
+        OTEL_LOGS_EXPORTER: "none",
+        OTEL_METRICS_EXPORTER: "none",
+        OTEL_SERVICE_NAME: "hooks",
+        OTEL_RESOURCE_ATTRIBUTES: "deployment.environment.name=stage"
+      })
+      yield* Effect.promise(() => deliver(program.port, "{}"))
+      yield* Effect.promise(() => collector.spansAtLeast(3))
+      assert.include(collector.spans[0]!.resource, { "service.name": "hooks", "deployment.environment.name": "stage" })
+      assert.strictEqual(collector.requests[0]!.headers.authorization, "Bearer abc")
+      assert.deepStrictEqual([...new Set(collector.requests.map(({ path }) => path))], ["/v1/traces"])
+    }))
+
+  for (
+    const [what, env] of [
+      ["without an endpoint", () => ({})],
+      ["with OTEL_SDK_DISABLED", (url: string) => ({ ...exportingTo(url), OTEL_SDK_DISABLED: "true" })]
+    ] as const
+  ) {
+    it.effect(`is off ${what}: no SDK is loaded, no connection made, no header touched`, () =>
+      Effect.gen(function*() {
+        const collector = yield* startCollector()
+        const backend = yield* startBackend()
+        // Prints each file that is loaded when the process ends.
+        const loaded = "data:text/javascript," + encodeURIComponent(
+          `import{registerHooks}from"node:module";registerHooks({load(u,c,n){process.stderr.write(u+"\\n");return n(u,c)}})`
+        )
+        const program = yield* startProgram(to(backend), {
+          ...env(collector.url),
+          NODE_OPTIONS: `--import=${loaded}`
+        })
+        yield* Effect.promise(() => deliver(program.port, "{}", { headers: traceContext("01") }))
+        yield* Effect.promise(() => deliver(program.port, "{}"))
+        assert.include(backend.received[0]!.headers, traceContext("01"))
+        assert.notProperty(backend.received[1]!.headers, "traceparent")
+        program.process.kill("SIGTERM")
+        assert.strictEqual(yield* Effect.promise(() => program.exit), 0)
+        assert.include(program.stderr(), "dist/sprayproxy.js")
+        assert.notInclude(program.stderr(), "TelemetrySdk")
+        assert.lengthOf(collector.requests, 0)
+        assert.notProperty(program.logs.find(({ msg }) => msg === "delivery answered"), "trace_id")
+      }))
+  }
+
+  for (const what of ["hangs", "refuses"]) {
+    it.effect(`answers as fast, and ends in time, while the collector ${what}`, () =>
+      Effect.gen(function*() {
+        const collector = yield* startCollector({ answers: false })
+        const backend = yield* startBackend()
+        const program = yield* startProgram(to(backend), exportingTo(what === "hangs" ? collector.url : nowhere))
+        const startedAt = performance.now()
+        for (let i = 0; i < 200; i++) {
+          const { status } = yield* Effect.promise(() => deliver(program.port, "{}"))
+          assert.strictEqual(status, 200)
+        }
+        assert.isBelow(performance.now() - startedAt, 5_000)
+        if (what === "hangs") yield* Effect.promise(() => vi.waitUntil(() => collector.requests.length > 0))
+        const stoppedAt = performance.now()
+        program.process.kill("SIGTERM")
+        assert.strictEqual(yield* Effect.promise(() => program.exit), 0)
+        assert.isBelow(performance.now() - stoppedAt, 4_000)
+      }))
+  }
+
+  it.effect("warns of a bad value that the specification has a default for", () =>
+    Effect.gen(function*() {
+      const collector = yield* startCollector()
+      const program = yield* startProgram([], { ...exportingTo(collector.url), OTEL_TRACES_SAMPLER: "sometimes" })
+      const warning = yield* Effect.promise(() => program.logged(({ msg }) => msg === "telemetry"))
+      assert.include(String(warning["error"]), "sometimes")
+      assert.strictEqual(warning.level, "warn")
+    }))
+
+  it.effect("does not start with an endpoint that is none", () =>
+    Effect.sync(() => {
+      const { status, stderr } = spawnSync(process.execPath, [programFile, "server", "--port", "0"], {
+        env: { GH_APP_WEBHOOK_SECRET: "x", OTEL_EXPORTER_OTLP_ENDPOINT: "collector:4318" },
+        encoding: "utf8"
+      })
+      assert.strictEqual(
+        stderr,
+        `sprayproxy: invalid OTEL_EXPORTER_OTLP_ENDPOINT "collector:4318": an absolute http or https url\n`
+      )
+      assert.strictEqual(status, 1)
+    }))
+
+  it.effect("exports what is still queued before it ends", () =>
+    Effect.gen(function*() {
+      const collector = yield* startCollector()
+      const backend = yield* startBackend()
+      const program = yield* startProgram(to(backend), { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url })
+      yield* Effect.promise(() => deliver(program.port, "{}"))
+      program.process.kill("SIGTERM")
+      assert.strictEqual(yield* Effect.promise(() => program.exit), 0)
+      assert.lengthOf(collector.spans, 3)
+      assert.include(collector.logs.map(({ body }) => body), "delivery answered")
+    }))
+})
