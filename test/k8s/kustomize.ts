@@ -20,9 +20,6 @@ export interface KubernetesObject {
 
 export const root = fileURLToPath(new URL("../..", import.meta.url))
 
-/** What users apply. */
-export const overlays = ["k8s/overlays/openshift", "k8s/overlays/cert-manager", "k8s/overlays/dynamic-backends"] as const
-
 /** Everything that is rendered in the tests: the overlays, their base, and the components on what they are for. */
 export const targets = {
   base: { resources: ["k8s/base"], components: [] },
@@ -49,6 +46,8 @@ export const render = (target: Target): ReadonlyArray<KubernetesObject> => {
   return objects
 }
 
+const fromTemporary = (paths: ReadonlyArray<string> = []) => paths.map((path) => `../../${path}`)
+
 export const renderKustomization = (
   kustomization: {
     readonly resources: ReadonlyArray<string>
@@ -59,9 +58,8 @@ export const renderKustomization = (
   // Kustomize takes relative paths only: the overlay that stands for a user's lies in the tree for a moment.
   const directory = mkdtempSync(join(root, "node_modules/.k8s-"))
   try {
-    const relative = (paths: ReadonlyArray<string> = []) => paths.map((path) => `../../${path}`)
     const { components, patches = [], resources } = kustomization
-    const overlay = { resources: relative(resources), components: relative(components), patches }
+    const overlay = { resources: fromTemporary(resources), components: fromTemporary(components), patches }
     writeFileSync(join(directory, "kustomization.yaml"), JSON.stringify(overlay))
     const [command, ...args] = kustomize()!
     const { status, stderr, stdout } = spawnSync(command!, [...args, directory], { encoding: "utf8" })
@@ -92,7 +90,9 @@ const findKustomize = () => {
   ]
   const found = candidates.find(([name, verb]) => spawnSync(name!, [verb!, "--help"]).status === 0)
   if (found === undefined) {
-    console.warn("SKIPPED: the manifests are not rendered; the packaged kubectl is for Linux on x64, and neither kubectl nor kustomize is installed")
+    console.warn(
+      "SKIPPED: the manifests are not rendered; the packaged kubectl is for Linux on x64, and neither kubectl nor kustomize is installed"
+    )
   }
   return found
 }

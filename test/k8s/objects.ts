@@ -1,7 +1,7 @@
 /** The parts of the rendered objects that the tests look into. */
 import { find, type KubernetesObject } from "./kustomize.ts"
 
-export interface Probe {
+interface Probe {
   readonly httpGet: { readonly scheme: string; readonly port: number; readonly path: string }
 }
 
@@ -41,7 +41,9 @@ export interface PodSpec {
       readonly items?: ReadonlyArray<{ readonly key: string; readonly path: string }>
     }
   }>
-  readonly topologySpreadConstraints: ReadonlyArray<{ readonly topologyKey: string; readonly whenUnsatisfiable: string }>
+  readonly topologySpreadConstraints: ReadonlyArray<
+    { readonly topologyKey: string; readonly whenUnsatisfiable: string }
+  >
 }
 
 export interface Deployment extends KubernetesObject {
@@ -109,4 +111,6 @@ export const serviceOf = (objects: ReadonlyArray<KubernetesObject>): Container =
 
 /** The environment that the service is started with; what comes from elsewhere in the cluster is left out. */
 export const environmentOf = (objects: ReadonlyArray<KubernetesObject>): Record<string, string> =>
-  Object.fromEntries((serviceOf(objects).env ?? []).flatMap(({ name, value }) => value === undefined ? [] : [[name, value]]))
+  Object.fromEntries(
+    (serviceOf(objects).env ?? []).flatMap(({ name, value }) => value === undefined ? [] : [[name, value]])
+  )

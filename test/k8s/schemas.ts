@@ -46,15 +46,24 @@ export const violations = async (object: KubernetesObject): Promise<ReadonlyArra
     return Exit.isSuccess(decoded) ? [] : [String(decoded.cause)]
   }
   const [group = "", version] = object.apiVersion.includes("/") ? object.apiVersion.split("/") : ["", object.apiVersion]
-  const path = [packages[group] ?? (group === "" ? "kubernetes-models" : `kubernetes-models/${group}`), version, object.kind]
-  const model = await import(path.join("/")) as Record<string, { readonly prototype: { readonly validate: () => void } }>
+  const path = [
+    packages[group] ?? (group === "" ? "kubernetes-models" : `kubernetes-models/${group}`),
+    version,
+    object.kind
+  ]
+  const model = await import(path.join("/")) as Record<
+    string,
+    { readonly prototype: { readonly validate: () => void } }
+  >
   const looks = new Set<string>()
   try {
     model[object.kind]!.prototype.validate.call(watched(object, "", looks))
   } catch (error) {
-    return [String(error)]
+    return [`${object.kind} ${object.metadata.name}: ${String(error)}`]
   }
-  return fieldsOf(object).filter((field) => !looks.has(field)).map((field) => `${field} is in no schema`)
+  return fieldsOf(object).filter((field) => !looks.has(field)).map((field) =>
+    `${object.kind} ${object.metadata.name}: ${field} is in no schema`
+  )
 }
 
 const watched = <A extends object>(value: A, path: string, looks: Set<string>): A =>
@@ -74,5 +83,5 @@ const watched = <A extends object>(value: A, path: string, looks: Set<string>): 
 
 const fieldsOf = (value: unknown, path = ""): ReadonlyArray<string> =>
   typeof value === "object" && value !== null
-    ? Object.entries(value).flatMap(([key, field]) => [`${path}/${key}`, ...fieldsOf(field, `${path}/${key}`)])
+    ? Object.entries(value).flatMap(([key, field]) => [`${path}/${key}`].concat(fieldsOf(field, `${path}/${key}`)))
     : []

@@ -1,5 +1,5 @@
 /** The program, started as the manifests say, behind the sidecars that they describe. */
-import { assert, describe, it, layer } from "@effect/vitest"
+import { assert, describe, it as test, layer } from "@effect/vitest"
 import { sign } from "@octokit/webhooks-methods"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -7,8 +7,8 @@ import * as Layer from "effect/Layer"
 import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
-import { createServer, type AddressInfo } from "node:net"
-import { tmpdir, networkInterfaces } from "node:os"
+import { type AddressInfo, createServer } from "node:net"
+import { networkInterfaces, tmpdir } from "node:os"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { send } from "../e2e/harness.ts"
@@ -87,7 +87,9 @@ const ask = Effect.fnUntraced(function*(
     : {}
   const { method, path } = request
   const upstream = sidecar.name === "kube-rbac-proxy" ? deployed.port : deployed.metricsPort
-  const reply = yield* Effect.promise(() => send(upstream, { method, path, headers, ...(method === "GET" ? {} : { body: sent }) }))
+  const reply = yield* Effect.promise(() =>
+    send(upstream, { method, path, headers, ...(method === "GET" ? {} : { body: sent }) })
+  )
   return reply.status
 })
 
@@ -119,38 +121,56 @@ describe.skipIf(kustomize() === undefined)("behind the sidecars", () => {
       )
     }
 
-    it.effect("the service is on loopback alone", Effect.fnUntraced(function*() {
-      const { address, metricsPort, port } = yield* Deployed
-      assert.strictEqual(address, "127.0.0.1")
-      const others = Object.values(networkInterfaces()).flat().filter((other) => other?.family === "IPv4" && !other.internal)
-      for (const other of others) {
-        for (const open of [port, metricsPort]) {
-          const failure = yield* Effect.flip(
-            Effect.tryPromise(() => fetch(`http://${other!.address}:${open}/healthz`, { signal: AbortSignal.timeout(2_000) }))
-          )
-          assert.match(String(failure.cause), /fetch failed/)
+    it.effect(
+      "the service is on loopback alone",
+      Effect.fnUntraced(function*() {
+        const { address, metricsPort, port } = yield* Deployed
+        assert.strictEqual(address, "127.0.0.1")
+        const others = Object.values(networkInterfaces()).flat().filter((other) =>
+          other?.family === "IPv4" && !other.internal
+        )
+        for (const other of others) {
+          for (const open of [port, metricsPort]) {
+            const failure = yield* Effect.flip(
+              Effect.tryPromise(() =>
+                fetch(`http://${other!.address}:${open}/healthz`, { signal: AbortSignal.timeout(2_000) })
+              )
+            )
+            assert.match(String(failure.cause), /fetch failed/)
+          }
         }
-      }
-    }))
+      })
+    )
   })
 
   layer(Deployed.layer("openshift"))("without dynamic backends", (it) => {
-    it.effect("/backends is not there, whoever is let through", Effect.fnUntraced(function*() {
-      const { port } = yield* Deployed
-      const reply = yield* Effect.promise(() => send(port, { method: "GET", path: "/backends" }))
-      assert.strictEqual(reply.status, 404)
-    }))
+    it.effect(
+      "/backends is not there, whoever is let through",
+      Effect.fnUntraced(function*() {
+        const { port } = yield* Deployed
+        const reply = yield* Effect.promise(() => send(port, { method: "GET", path: "/backends" }))
+        assert.strictEqual(reply.status, 404)
+      })
+    )
 
     for (const probe of ["startupProbe", "readinessProbe", "livenessProbe"] as const) {
-      it.effect(`the ${probe} succeeds`, Effect.fnUntraced(function*() {
-        const { httpGet } = serviceOf(render("openshift"))[probe]!
-        const answer = yield* ask(httpGet.port, { method: "GET", path: httpGet.path, signed: false, account: undefined })
-        assert.strictEqual(answer, 200)
-      }))
+      it.effect(
+        `the ${probe} succeeds`,
+        Effect.fnUntraced(function*() {
+          const { httpGet } = serviceOf(render("openshift"))[probe]!
+          const answer = yield* ask(httpGet.port, {
+            method: "GET",
+            path: httpGet.path,
+            signed: false,
+            account: undefined
+          })
+          assert.strictEqual(answer, 200)
+        })
+      )
     }
   })
 
-  it("the matrix covers every path that needs no token", () => {
+  test("the matrix covers every path that needs no token", () => {
     const paths = new Set(matrix().map(({ path }) => path))
     for (const { allowPaths, ignorePaths } of sidecarsOf(render("openshift"))) {
       for (const path of [...ignorePaths, ...allowPaths]) assert.include([...paths], path)
