@@ -143,10 +143,11 @@ class Ledger {
   enqueue(waiter: Waiter): () => void {
     const { charge, next } = waiter
     const queue = charge.isVerified || charge.bytes + next <= smallBytes ? this.#small : this.#large
-    let at = queue.length
     // The others wait for the one that may exceed the half, so it waits behind none of them.
-    if (charge === this.#beyondHalf) at = 0
-    while (at > 0 && queue[at - 1]!.charge.age > charge.age) at -= 1
+    const comesBefore = (other: Charge) =>
+      charge === this.#beyondHalf || (other !== this.#beyondHalf && charge.age < other.age)
+    let at = queue.length
+    while (at > 0 && comesBefore(queue[at - 1]!.charge)) at -= 1
     queue.splice(at, 0, waiter)
     this.#serve()
     return () => {
