@@ -15,7 +15,7 @@ RUN npm run --silent build
 
 # Times and modes are part of a layer's digest: the same sources make the same layer.
 ARG SOURCE_DATE_EPOCH=0
-RUN chmod 0755 dist && chmod 0644 dist/* && touch --date="@${SOURCE_DATE_EPOCH}" dist dist/*
+RUN chmod 0755 dist && chmod 0644 dist/sprayproxy.js && touch --date="@${SOURCE_DATE_EPOCH}" dist dist/sprayproxy.js
 
 # Distroless: the same Node line on Debian 12 with CA certificates, as user 65532. It has no shell to break into.
 FROM gcr.io/distroless/nodejs24-debian12:nonroot
@@ -33,7 +33,7 @@ ENV NODE_ENV=production \
     UV_THREADPOOL_SIZE=16
 
 WORKDIR /app
-COPY --from=build /build/dist ./
+COPY --from=build /build/dist/sprayproxy.js ./
 
 USER 65532:65532
 EXPOSE 8080 9090

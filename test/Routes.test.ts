@@ -22,6 +22,7 @@ import { layer as RoutesLayer } from "../src/Routes.ts"
 import { Settings } from "../src/Settings.ts"
 import { Spray, type SprayResult } from "../src/Spray.ts"
 import { Timers } from "../src/Timers.ts"
+import { Tracing } from "../src/Tracing.ts"
 import { WebhookSecrets } from "../src/WebhookSecrets.ts"
 import { WebhookVerifier } from "../src/WebhookVerifier.ts"
 import { openConnection, type RawConnection, type Reply } from "./e2e/harness.ts"
@@ -65,6 +66,7 @@ const TestLayer = (settings: Partial<Settings["Service"]> = {}) =>
     ]),
     Layer.provideMerge(Layer.mergeAll(
       Readiness.layer,
+      Tracing.layerOff,
       Layer.succeed(Identity, { pseudonym: "sprayproxy-me" }),
       Timers.layer,
       MemoryBudget.layer,
