@@ -15,6 +15,7 @@ import { forwardedHeaders, isLoop } from "./ForwardedHeaders.ts"
 import { healthy } from "./HealthRoutes.ts"
 import { Identity } from "./Identity.ts"
 import { addPath } from "./MethodRoutes.ts"
+import { Metrics } from "./Metrics.ts"
 import { plainText } from "./PlainText.ts"
 import { requestIdOf } from "./PublicServer.ts"
 import { RefusalLog } from "./RefusalLog.ts"
@@ -52,12 +53,14 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
   const timers = yield* Timers
   const log = yield* DeliveryLog
   const refusals = yield* RefusalLog
+  const metrics = yield* Metrics
   const { pseudonym } = yield* Identity
   const via = `1.1 ${pseudonym}`
   const replyDeadline = Duration.toMillis(settings.replyDeadline)
 
   const refuse = (request: HttpServerRequest, refusal: Refusal, startedAt: number) => {
     const incoming = NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage
+    metrics.answered("refused", refusal.reason, timers.now() - startedAt)
     refusals.refused(refusal.reason, {
       "request-id": requestIdOf(NodeHttpServerRequest.toServerResponse(request) as ServerResponse),
       delivery: headerOf(incoming, "x-github-delivery"),
@@ -108,15 +111,22 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
     }
     const elapsed = () => seconds(timers.now() - startedAt)
     const result = yield* Effect.interruptible(spray.spray(delivery, received.reservation, deadline)).pipe(
-      Effect.onInterrupt(() => Effect.sync(() => log.hungUp(delivery, elapsed())))
+      Effect.onInterrupt(() =>
+        Effect.sync(() => {
+          metrics.answered("gone", "none", timers.now() - startedAt)
+          log.hungUp(delivery, elapsed())
+        })
+      )
     )
     const reply = replies[result]
+    metrics.answered(result, "none", timers.now() - startedAt)
     log.answered(delivery, reply.status, result, elapsed())
     return reply
   })
 
   const handler = (request: HttpServerRequest) => {
     const startedAt = timers.now()
+    metrics.inbound()
     return Effect.catchTags(deliver(request), {
       BodyTooLarge: () => refuse(request, tooLarge, startedAt),
       SenderTooSlow: () => refuse(request, tooSlow, startedAt),
