@@ -6,12 +6,20 @@
  * The first three are the original's, with its names, labels and buckets, so that dashboards go on working.
  */
 
-interface MetricName {
+export interface MetricName {
   readonly name: string
   readonly help: string
 }
 
-const metric = (name: string, help: string): MetricName => ({ name, help })
+const names: Array<string> = []
+
+/** All names, in the order of this file. */
+export const metricNames: ReadonlyArray<string> = names
+
+const metric = (name: string, help: string): MetricName => {
+  names.push(name)
+  return { name, help }
+}
 
 export const inboundRequests = metric(
   "sprayproxy_http_inbound_requests_total",
@@ -32,7 +40,7 @@ export const deliveries = metric(
 )
 export const deliveryDuration = metric(
   "sprayproxy_delivery_duration_seconds",
-  "Time from the receipt of a delivery's head to its reply."
+  "Time from the receipt of a delivery's head to its reply, by answer."
 )
 export const deliveriesInFlight = metric(
   "sprayproxy_deliveries_in_flight",

@@ -12,13 +12,13 @@ import { WebhookSecrets } from "./WebhookSecrets.ts"
 
 /** A gauge that is read by `read`, for as long as the scope lives. */
 export const reading = (
-  { help, name }: typeof Names.backends,
+  { help, name }: Names.MetricName,
   read: () => number,
   attributes: Record<string, string> = {}
 ) => register(Metric.gauge(name, { description: help, attributes }), () => ({ value: read() }))
 
 /** A counter that somebody else counts. */
-export const counted = ({ help, name }: typeof Names.backends, read: () => number) =>
+export const counted = ({ help, name }: Names.MetricName, read: () => number) =>
   register(
     Metric.counter(name, { description: help, incremental: true }),
     () => ({ count: read(), incremental: true })

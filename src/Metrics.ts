@@ -16,17 +16,34 @@ import * as Metric from "effect/Metric"
 import type { Backend } from "./Backend.ts"
 import type { AttemptReport } from "./Forwarder.ts"
 import * as Names from "./MetricNames.ts"
-import { type Outcome, outcomes } from "./Outcome.ts"
+import { isSuccess, type Outcome, outcomes } from "./Outcome.ts"
 
-/** What a request was answered with, or `gone` if nobody waited for it. */
-export type Answer = "proxied" | "accepted" | "failed" | "refused" | "gone"
+/** What a request was answered with, or `gone` if nobody waited for the answer. */
+const answers = ["proxied", "accepted", "failed", "refused", "gone"] as const
+export type Answer = typeof answers[number]
 
-export type RegistryChange = "registered" | "renewed" | "unregistered" | "expired"
+/** Why a request was refused. Closed, because it is a label: never a word of the sender's. */
+const refusalReasons = [
+  "body cut off",
+  "body too large",
+  "loop",
+  "no secret",
+  "overloaded",
+  "sender too slow",
+  "signature malformed",
+  "signature mismatch",
+  "signature missing"
+] as const
+export type RefusalReason = typeof refusalReasons[number]
+
+const registryChanges = ["registered", "renewed", "unregistered", "expired"] as const
+export type RegistryChange = typeof registryChanges[number]
 
 export class Metrics extends Context.Service<Metrics, {
   readonly inbound: () => void
-  /** `reason` is one of a small closed set, `none` unless refused; `duration` in milliseconds since receipt. */
-  readonly answered: (answer: Answer, reason: string, duration: number) => void
+  /** `duration` in milliseconds since receipt. */
+  readonly answered: (answer: Exclude<Answer, "refused">, duration: number) => void
+  readonly refused: (reason: RefusalReason, duration: number) => void
   /** An attempt begins; its series live at least until `released`. */
   readonly began: (backend: Backend) => void
   readonly settled: (backend: Backend, report: AttemptReport) => void
@@ -45,62 +62,63 @@ export class Metrics extends Context.Service<Metrics, {
       const series = new Series(context)
       const inbound = series.counter(Names.inboundRequests)
       const responseTime = series.histogram(Names.responseTime, originalBuckets)
-      const deliveryDuration = series.histogram(Names.deliveryDuration, buckets)
       const dropped = series.counter(Names.logLinesDropped)
       const attemptsInFlight = series.gauge(Names.attemptsInFlight)
-      const answers = new Map<string, Recorder>()
-      const answerSeries = (answer: Answer, reason: string) => {
-        const key = `${answer} ${reason}`
-        let recorder = answers.get(key)
-        if (recorder === undefined) answers.set(key, recorder = series.counter(Names.deliveries, { answer, reason }))
-        return recorder
-      }
-      for (const answer of ["proxied", "accepted", "failed", "gone"] as const) answerSeries(answer, "none")
-      const changes = {
-        registered: series.counter(Names.registryChanges, { change: "registered" }),
-        renewed: series.counter(Names.registryChanges, { change: "renewed" }),
-        unregistered: series.counter(Names.registryChanges, { change: "unregistered" }),
-        expired: series.counter(Names.registryChanges, { change: "expired" })
-      }
+      const durations = recordOf(
+        answers,
+        (answer) => series.histogram(Names.deliveryDuration, buckets, { answer })
+      )
+      const answered = recordOf(
+        answers.filter((answer) => answer !== "refused"),
+        (answer) => series.counter(Names.deliveries, { answer, reason: "none" })
+      )
+      const refused = recordOf(
+        refusalReasons,
+        (reason) => series.counter(Names.deliveries, { answer: "refused", reason })
+      )
+      const changes = recordOf(registryChanges, (change) => series.counter(Names.registryChanges, { change }))
       let inFlight = 0
 
       // By host, the label: two backends that differ in their paths alone share their series.
       const hosts = new Map<string, HostSeries>()
-      const seriesOf = ({ host }: Backend) => {
+      const join = ({ host }: Backend) => {
         let found = hosts.get(host)
         if (found === undefined) hosts.set(host, found = new HostSeries(series, host))
-        return found
+        found.users += 1
       }
-      const leave = (backend: Backend) => {
-        const found = seriesOf(backend)
+      const leave = ({ host }: Backend) => {
+        const found = hosts.get(host)
+        if (found === undefined) return
         found.users -= 1
         if (found.users > 0) return
         found.remove()
-        hosts.delete(backend.host)
+        hosts.delete(host)
       }
 
       return Metrics.of({
         inbound: () => inbound(1),
-        answered: (answer, reason, duration) => {
-          answerSeries(answer, reason)(1)
-          deliveryDuration(duration / 1_000)
+        answered: (answer, duration) => {
+          answered[answer](1)
+          durations[answer](duration / 1_000)
+        },
+        refused: (reason, duration) => {
+          refused[reason](1)
+          durations.refused(duration / 1_000)
         },
         began: (backend) => {
-          seriesOf(backend).users += 1
+          join(backend)
           attemptsInFlight(inFlight += 1)
         },
         settled: (backend, report) => {
-          seriesOf(backend).settled(report, clock)
+          hosts.get(backend.host)?.settled(report, clock)
           if (report.status !== undefined) responseTime(report.latency / 1_000)
         },
         released: (backend) => {
           leave(backend)
           attemptsInFlight(inFlight -= 1)
         },
-        retried: (backend) => seriesOf(backend).retries(1),
-        added: (backend) => {
-          seriesOf(backend).users += 1
-        },
+        retried: (backend) => hosts.get(backend.host)?.retries(1),
+        added: join,
         removed: leave,
         registryChanged: (change) => changes[change](1),
         logLinesDropped: (count) => dropped(count)
@@ -110,6 +128,19 @@ export class Metrics extends Context.Service<Metrics, {
 }
 
 type Recorder = (value: number) => void
+
+const recordOf = <K extends string, A>(keys: ReadonlyArray<K>, f: (key: K) => A) =>
+  Object.fromEntries(keys.map((key) => [key, f(key)])) as Record<K, A>
+
+/** The original's label `error`. */
+const errorOf = {
+  "delivered": "none",
+  "rejected": "http-error",
+  "failed": "http-error",
+  "unreachable": "non-http-error",
+  "broken off": "non-http-error",
+  "timed out": "non-http-error"
+} as const satisfies Record<Outcome, string>
 
 /** The original's. */
 const originalBuckets = [0.005, 0.05, 0.5, 5]
@@ -124,16 +155,16 @@ class Series {
     this.context = context
   }
 
-  counter({ help, name }: typeof Names.deliveries, attributes: Record<string, string> = {}): Recorder {
+  counter({ help, name }: Names.MetricName, attributes: Record<string, string> = {}): Recorder {
     return this.#recorder(Metric.counter(name, { description: help, incremental: true, attributes }), 0)
   }
 
-  gauge({ help, name }: typeof Names.deliveries, attributes: Record<string, string> = {}): Recorder {
+  gauge({ help, name }: Names.MetricName, attributes: Record<string, string> = {}): Recorder {
     return this.#recorder(Metric.gauge(name, { description: help, attributes }), 0)
   }
 
   histogram(
-    { help, name }: typeof Names.deliveries,
+    { help, name }: Names.MetricName,
     boundaries: ReadonlyArray<number>,
     attributes: Record<string, string> = {}
   ): Recorder {
@@ -164,7 +195,7 @@ class HostSeries {
   users = 0
   readonly retries: Recorder
   readonly remove: () => void
-  readonly #forwarded: Readonly<Record<string, Recorder>>
+  readonly #forwarded: Readonly<Record<typeof errorOf[Outcome], Recorder>>
   readonly #attempts: Readonly<Record<Outcome, Recorder>>
   readonly #duration: Recorder
   readonly #lastSuccess: Recorder
@@ -173,23 +204,19 @@ class HostSeries {
     const { remove, series } = all.removable()
     this.remove = remove
     this.retries = series.counter(Names.retries, { host })
-    this.#forwarded = Object.fromEntries(
-      ["none", "http-error", "non-http-error"].map((error) => [
-        error,
-        series.counter(Names.forwardedRequests, { host, error })
-      ])
+    this.#forwarded = recordOf(
+      ["none", "http-error", "non-http-error"],
+      (error) => series.counter(Names.forwardedRequests, { host, error })
     )
-    this.#attempts = Object.fromEntries(
-      outcomes.map((outcome) => [outcome, series.counter(Names.attempts, { host, outcome })])
-    ) as Record<Outcome, Recorder>
+    this.#attempts = recordOf(outcomes, (outcome) => series.counter(Names.attempts, { host, outcome }))
     this.#duration = series.histogram(Names.attemptDuration, buckets, { host })
     this.#lastSuccess = series.gauge(Names.lastSuccess, { host })
   }
 
-  settled({ latency, outcome, status }: AttemptReport, clock: Clock.Clock): void {
+  settled({ latency, outcome }: AttemptReport, clock: Clock.Clock): void {
     this.#attempts[outcome](1)
-    this.#forwarded[outcome === "delivered" ? "none" : status === undefined ? "non-http-error" : "http-error"]!(1)
+    this.#forwarded[errorOf[outcome]](1)
     this.#duration(latency / 1_000)
-    if (outcome === "delivered" || outcome === "rejected") this.#lastSuccess(clock.currentTimeMillisUnsafe() / 1_000)
+    if (isSuccess(outcome)) this.#lastSuccess(clock.currentTimeMillisUnsafe() / 1_000)
   }
 }

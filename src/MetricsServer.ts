@@ -43,10 +43,7 @@ export class InvalidMetricsCertificate
 const routes = HttpRouter.use(Effect.fnUntraced(function*(router) {
   yield* addPath(router, "/metrics", {
     GET: () =>
-      Effect.map(
-        PrometheusText.format,
-        (text) => HttpServerResponse.text(text, { contentType: "text/plain; version=0.0.4; charset=utf-8" })
-      )
+      Effect.succeed(HttpServerResponse.stream(PrometheusText.stream, { contentType: PrometheusText.contentType }))
   })
   yield* addNotFound(router)
 }))
@@ -62,12 +59,21 @@ const announce = Layer.effectDiscard(Effect.gen(function*() {
 
 const listener = Layer.unwrap(Effect.gen(function*() {
   const { host, metricsCert, metricsKey, metricsPort } = yield* Settings
-  const options = { port: metricsPort, ...(host === "" ? {} : { host }) }
-  if (Option.isNone(metricsCert) || Option.isNone(metricsKey)) {
-    return NodeHttpServer.layerServer(() => createServer(), options)
-  }
-  const server = yield* tlsServer(metricsCert.value, metricsKey.value)
-  return NodeHttpServer.layerServer(() => server, options)
+  const server = Option.isNone(metricsCert) || Option.isNone(metricsKey)
+    ? createServer()
+    : yield* tlsServer(metricsCert.value, metricsKey.value)
+  // A scraper that is connected and silent must not hold up the end of the process.
+  const end = Effect.sync(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+  return Layer.effectDiscard(Effect.addFinalizer(() => end)).pipe(
+    Layer.provideMerge(NodeHttpServer.layerServer(() => server, {
+      port: metricsPort,
+      ...(host === "" ? {} : { host }),
+      disablePreemptiveShutdown: true
+    }))
+  )
 }))
 
 const reloadInterval = "10 seconds"
@@ -82,7 +88,10 @@ const tlsServer = Effect.fnUntraced(function*(certFile: string, keyFile: string)
       reason: reason instanceof Error ? reason.message : String(reason)
     })
   const load = Effect.gen(function*() {
-    const [cert, key] = yield* Effect.all([fs.readFileString(certFile), fs.readFileString(keyFile)])
+    const [cert, key] = yield* Effect.mapError(
+      Effect.all([fs.readFileString(certFile), fs.readFileString(keyFile)]),
+      invalid
+    )
     return yield* Effect.try({
       try: () => {
         createSecureContext({ cert, key })
@@ -90,7 +99,7 @@ const tlsServer = Effect.fnUntraced(function*(certFile: string, keyFile: string)
       },
       catch: invalid
     })
-  }).pipe(Effect.mapError((error) => error._tag === "InvalidMetricsCertificate" ? error : invalid(error.message)))
+  })
 
   let loaded = yield* load
   let failed: string | undefined

@@ -50,8 +50,6 @@ const eventLoop = Effect.gen(function*() {
     }),
     (histogram) => Effect.sync(() => histogram.disable())
   )
-  // The histogram holds the intervals of a timer: what exceeds its period is the delay.
-  const lag = (nanos: number) => Number.isFinite(nanos) ? Math.max(0, nanos / 1e9 - resolutionMillis / 1e3) : 0
   yield* reading(Names.eventLoopLag, () => lag(delay.mean))
   yield* reading(Names.eventLoopLagP99, () => {
     const p99 = delay.count === 0 ? 0 : lag(delay.percentile(99))
@@ -61,6 +59,9 @@ const eventLoop = Effect.gen(function*() {
 })
 
 const resolutionMillis = 10
+
+/** The histogram holds the intervals of a timer: what exceeds its period is the delay. */
+const lag = (nanos: number) => Number.isFinite(nanos) ? Math.max(0, nanos / 1e9 - resolutionMillis / 1e3) : 0
 
 /** Node's types leave `detail` out. */
 type GcEntry = PerformanceEntry & { readonly detail: { readonly kind: number } }

@@ -3,46 +3,71 @@
  *
  * **Details**
  *
- * Effect's own formatter writes everything in one go, 72 to 138 ms for the 23,000 lines of 1,000 backends. Here it
- * is given a few series at a time, and between two times the event loop turns.
+ * Effect's own formatter writes everything in one go: 90 ms for the 26,000 lines of 1,000 backends, and 4 MB that are
+ * then encrypted and sent in one go. Here it is given a few series at a time, each piece is sent before the next one is
+ * made, and between two of them the event loop turns.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
+import * as Stream from "effect/Stream"
 import * as PrometheusMetrics from "effect/observability/PrometheusMetrics"
 
-/** Lines that are formatted in one go: about 1 ms. */
-const linesAtOnce = 200
+export const contentType = "text/plain; version=0.0.4; charset=utf-8"
 
-/** All metrics of the current registry, families in the order of their names. */
-export const format: Effect.Effect<string> = Effect.gen(function*() {
-  const context = yield* Effect.context<never>()
-  const families = new Map<string, Array<readonly [string, Metric.Metric.Metadata<unknown, unknown>]>>()
+/** Lines that are formatted in one go: about half a millisecond. */
+export const linesAtOnce = 128
+
+/** Series that are grouped in one go: about as long. */
+export const seriesAtOnce = 2_000
+
+/** The text of the current registry, as `PrometheusMetrics.format` writes it. */
+export const stream: Stream.Stream<Uint8Array> = Stream.unwrap(
+  Effect.map(Effect.context<never>(), (context) =>
+    Stream.fromIterable(pieces(context), { chunkSize: 1 }).pipe(
+      Stream.mapEffect((piece) => Effect.as(nextTurn, Buffer.from(piece)))
+    ))
+)
+
+/** The same text in pieces, each of them work for one turn of the event loop. Metric names must be Prometheus's. */
+export function* pieces(context: Context.Context<never>): Generator<string> {
+  const families = new Map<string, Array<Entry>>()
+  let seen = 0
   for (const entry of Context.get(context, Metric.MetricRegistry)) {
     const family = families.get(entry[1].id)
     if (family === undefined) families.set(entry[1].id, [entry])
     else family.push(entry)
+    seen += 1
+    if (seen % seriesAtOnce === 0) yield ""
   }
-  const text: Array<string> = []
+
+  let batch: Array<Entry> = []
   let lines = 0
-  for (const name of Array.from(families.keys()).toSorted()) {
-    const family = families.get(name)!
-    const linesEach = family[0]![1].type === "Histogram" ? 16 : 1
-    const seriesAtOnce = Math.ceil(linesAtOnce / linesEach)
-    for (let from = 0; from < family.length; from += seriesAtOnce) {
-      const some = family.slice(from, from + seriesAtOnce)
-      const formatted = PrometheusMetrics.formatUnsafe(Context.add(context, Metric.MetricRegistry, new Map(some)))
-      // A family has one HELP and one TYPE, before its first series.
-      text.push(from === 0 ? formatted : formatted.slice(formatted.indexOf("\n", formatted.indexOf("\n") + 1) + 1))
-      lines += some.length * linesEach
+  let continues = false
+  const format = () => {
+    const text = PrometheusMetrics.formatUnsafe(Context.add(context, Metric.MetricRegistry, new Map(batch)))
+    batch = []
+    lines = 0
+    // A family has its HELP and TYPE once, before its first series.
+    return continues ? text.replace(/^(?:# .*\n)+/, "") : text
+  }
+  for (const family of families.values()) {
+    for (const [index, entry] of family.entries()) {
       if (lines >= linesAtOnce) {
-        lines = 0
-        yield* nextTurn
+        yield format()
+        continues = index > 0
       }
+      batch.push(entry)
+      lines += entry[1].type === "Histogram" ? linesOfHistogram : 1
     }
   }
-  return text.join("")
-})
+  yield format()
+}
+
+type Entry = readonly [key: string, series: Metric.Metric.Metadata<unknown, unknown>]
+
+/** At most: twelve buckets, the infinite one, sum and count. */
+const linesOfHistogram = 15
 
 const nextTurn = Effect.callback<void>((resume) => {
   const immediate = setImmediate(() => resume(Effect.void))

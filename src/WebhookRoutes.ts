@@ -15,7 +15,7 @@ import { forwardedHeaders, isLoop } from "./ForwardedHeaders.ts"
 import { healthy } from "./HealthRoutes.ts"
 import { Identity } from "./Identity.ts"
 import { addPath } from "./MethodRoutes.ts"
-import { Metrics } from "./Metrics.ts"
+import { Metrics, type RefusalReason } from "./Metrics.ts"
 import { plainText } from "./PlainText.ts"
 import { requestIdOf } from "./PublicServer.ts"
 import { RefusalLog } from "./RefusalLog.ts"
@@ -34,8 +34,7 @@ const replies: Readonly<Record<SprayResult, HttpServerResponse>> = {
 interface Refusal {
   readonly status: number
   readonly text: string
-  /** For the log. One of a small set: refusals are counted by it. */
-  readonly reason: string
+  readonly reason: RefusalReason
 }
 
 const tooLarge: Refusal = { status: 413, text: "request body too large", reason: "body too large" }
@@ -43,7 +42,7 @@ const tooSlow: Refusal = { status: 408, text: "request timeout", reason: "sender
 const overloaded: Refusal = { status: 503, text: "overloaded", reason: "overloaded" }
 const noSecret: Refusal = { status: 503, text: "no secret", reason: "no secret" }
 const loop: Refusal = { status: 508, text: "loop", reason: "loop" }
-const badRequest = (reason: string): Refusal => ({ status: 400, text: "bad request", reason })
+const badRequest = (reason: RefusalReason): Refusal => ({ status: 400, text: "bad request", reason })
 
 export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) {
   const settings = yield* Settings
@@ -60,7 +59,7 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
 
   const refuse = (request: HttpServerRequest, refusal: Refusal, startedAt: number) => {
     const incoming = NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage
-    metrics.answered("refused", refusal.reason, timers.now() - startedAt)
+    metrics.refused(refusal.reason, timers.now() - startedAt)
     refusals.refused(refusal.reason, {
       "request-id": requestIdOf(NodeHttpServerRequest.toServerResponse(request) as ServerResponse),
       delivery: headerOf(incoming, "x-github-delivery"),
@@ -94,7 +93,9 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
     if (isLoop(headerOf(incoming, "via"), pseudonym)) return yield* refuse(request, loop, startedAt)
     if (incoming.headers["expect"] !== undefined) outgoing.writeContinue()
 
-    const received = yield* Effect.interruptible(reader.read(incoming, deadline, verification.update))
+    const received = yield* Effect.interruptible(reader.read(incoming, deadline, verification.update)).pipe(
+      Effect.onInterrupt(() => Effect.sync(() => metrics.answered("gone", timers.now() - startedAt)))
+    )
     if (!verification.matches()) {
       received.reservation.release()
       return yield* refuse(request, badRequest("signature mismatch"), startedAt)
@@ -113,13 +114,13 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
     const result = yield* Effect.interruptible(spray.spray(delivery, received.reservation, deadline)).pipe(
       Effect.onInterrupt(() =>
         Effect.sync(() => {
-          metrics.answered("gone", "none", timers.now() - startedAt)
+          metrics.answered("gone", timers.now() - startedAt)
           log.hungUp(delivery, elapsed())
         })
       )
     )
     const reply = replies[result]
-    metrics.answered(result, "none", timers.now() - startedAt)
+    metrics.answered(result, timers.now() - startedAt)
     log.answered(delivery, reply.status, result, elapsed())
     return reply
   })

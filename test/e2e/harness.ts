@@ -6,13 +6,16 @@ import { type ChildProcess, spawn } from "node:child_process"
 import { randomUUID } from "node:crypto"
 import { once } from "node:events"
 import * as Http from "node:http"
+import * as Net from "node:net"
 import type { AddressInfo, Server as NetServer, Socket } from "node:net"
 import { createInterface } from "node:readline"
+import { text } from "node:stream/consumers"
 import { fileURLToPath } from "node:url"
 
 export const secret = "It's a Secret to Everybody"
 
-const program = fileURLToPath(new URL("../../dist/sprayproxy.js", import.meta.url))
+/** The built program's file. */
+export const program = fileURLToPath(new URL("../../dist/sprayproxy.js", import.meta.url))
 
 export interface LogLine {
   readonly level: string
@@ -217,3 +220,128 @@ export const send = (port: number, options: SendOptions = {}): Promise<Reply> =>
 /** A delivery as GitHub sends it. */
 export const deliver = async (port: number, body: string, options: SendOptions & { readonly event?: string } = {}) =>
   send(port, { ...options, body, headers: { ...await githubHeaders(body, options.event), ...options.headers } })
+
+/** Resolves when `condition` holds, which it is asked every few milliseconds; rejects after 30 s. */
+export const eventually = async (
+  condition: () => boolean | Promise<boolean>,
+  what = "the condition"
+): Promise<void> => {
+  const deadline = performance.now() + 30_000
+  while (!await condition()) {
+    if (performance.now() > deadline) throw new Error(`${what} did not come true within 30 s`)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+}
+
+export interface Ended {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Runs a command to its end, the program as it is called unless another one is named. */
+export const runToEnd = async (
+  args: ReadonlyArray<string>,
+  env: Readonly<Record<string, string>> = {},
+  command: ReadonlyArray<string> = [process.execPath, program]
+): Promise<Ended> => {
+  const [file, ...before] = command
+  const child = spawn(file!, [...before, ...args], {
+    env: { PATH: process.env["PATH"], ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+    timeout: 30_000
+  })
+  const ended = once(child, "close")
+  const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)])
+  const [code, signal] = await ended
+  return { code, signal, stdout, stderr }
+}
+
+/** A client that says every byte itself. */
+export interface RawConnection {
+  readonly socket: Socket
+  readonly write: (...parts: ReadonlyArray<string | Buffer>) => void
+  /** Resolves when the system has taken all; rejects when the connection is closed before. */
+  readonly sendAll: (bytes: string | Buffer) => Promise<void>
+  /** Resolves with the first `count` replies, interim ones (1xx) too. Rejects when the connection closes before them. */
+  readonly replies: (count: number) => Promise<ReadonlyArray<Reply>>
+  /** Resolves when the connection is closed, with what came: a FIN, or a reset that may have overtaken the reply. */
+  readonly closed: Promise<"ended" | "reset">
+}
+
+/** With `reading: false` nothing is read before the first call of `replies`. */
+export const openConnection = (
+  port: number,
+  options: { readonly reading?: boolean } = {}
+): Effect.Effect<RawConnection, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.promise(async () => {
+      const socket = Net.connect({ port, host: "127.0.0.1" })
+      let received = ""
+      let closedWith: "ended" | "reset" | undefined
+      const watchers = new Set<() => void>()
+      const changed = () => {
+        for (const watcher of watchers) watcher()
+      }
+      const startReading = () =>
+        socket.on("data", (chunk: Buffer) => {
+          received += chunk.toString("latin1")
+          changed()
+        })
+      const closed = new Promise<"ended" | "reset">((resolve) => {
+        let reset = false
+        socket.on("error", () => reset = true).on("close", () => {
+          closedWith = reset ? "reset" : "ended"
+          changed()
+          resolve(closedWith)
+        })
+      })
+      await once(socket, "connect")
+      if (options.reading !== false) startReading()
+      return {
+        socket,
+        closed,
+        write: (...parts) => {
+          for (const part of parts) socket.write(part)
+        },
+        sendAll: (bytes) =>
+          new Promise((resolve, reject) => socket.write(bytes, (error) => error == null ? resolve() : reject(error))),
+        replies: (count) => {
+          if (socket.listenerCount("data") === 0) startReading()
+          return new Promise((resolve, reject) => {
+            const check = () => {
+              const replies = parseReplies(received)
+              if (replies.length >= count) resolve(replies.slice(0, count))
+              else if (closedWith !== undefined) reject(new Error(`${closedWith} after ${JSON.stringify(received)}`))
+              else return
+              watchers.delete(check)
+            }
+            watchers.add(check)
+            check()
+          })
+        }
+      } satisfies RawConnection
+    }),
+    ({ socket }) => Effect.sync(() => socket.destroy())
+  )
+
+/** The complete replies at the start of what a connection has received; their bodies have a `Content-Length`. */
+const parseReplies = (received: string): ReadonlyArray<Reply> => {
+  const replies: Array<Reply> = []
+  let at = 0
+  for (;;) {
+    const end = received.indexOf("\r\n\r\n", at)
+    if (end < 0) return replies
+    const [statusLine, ...lines] = received.slice(at, end).split("\r\n")
+    const headers = Object.fromEntries(lines.map((line) => {
+      const colon = line.indexOf(":")
+      return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()]
+    }))
+    const bodyAt = end + 4
+    const bodyEnd = bodyAt + Number(headers["content-length"] ?? 0)
+    if (received.length < bodyEnd) return replies
+    replies.push({ status: Number(statusLine!.split(" ")[1]), headers, text: received.slice(bodyAt, bodyEnd) })
+    at = bodyEnd
+  }
+}
