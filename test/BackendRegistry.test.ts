@@ -116,13 +116,13 @@ describe("unregistering", () => {
 
   it.effect("makes room, and says so once the backend is out of the snapshot", () => {
     const removed: Array<string> = []
-    let snapshot: () => ReadonlyArray<Backend> = () => []
+    let registry: BackendRegistry["Service"] | undefined
     const onRemoved = (backend: Backend) => {
-      assert.notInclude(snapshot(), backend)
+      assert.notInclude(registry!.snapshot(), backend)
       removed.push(backend.url)
     }
     return Effect.gen(function*() {
-      snapshot = (yield* BackendRegistry).snapshot
+      registry = yield* BackendRegistry
       yield* register({ url: url(1) })
       const refused = yield* Effect.flip(register({ url: url(2) }))
       assert.deepStrictEqual(refused, new BackendLimitReached({ limit: 1 }))

@@ -26,6 +26,11 @@ const reportOf = (outcome: Outcome, latency = 20): AttemptReport => ({
   tries: 1
 })
 
+const forwardedAs = (error: string) =>
+  `sprayproxy_http_forwarded_requests_total{error="${error}",host="pac.example.com:8443"}`
+
+const labels = (more: string) => `{host="pac.example.com:8443",${more}}`
+
 /** Runs `test` with the service on metrics of its own. */
 const withMetrics = <A, E, R>(test: (metrics: Metrics["Service"]) => Effect.Effect<A, E, R>) =>
   withFreshMetrics(Effect.scoped(
@@ -63,12 +68,10 @@ describe("the original's metrics", () => {
         metrics.added(pac)
         attempt(metrics, reportOf(outcome))
         const { families } = yield* scrape
-        const forwarded = (label: string) =>
-          `sprayproxy_http_forwarded_requests_total{error="${label}",host="pac.example.com:8443"}`
         assert.deepStrictEqual(
           families.get("sprayproxy_http_forwarded_requests_total")!.samples,
           new Map(
-            ["none", "http-error", "non-http-error"].map((label) => [forwarded(label), label === error ? 1 : 0])
+            ["none", "http-error", "non-http-error"].map((label) => [forwardedAs(label), label === error ? 1 : 0])
           )
         )
       }))
@@ -163,7 +166,6 @@ describe("attempts", () => {
       attempt(metrics, reportOf("delivered", 20))
       attempt(metrics, reportOf("timed out", 15_000))
       const seen = yield* scrape
-      const labels = (more: string) => `{host="pac.example.com:8443",${more}}`
       assert.strictEqual(seen.value(`sprayproxy_attempts_total${labels("outcome=\"delivered\"")}`), 1)
       assert.strictEqual(seen.value(`sprayproxy_attempts_total${labels("outcome=\"timed out\"")}`), 1)
       assert.strictEqual(seen.value(`sprayproxy_attempts_total${labels("outcome=\"failed\"")}`), 0)
@@ -194,7 +196,7 @@ describe("attempts", () => {
       const seen = yield* scrape
       assert.strictEqual(seen.value(`sprayproxy_retries_total{host="pac.example.com:8443"}`), 2)
       assert.strictEqual(
-        seen.value(`sprayproxy_http_forwarded_requests_total{error="none",host="pac.example.com:8443"}`),
+        seen.value(forwardedAs("none")),
         1
       )
     })))

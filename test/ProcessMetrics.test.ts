@@ -54,7 +54,7 @@ describe("the process", () => {
       withProcessMetrics(Effect.gen(function*() {
         const file = yield* Effect.acquireRelease(
           Effect.promise(() => open("/dev/null")),
-          (file) => Effect.promise(() => file.close())
+          (handle) => Effect.promise(() => handle.close())
         )
         assert.isAbove(file.fd, 0)
         const seen = yield* scrape
@@ -93,15 +93,16 @@ describe("garbage collections", () => {
     withFreshMetrics(Effect.gen(function*() {
       const scope = yield* Scope.make()
       yield* Scope.provide(Layer.build(layer), scope)
-      const count = (kind: string) =>
-        Effect.map(scrape, (seen) => seen.value(`nodejs_gc_duration_seconds_count{kind="${kind}"}`))
-      for (const kind of ["minor", "major", "incremental", "weakcb"]) assert.isAtLeast(yield* count(kind), 0)
+      for (const kind of ["minor", "major", "incremental", "weakcb"]) assert.isAtLeast(yield* collections(kind), 0)
       const run = Effect.runPromiseWith(yield* Effect.context<never>())
       collectGarbage()
-      yield* Effect.promise(() => eventually(async () => await run(count("major")) > 0, "a collection"))
+      yield* Effect.promise(() => eventually(async () => await run(collections("major")) > 0, "a collection"))
       yield* Scope.close(scope, Exit.void)
     })))
 })
+
+const collections = (kind: string) =>
+  Effect.map(scrape, (seen) => seen.value(`nodejs_gc_duration_seconds_count{kind="${kind}"}`))
 
 /** What `node --expose-gc` would have as `gc`. */
 const collectGarbage = (): void => {

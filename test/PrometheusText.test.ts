@@ -27,7 +27,7 @@ const withBackends = <A, E>(count: number, test: (context: Context.Context<never
   )
 
 describe("pieces", () => {
-  const text = Arbitrary.schema(Schema.String.check(Schema.isMaxLength(8)))
+  const word = Arbitrary.schema(Schema.String.check(Schema.isMaxLength(8)))
   const family = Arbitrary.schema(Schema.Struct({
     type: Schema.Literals(["counter", "gauge", "histogram", "frequency", "summary"]),
     isDescribed: Schema.Boolean,
@@ -37,7 +37,7 @@ describe("pieces", () => {
 
   it.effect.prop(
     "put together are what Effect's own formatter writes, whatever is registered and in whatever order",
-    { families: Arbitrary.array(family, { maxLength: 12 }), description: text, label: text },
+    { families: Arbitrary.array(family, { maxLength: 12 }), description: word, label: word },
     ({ description, families, label }) =>
       withFreshMetrics(Effect.gen(function*() {
         const context = yield* Effect.context<never>()

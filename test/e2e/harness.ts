@@ -9,13 +9,13 @@ import * as Http from "node:http"
 import * as Net from "node:net"
 import type { AddressInfo, Server as NetServer, Socket } from "node:net"
 import { createInterface } from "node:readline"
-import { text } from "node:stream/consumers"
+import { text as textOf } from "node:stream/consumers"
 import { fileURLToPath } from "node:url"
 
 export const secret = "It's a Secret to Everybody"
 
 /** The built program's file. */
-export const program = fileURLToPath(new URL("../../dist/sprayproxy.js", import.meta.url))
+export const programFile = fileURLToPath(new URL("../../dist/sprayproxy.js", import.meta.url))
 
 export interface LogLine {
   readonly level: string
@@ -44,7 +44,7 @@ export const startProgram = (
     Effect.promise(async () => {
       const child = spawn(
         process.execPath,
-        [program, "server", "--host", "127.0.0.1", "--port", "0", "--metrics-port", "0", ...args],
+        [programFile, "server", "--host", "127.0.0.1", "--port", "0", "--metrics-port", "0", ...args],
         { env: { PATH: process.env["PATH"], GH_APP_WEBHOOK_SECRET: secret, ...env }, stdio: ["ignore", "pipe", "pipe"] }
       )
       const logs: Array<LogLine> = []
@@ -227,10 +227,12 @@ export const eventually = async (
   what = "the condition"
 ): Promise<void> => {
   const deadline = performance.now() + 30_000
+  // oxlint-disable no-await-in-loop
   while (!await condition()) {
     if (performance.now() > deadline) throw new Error(`${what} did not come true within 30 s`)
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
+  // oxlint-enable no-await-in-loop
 }
 
 export interface Ended {
@@ -244,7 +246,7 @@ export interface Ended {
 export const runToEnd = async (
   args: ReadonlyArray<string>,
   env: Readonly<Record<string, string>> = {},
-  command: ReadonlyArray<string> = [process.execPath, program]
+  command: ReadonlyArray<string> = [process.execPath, programFile]
 ): Promise<Ended> => {
   const [file, ...before] = command
   const child = spawn(file!, [...before, ...args], {
@@ -253,7 +255,7 @@ export const runToEnd = async (
     timeout: 30_000
   })
   const ended = once(child, "close")
-  const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)])
+  const [stdout, stderr] = await Promise.all([textOf(child.stdout), textOf(child.stderr)])
   const [code, signal] = await ended
   return { code, signal, stdout, stderr }
 }
