@@ -25,6 +25,7 @@ import * as Schema from "effect/Schema"
 import { type Backend, type InvalidBackendUrl, parse } from "./Backend.ts"
 import { BackendPolicy, type BackendRefused } from "./BackendPolicy.ts"
 import { Log } from "./Logging.ts"
+import { Metrics } from "./Metrics.ts"
 import { Settings } from "./Settings.ts"
 
 /** A backend of the registry, as it was when it was asked for. All times are Unix times in milliseconds. */
@@ -65,8 +66,6 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
   readonly unregister: (url: string) => Effect.Effect<void, BackendNotFound | StaticBackend>
   /** Remembers how the last attempt on a backend ended, and when (Unix milliseconds). Ignored if the backend is gone. */
   readonly recordOutcome: (backend: Backend, outcome: string, at: number) => void
-  /** Calls `listener` for each backend that leaves, when it is no longer in the snapshot. It must not throw. */
-  readonly onRemoved: (listener: (backend: Backend) => void) => void
 }>()("sprayproxy/BackendRegistry") {
   static readonly layer = Layer.effect(
     BackendRegistry,
@@ -74,9 +73,9 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
       const settings = yield* Settings
       const policy = yield* BackendPolicy
       const log = yield* Log
+      const metrics = yield* Metrics
       const clock = yield* Clock.Clock
       const entries = new Map<string, Entry>()
-      const removedListeners: Array<(backend: Backend) => void> = []
       const expiryChanged = yield* Latch.make()
       let snapshot: ReadonlyArray<Backend> = []
 
@@ -86,13 +85,15 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
         entries.set(backend.key, entry)
         expireAfter(entry, ttl)
         publish()
+        metrics.added(backend)
       }
 
       const remove = (entry: Entry, reason: string | undefined) => {
         entries.delete(entry.backend.key)
         publish()
         log.write("info", "server unregistered", { backend: entry.backend.url, reason })
-        for (const listener of removedListeners) listener(entry.backend)
+        metrics.removed(entry.backend)
+        metrics.registryChanged(reason === undefined ? "unregistered" : "expired")
       }
 
       const publish = () => {
@@ -121,12 +122,14 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
         const known = entries.get(backend.key)
         if (known !== undefined) {
           if (known.backend.source === "dynamic") expireAfter(known, ttl)
+          metrics.registryChanged("renewed")
           log.write("info", "server already registered", { backend: known.backend.url })
           return "renewed"
         }
         const room = checkLimit()
         if (Result.isFailure(room)) return yield* room.failure
         add(backend, ttl)
+        metrics.registryChanged("registered")
         log.write("info", "server registered", { backend: backend.url })
         return "registered"
       })
@@ -169,8 +172,7 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
           if (entry === undefined) return
           entry.lastOutcome = outcome
           entry.lastOutcomeAt = at
-        },
-        onRemoved: (listener) => void removedListeners.push(listener)
+        }
       })
     })
   )

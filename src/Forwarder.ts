@@ -21,6 +21,7 @@ import type { Dispatcher } from "undici"
 import type { Backend } from "./Backend.ts"
 import { BackendConnections } from "./BackendConnections.ts"
 import type { Delivery } from "./Delivery.ts"
+import { Metrics } from "./Metrics.ts"
 import * as Outcome from "./Outcome.ts"
 import { Settings } from "./Settings.ts"
 import { Timers } from "./Timers.ts"
@@ -66,6 +67,7 @@ export class Forwarder extends Context.Service<Forwarder, {
       const settings = yield* Settings
       const connections = yield* BackendConnections
       const timers = yield* Timers
+      const metrics = yield* Metrics
       const lanes = new WeakMap<Backend, Lane>()
       const limits: Limits = {
         concurrency: settings.backendConcurrency,
@@ -76,7 +78,7 @@ export class Forwarder extends Context.Service<Forwarder, {
         attempt: (backend, delivery, deadline, observer) => {
           let lane = lanes.get(backend)
           if (lane === undefined) {
-            lane = new Lane(backend, connections.dispatcherFor(backend), limits, timers)
+            lane = new Lane(backend, connections.dispatcherFor(backend), limits, timers, () => metrics.retried(backend))
             lanes.set(backend, lane)
           }
           return new ForwardAttempt(lane, delivery, deadline, observer)
@@ -117,6 +119,7 @@ class Lane {
   readonly dispatcher: Dispatcher
   readonly limits: Limits
   readonly timers: Timers["Service"]
+  readonly onRetry: () => void
   #active = 0
   #behindCount = 0
   #behindBytes = 0
@@ -125,7 +128,14 @@ class Lane {
   /** Those that wait for a retry. */
   readonly #resting = new Set<ForwardAttempt>()
 
-  constructor(backend: Backend, dispatcher: Dispatcher, limits: Limits, timers: Timers["Service"]) {
+  constructor(
+    backend: Backend,
+    dispatcher: Dispatcher,
+    limits: Limits,
+    timers: Timers["Service"],
+    onRetry: () => void
+  ) {
+    this.onRetry = onRetry
     this.backend = backend
     this.dispatcher = dispatcher
     this.limits = limits
@@ -241,6 +251,7 @@ class ForwardAttempt implements Attempt {
   /** Called by the lane, with a permit that the try gives back. */
   send(): void {
     this.#tried += 1
+    if (this.#tried > 1) this.#lane.onRetry()
     const sent = new Try(this, this.#lane)
     this.#tries.add(sent)
     sent.dispatch(this.delivery)

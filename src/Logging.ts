@@ -10,6 +10,7 @@ import * as Logger from "effect/Logger"
 import * as References from "effect/References"
 import { makeJson, makePretty } from "./LogLine.ts"
 import { type LogSink, makeLogWriter } from "./LogWriter.ts"
+import { Metrics } from "./Metrics.ts"
 import { Settings } from "./Settings.ts"
 
 export type LogLevel = "debug" | "info" | "warn" | "error"
@@ -22,10 +23,12 @@ export class Log extends Context.Service<Log, {
   readonly write: (level: LogLevel, message: string, fields?: LogFields) => void
 }>()("sprayproxy/Log") {
   /** To stdout, together with what Effect's own logger has to say. Closing it waits for what is unwritten, 2 s at most. */
-  static readonly layer: Layer.Layer<Log, never, Settings> = Layer.suspend(() => Log.layerSink(process.stdout))
+  static readonly layer: Layer.Layer<Log, never, Settings | Metrics> = Layer.suspend(() =>
+    Log.layerSink(process.stdout)
+  )
 
   /** The same to any stream. */
-  static readonly layerSink = (sink: LogSink): Layer.Layer<Log, never, Settings> =>
+  static readonly layerSink = (sink: LogSink): Layer.Layer<Log, never, Settings | Metrics> =>
     layerEffectLogger.pipe(
       Layer.provideMerge(Layer.effect(Log, makeLog(sink))),
       Layer.merge(Layer.effect(
@@ -71,6 +74,7 @@ const EFFECT_LEVELS: Record<LogLevel, EffectLogLevel.LogLevel> = {
 
 const makeLog = Effect.fnUntraced(function*(sink: LogSink) {
   const settings = yield* Settings
+  const metrics = yield* Metrics
   const clock = yield* Clock.Clock
   // https://no-color.org: any value but an empty one turns colours off.
   const noColor = yield* Config.String("NO_COLOR").pipe(Config.withDefault(""), Effect.orDie)
@@ -80,7 +84,10 @@ const makeLog = Effect.fnUntraced(function*(sink: LogSink) {
   const minimum = RANKS[settings.logLevel]
   const writer = makeLogWriter(
     sink,
-    (count) => render(clock.currentTimeMillisUnsafe(), "warn", "log lines dropped", { count })
+    (count) => {
+      metrics.logLinesDropped(count)
+      return render(clock.currentTimeMillisUnsafe(), "warn", "log lines dropped", { count })
+    }
   )
   yield* Effect.addFinalizer(() => writer.close)
   return Log.of({

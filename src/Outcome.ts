@@ -1,6 +1,8 @@
 /** What an attempt came to. The status line alone decides it; what an answer says after that can't change it. */
 
-export type Outcome = "delivered" | "rejected" | "failed" | "unreachable" | "broken off" | "timed out"
+export const outcomes = ["delivered", "rejected", "failed", "unreachable", "broken off", "timed out"] as const
+
+export type Outcome = typeof outcomes[number]
 
 /** The status line of a backend's answer, read as an outcome. 400 and 413 are PaC's own words on the body. */
 export const ofStatus = (status: number): Outcome =>

@@ -6,11 +6,14 @@ import { HealthRoutes } from "./HealthRoutes.ts"
 import { addNotFound } from "./MethodRoutes.ts"
 import { WebhookRoutes } from "./WebhookRoutes.ts"
 
+/** Paths match exactly, as the sidecar's do. */
+export const routerConfig = { caseSensitive: true, ignoreTrailingSlash: false, ignoreDuplicateSlashes: false }
+
 export const layer = HttpRouter.serve(
   Layer.mergeAll(WebhookRoutes, HealthRoutes, BackendRoutes, HttpRouter.use(addNotFound)),
   {
     disableLogger: true,
     disableListenLog: true,
-    routerConfig: { caseSensitive: true, ignoreTrailingSlash: false, ignoreDuplicateSlashes: false }
+    routerConfig
   }
 )

@@ -17,6 +17,7 @@ import type { Delivery } from "./Delivery.ts"
 import { DeliveryLog } from "./DeliveryLog.ts"
 import { type Attempt, Forwarder } from "./Forwarder.ts"
 import type { Reservation } from "./MemoryBudget.ts"
+import { Metrics } from "./Metrics.ts"
 import * as Outcome from "./Outcome.ts"
 import { Settings } from "./Settings.ts"
 import { Timers } from "./Timers.ts"
@@ -49,6 +50,7 @@ export class Spray extends Context.Service<Spray, {
       const forwarder = yield* Forwarder
       const timers = yield* Timers
       const log = yield* DeliveryLog
+      const metrics = yield* Metrics
       const forwardingTimeout = Duration.toMillis(settings.forwardingTimeout)
       const underWay = new Set<InFlight>()
       const idleListeners = new Set<() => void>()
@@ -63,16 +65,21 @@ export class Spray extends Context.Service<Spray, {
           if (underWay.size === 0) { for (const listener of idleListeners) listener() }
         })
         underWay.add(inFlight)
-        inFlight.start(backends.map((backend) =>
-          forwarder.attempt(backend, delivery, deadline, {
+        inFlight.start(backends.map((backend) => {
+          metrics.began(backend)
+          return forwarder.attempt(backend, delivery, deadline, {
             settled: (report) => {
+              metrics.settled(backend, report)
               registry.recordOutcome(backend, report.outcome, Date.now())
               log.attempted(delivery, backend, report)
               inFlight.settled(report.outcome)
             },
-            released: () => inFlight.released()
+            released: () => {
+              metrics.released(backend)
+              inFlight.released()
+            }
           })
-        ))
+        }))
         return inFlight
       }
 

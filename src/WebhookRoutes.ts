@@ -15,6 +15,7 @@ import { forwardedHeaders, isLoop } from "./ForwardedHeaders.ts"
 import { healthy } from "./HealthRoutes.ts"
 import { Identity } from "./Identity.ts"
 import { addPath } from "./MethodRoutes.ts"
+import { Metrics, type RefusalReason } from "./Metrics.ts"
 import { plainText } from "./PlainText.ts"
 import { requestIdOf } from "./PublicServer.ts"
 import { RefusalLog } from "./RefusalLog.ts"
@@ -34,8 +35,7 @@ const replies: Readonly<Record<SprayResult, HttpServerResponse>> = {
 interface Refusal {
   readonly status: number
   readonly text: string
-  /** For the log. One of a small set: refusals are counted by it. */
-  readonly reason: string
+  readonly reason: RefusalReason
 }
 
 const tooLarge: Refusal = { status: 413, text: "request body too large", reason: "body too large" }
@@ -43,7 +43,7 @@ const tooSlow: Refusal = { status: 408, text: "request timeout", reason: "sender
 const overloaded: Refusal = { status: 503, text: "overloaded", reason: "overloaded" }
 const noSecret: Refusal = { status: 503, text: "no secret", reason: "no secret" }
 const loop: Refusal = { status: 508, text: "loop", reason: "loop" }
-const badRequest = (reason: string): Refusal => ({ status: 400, text: "bad request", reason })
+const badRequest = (reason: RefusalReason): Refusal => ({ status: 400, text: "bad request", reason })
 
 export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) {
   const settings = yield* Settings
@@ -54,6 +54,7 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
   const log = yield* DeliveryLog
   const refusals = yield* RefusalLog
   const tracing = yield* Tracing
+  const metrics = yield* Metrics
   const { pseudonym } = yield* Identity
   const via = `1.1 ${pseudonym}`
   const replyDeadline = Duration.toMillis(settings.replyDeadline)
@@ -61,6 +62,7 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
   const refused = (request: HttpServerRequest, refusal: Refusal, startedAt: number) => {
     const incoming = NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage
     const outgoing = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
+    metrics.refused(refusal.reason, timers.now() - startedAt)
     tracing.refused(outgoing, refusal.reason)
     refusals.refused(refusal.reason, {
       "request-id": requestIdOf(outgoing),
@@ -123,15 +125,22 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
     }
     const elapsed = () => seconds(timers.now() - startedAt)
     const result = yield* Effect.interruptible(spray.spray(delivery, received.reservation, deadline)).pipe(
-      Effect.onInterrupt(() => Effect.sync(() => log.hungUp(delivery, elapsed())))
+      Effect.onInterrupt(() =>
+        Effect.sync(() => {
+          metrics.answered("gone", timers.now() - startedAt)
+          log.hungUp(delivery, elapsed())
+        })
+      )
     )
     const reply = replies[result]
+    metrics.answered(result, timers.now() - startedAt)
     log.answered(delivery, reply.status, result, elapsed())
     return reply
   })
 
   const handler = (request: HttpServerRequest) => {
     const startedAt = timers.now()
+    metrics.inbound()
     return Effect.catchTags(deliver(request), {
       BodyTooLarge: () => refuse(request, tooLarge, startedAt),
       SenderTooSlow: () => refuse(request, tooSlow, startedAt),

@@ -5,6 +5,7 @@
  * the file itself never hears. What can't be read keeps its last value; only a file that is gone withdraws its secret.
  */
 import * as ByteSize from "effect/ByteSize"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -20,6 +21,8 @@ import { Settings } from "./Settings.ts"
 export class WebhookSecrets extends Context.Service<WebhookSecrets, {
   /** An immutable snapshot, each secret once. Empty when there is none: nothing can be verified. */
   readonly current: () => ReadonlyArray<KeyObject>
+  /** When they last changed, Unix milliseconds. */
+  readonly changedAt: () => number
 }>()("sprayproxy/WebhookSecrets") {
   /** Ready when every file has been read once. */
   static readonly layer: Layer.Layer<WebhookSecrets, never, Settings | Log | FileSystem.FileSystem> = Layer.effect(
@@ -27,6 +30,7 @@ export class WebhookSecrets extends Context.Service<WebhookSecrets, {
     Effect.gen(function*() {
       const settings = yield* Settings
       const log = yield* Log
+      const clock = yield* Clock.Clock
       const files = Array.from(
         new Set(settings.webhookSecretFiles),
         (path): SecretFile => ({ path, key: undefined, state: "unread" })
@@ -36,6 +40,7 @@ export class WebhookSecrets extends Context.Service<WebhookSecrets, {
         onSome: (secret) => secretKeys(Buffer.from(Redacted.value(secret)))
       }))
       let current = fallback
+      let changedAt = clock.currentTimeMillisUnsafe()
 
       let known: ReadonlyArray<Reading> = []
       const readAll = Effect.forEach(files, (file) => readSecret(file.path), { concurrency: "unbounded" })
@@ -54,7 +59,9 @@ export class WebhookSecrets extends Context.Service<WebhookSecrets, {
         files.forEach((file, index) => update(log, file, readings[index]!))
         const keys = files.flatMap((file) => file.key ?? [])
         // Beside a file the variable would keep a secret valid that was rotated out.
-        current = keys.length === 0 ? fallback : Object.freeze(distinct(keys))
+        const next = keys.length === 0 ? fallback : Object.freeze(distinct(keys))
+        if (!sameKeys(next, current)) changedAt = clock.currentTimeMillisUnsafe()
+        current = next
       })
       if (files.length > 0) {
         yield* poll
@@ -65,7 +72,7 @@ export class WebhookSecrets extends Context.Service<WebhookSecrets, {
           Effect.forkScoped
         )
       }
-      return WebhookSecrets.of({ current: () => current })
+      return WebhookSecrets.of({ current: () => current, changedAt: () => changedAt })
     })
   )
 }
@@ -160,3 +167,6 @@ const secretKeys = (secret: Uint8Array): ReadonlyArray<KeyObject> =>
 
 const distinct = (keys: ReadonlyArray<KeyObject>): Array<KeyObject> =>
   keys.filter((key, index) => keys.findIndex((other) => other.equals(key)) === index)
+
+const sameKeys = (some: ReadonlyArray<KeyObject>, others: ReadonlyArray<KeyObject>): boolean =>
+  some.length === others.length && some.every((key, index) => key.equals(others[index]!))

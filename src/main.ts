@@ -15,6 +15,10 @@ import { Forwarder } from "./Forwarder.ts"
 import { Identity } from "./Identity.ts"
 import { Log } from "./Logging.ts"
 import { MemoryBudget } from "./MemoryBudget.ts"
+import * as MetricReadings from "./MetricReadings.ts"
+import { Metrics } from "./Metrics.ts"
+import * as MetricsServer from "./MetricsServer.ts"
+import * as ProcessMetrics from "./ProcessMetrics.ts"
 import { PublicServer } from "./PublicServer.ts"
 import { Readiness } from "./Readiness.ts"
 import { RefusalLog } from "./RefusalLog.ts"
@@ -30,9 +34,13 @@ import { WebhookSecrets } from "./WebhookSecrets.ts"
 import { WebhookVerifier } from "./WebhookVerifier.ts"
 
 /** Finalizers run from the top down: the listener closes before the spray ends before connections are destroyed. */
-const Server = Layer.effectDiscard(announce).pipe(
-  Layer.provideMerge(RoutesLayer),
-  Layer.provideMerge(PublicServer.layerHttpServer),
+const Server = Layer.mergeAll(
+  Layer.mergeAll(RoutesLayer, Layer.effectDiscard(announce)).pipe(Layer.provide(PublicServer.layerHttpServer)),
+  // Beside the public routes, not on top of them: there it would get their router.
+  MetricsServer.layer,
+  MetricReadings.layer,
+  ProcessMetrics.layer
+).pipe(
   Layer.provideMerge(PublicServer.layer),
   Layer.provideMerge(Layer.mergeAll(Spray.layer, BodyReader.layer, WebhookVerifier.layer)),
   Layer.provideMerge(Layer.mergeAll(Forwarder.layer, DeliveryLog.layer, MemoryBudget.layer, WebhookSecrets.layer)),
@@ -41,6 +49,7 @@ const Server = Layer.effectDiscard(announce).pipe(
   Layer.provideMerge(Layer.mergeAll(Resolver.layer, RefusalLog.layer, Readiness.layer, Timers.layer)),
   Layer.provideMerge(Telemetry.layer),
   Layer.provideMerge(Layer.mergeAll(Log.layer, Identity.layer)),
+  Layer.provideMerge(Metrics.layer),
   Layer.provide(NodeFileSystem.layer)
 )
 

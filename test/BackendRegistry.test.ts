@@ -10,6 +10,7 @@ import { type Backend, InvalidBackendUrl, parse } from "../src/Backend.ts"
 import { BackendPolicy, BackendRefused } from "../src/BackendPolicy.ts"
 import { BackendLimitReached, BackendNotFound, BackendRegistry, StaticBackend } from "../src/BackendRegistry.ts"
 import { Log } from "../src/Logging.ts"
+import { Metrics } from "../src/Metrics.ts"
 import { Settings } from "../src/Settings.ts"
 
 const url = (n: number | string) => `https://pac-${n}.example.com`
@@ -20,14 +21,17 @@ interface Options {
   readonly dynamicBackendLimit?: number
   readonly admit?: BackendPolicy["Service"]["admit"]
   readonly lines?: Array<string>
+  readonly removed?: (backend: Backend) => void
 }
 
 const layer = (
-  { admit = () => Effect.yieldNow, backends = [], dynamicBackendLimit = 1000, lines = [] }: Options = {}
+  { admit = () => Effect.yieldNow, backends = [], dynamicBackendLimit = 1000, lines = [], removed }: Options = {}
 ) =>
   BackendRegistry.layer.pipe(
     Layer.provide([
       Settings.layerFrom({ backends, dynamicBackendLimit }),
+      Layer.effect(Metrics, Effect.map(Metrics, (metrics) => ({ ...metrics, removed: removed ?? metrics.removed })))
+        .pipe(Layer.provide(Metrics.layer)),
       Layer.succeed(BackendPolicy, { admit, checkAddress: () => undefined, addOwnListener: () => {} }),
       Layer.succeed(Log, {
         write: (level, message, fields) =>
@@ -110,14 +114,15 @@ describe("unregistering", () => {
       assert.deepStrictEqual(yield* urls, [url(1)])
     }).pipe(Effect.provide(layer({ backends: [backendOf(1, "static")] }))))
 
-  it.effect("makes room, and tells who listens once the backend is out of the snapshot", () =>
-    Effect.gen(function*() {
-      const registry = yield* BackendRegistry
-      const removed: Array<string> = []
-      registry.onRemoved((backend) => {
-        assert.notInclude(registry.snapshot(), backend)
-        removed.push(backend.url)
-      })
+  it.effect("makes room, and says so once the backend is out of the snapshot", () => {
+    const removed: Array<string> = []
+    let registry: BackendRegistry["Service"] | undefined
+    const onRemoved = (backend: Backend) => {
+      assert.notInclude(registry!.snapshot(), backend)
+      removed.push(backend.url)
+    }
+    return Effect.gen(function*() {
+      registry = yield* BackendRegistry
       yield* register({ url: url(1) })
       const refused = yield* Effect.flip(register({ url: url(2) }))
       assert.deepStrictEqual(refused, new BackendLimitReached({ limit: 1 }))
@@ -126,7 +131,8 @@ describe("unregistering", () => {
       assert.strictEqual(yield* register({ url: url(2), ttl: Duration.seconds(1) }), "registered")
       yield* TestClock.adjust("1 second")
       assert.deepStrictEqual(removed, [url(1), url(2)])
-    }).pipe(Effect.provide(layer({ dynamicBackendLimit: 1 }))))
+    }).pipe(Effect.provide(layer({ dynamicBackendLimit: 1, removed: onRemoved })))
+  })
 })
 
 describe("time to live", () => {

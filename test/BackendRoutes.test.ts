@@ -12,6 +12,7 @@ import { BackendPolicy, BackendRefused } from "../src/BackendPolicy.ts"
 import { BackendRegistry } from "../src/BackendRegistry.ts"
 import { BackendRoutes } from "../src/BackendRoutes.ts"
 import { Log } from "../src/Logging.ts"
+import { Metrics } from "../src/Metrics.ts"
 import { Settings } from "../src/Settings.ts"
 
 const policy = BackendPolicy.of({
@@ -23,7 +24,7 @@ const policy = BackendPolicy.of({
 
 const layer = (settings: Partial<Settings["Service"]> = {}, server = http.createServer()) => {
   const dependencies = BackendRegistry.layer.pipe(
-    Layer.provide([Layer.succeed(BackendPolicy, policy), Layer.succeed(Log, { write: () => {} })]),
+    Layer.provide([Layer.succeed(BackendPolicy, policy), Layer.succeed(Log, { write: () => {} }), Metrics.layer]),
     Layer.provideMerge(Settings.layerFrom({ enableDynamicBackends: true, dynamicBackendLimit: 2, ...settings }))
   )
   return HttpRouter.serve(BackendRoutes, { disableLogger: true, disableListenLog: true }).pipe(

@@ -9,6 +9,7 @@ import { BackendConnections } from "../src/BackendConnections.ts"
 import { Body } from "../src/Body.ts"
 import type { Delivery } from "../src/Delivery.ts"
 import { type AttemptReport, Forwarder } from "../src/Forwarder.ts"
+import { Metrics } from "../src/Metrics.ts"
 import { Settings } from "../src/Settings.ts"
 import { Timers } from "../src/Timers.ts"
 import { ScriptedConnections } from "./ScriptedDispatcher.ts"
@@ -43,6 +44,7 @@ const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Service"]>
     Layer.mergeAll(
       Settings.layerFrom(settings),
       Layer.succeed(BackendConnections, connections.service),
+      Metrics.layer,
       Timers.layerClock
     )
   ))

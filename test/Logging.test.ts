@@ -8,6 +8,7 @@ import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import { PassThrough, Writable } from "node:stream"
 import { Log, LogEntries } from "../src/Logging.ts"
+import { Metrics } from "../src/Metrics.ts"
 import { Settings } from "../src/Settings.ts"
 
 /** Runs a program with a log and returns what the sink had received when the log's scope was closed. */
@@ -24,6 +25,7 @@ const written = Effect.fnUntraced(function*<A, E>(
     Effect.provide(
       Log.layerSink(sink).pipe(
         Layer.provide(Settings.layerFrom({ logFormat: "json", logLevel: "info", ...options.settings })),
+        Layer.provide(Metrics.layer),
         Layer.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env: options.env ?? {} })))
       )
     )
@@ -123,7 +125,7 @@ describe("Log", () => {
       })
       const scope = yield* Scope.make()
       const context = yield* Layer.buildWithScope(
-        Log.layerSink(sink).pipe(Layer.provide(Settings.layerFrom({ logFormat: "json" }))),
+        Log.layerSink(sink).pipe(Layer.provide([Settings.layerFrom({ logFormat: "json" }), Metrics.layer])),
         scope
       )
       const log = yield* Effect.provide(Log, context)
@@ -157,7 +159,9 @@ describe("Log", () => {
         yield* one
       })
       yield* program.pipe(
-        Effect.provide(Log.layerSink(sink).pipe(Layer.provide(Settings.layerFrom({ logFormat: "json" }))))
+        Effect.provide(
+          Log.layerSink(sink).pipe(Layer.provide([Settings.layerFrom({ logFormat: "json" }), Metrics.layer]))
+        )
       )
       assert.strictEqual(errors.length, 1)
     }))

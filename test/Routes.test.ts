@@ -15,6 +15,7 @@ import { DeliveryLog } from "../src/DeliveryLog.ts"
 import { Identity } from "../src/Identity.ts"
 import { Log } from "../src/Logging.ts"
 import { MemoryBudget } from "../src/MemoryBudget.ts"
+import { Metrics } from "../src/Metrics.ts"
 import { PublicServer } from "../src/PublicServer.ts"
 import { Readiness } from "../src/Readiness.ts"
 import { RefusalLog } from "../src/RefusalLog.ts"
@@ -67,6 +68,7 @@ const TestLayer = (settings: Partial<Settings["Service"]> = {}) =>
     Layer.provideMerge(Layer.mergeAll(
       Readiness.layer,
       Tracing.layerOff,
+      Metrics.layer,
       Layer.succeed(Identity, { pseudonym: "sprayproxy-me" }),
       Timers.layer,
       MemoryBudget.layer,
@@ -257,7 +259,7 @@ layer(TestLayer({ enableDynamicBackends: true }), { excludeTestServices: true })
 
 layer(
   TestLayer({ webhookSecret: Option.none() }).pipe(
-    Layer.provide(Layer.succeed(WebhookSecrets, { current: () => [] }))
+    Layer.provide(Layer.succeed(WebhookSecrets, { current: () => [], changedAt: () => 0 }))
   ),
   { excludeTestServices: true }
 )("Routes without a secret", (it) => {

@@ -20,6 +20,7 @@ import { DeliveryLog } from "../src/DeliveryLog.ts"
 import { Forwarder } from "../src/Forwarder.ts"
 import { Log, LogEntries } from "../src/Logging.ts"
 import { MemoryBudget } from "../src/MemoryBudget.ts"
+import { Metrics } from "../src/Metrics.ts"
 import { isSuccess, type Outcome } from "../src/Outcome.ts"
 import { Resolver } from "../src/Resolver.ts"
 import { Settings } from "../src/Settings.ts"
@@ -83,7 +84,7 @@ const setUp = Effect.fnUntraced(function*(backendCount: number, settings: Partia
     Spray.layer.pipe(
       Layer.provideMerge(Layer.mergeAll(Forwarder.layer, DeliveryLog.layer, MemoryBudget.layer, BackendRegistry.layer)),
       Layer.provideMerge(Layer.mergeAll(Layer.succeed(BackendConnections, connections.service), BackendPolicy.layer)),
-      Layer.provideMerge(Layer.mergeAll(Resolver.layerFrom(() => {}), Log.layerTest, counted.layer)),
+      Layer.provideMerge(Layer.mergeAll(Resolver.layerFrom(() => {}), Log.layerTest, Metrics.layer, counted.layer)),
       Layer.provideMerge(Settings.layerFrom({
         backends: allBackends.slice(0, backendCount),
         forwardingTimeout: Duration.millis(forwardingTimeout),

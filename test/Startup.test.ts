@@ -10,6 +10,7 @@ import { parse } from "../src/Backend.ts"
 import { BackendPolicy } from "../src/BackendPolicy.ts"
 import { BackendRegistry } from "../src/BackendRegistry.ts"
 import { Log, LogEntries } from "../src/Logging.ts"
+import { Metrics } from "../src/Metrics.ts"
 import { Settings } from "../src/Settings.ts"
 import { announce } from "../src/Startup.ts"
 
@@ -30,7 +31,7 @@ const announced = Effect.fnUntraced(function*(
   const layer = Layer.mergeAll(
     BackendRegistry.layer.pipe(Layer.provideMerge(Layer.succeed(BackendPolicy, policy))),
     Layer.succeed(HttpServer.HttpServer, listener)
-  ).pipe(Layer.provideMerge(Layer.mergeAll(Settings.layerFrom(settings), Log.layerTest)))
+  ).pipe(Layer.provideMerge(Layer.mergeAll(Settings.layerFrom(settings), Log.layerTest, Metrics.layer)))
   return yield* Effect.provide(
     Effect.gen(function*() {
       yield* announce

@@ -15,7 +15,10 @@ const start = (secrets: Array<string>, settings: Partial<Settings["Service"]> = 
     WebhookVerifier,
     WebhookVerifier.layerNoDeps.pipe(Layer.provide([
       Settings.layerFrom(settings),
-      Layer.succeed(WebhookSecrets, { current: () => secrets.map((secret) => createSecretKey(Buffer.from(secret))) })
+      Layer.succeed(WebhookSecrets, {
+        current: () => secrets.map((secret) => createSecretKey(Buffer.from(secret))),
+        changedAt: () => 0
+      })
     ]))
   )
 

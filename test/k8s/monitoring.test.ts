@@ -4,8 +4,8 @@ import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFile
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { parse, stringify } from "yaml"
+import { metricNames } from "../../src/MetricNames.ts"
 import { find, type KubernetesObject, kustomize, render, root } from "./kustomize.ts"
-import { metricNames } from "./metricNames.ts"
 import type { PrometheusRule, Rule } from "./objects.ts"
 import { namedIn } from "./promql.ts"
 

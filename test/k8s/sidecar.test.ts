@@ -13,7 +13,6 @@ import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { send } from "../e2e/harness.ts"
 import { kustomize, render, root, type Target } from "./kustomize.ts"
-import { servesMetrics } from "./metricNames.ts"
 import { environmentOf, serviceOf } from "./objects.ts"
 import { type Account, refusal, sidecarsOf } from "./sidecar.ts"
 
@@ -112,7 +111,7 @@ const matrix = () => {
 describe.skipIf(kustomize() === undefined)("behind the sidecars", () => {
   layer(Deployed.layer("dynamic-backends"))("with dynamic backends", (it) => {
     for (const { accounts, answers, method, path, port, request, signed } of matrix()) {
-      it.effect.skipIf(port === 9443 && path === "/metrics" && !servesMetrics)(
+      it.effect(
         `${port} ${request} is answered as the README says`,
         Effect.fnUntraced(function*() {
           const given = yield* Effect.forEach(accounts, (account) => ask(port, { method, path, signed, account }))

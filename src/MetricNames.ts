@@ -1,0 +1,98 @@
+/**
+ * Every metric of this program: its name and what it means. Labels are bounded: nothing that a sender controls.
+ *
+ * **Details**
+ *
+ * The first three are the original's, with its names, labels and buckets, so that dashboards go on working.
+ */
+
+export interface MetricName {
+  readonly name: string
+  readonly help: string
+}
+
+const names: Array<string> = []
+
+/** All names, in the order of this file. */
+export const metricNames: ReadonlyArray<string> = names
+
+const metric = (name: string, help: string): MetricName => {
+  names.push(name)
+  return { name, help }
+}
+
+export const inboundRequests = metric(
+  "sprayproxy_http_inbound_requests_total",
+  "POST requests to / and /proxy, refused ones too."
+)
+export const forwardedRequests = metric(
+  "sprayproxy_http_forwarded_requests_total",
+  "Deliveries forwarded to each backend, by the kind of error of their final outcome."
+)
+export const responseTime = metric(
+  "sprayproxy_http_response_time_duration_seconds",
+  "Time from sending a request to a backend to its status line, of all attempts that were answered."
+)
+
+export const deliveries = metric(
+  "sprayproxy_deliveries_total",
+  "Requests answered, by answer and by the reason of a refusal."
+)
+export const deliveryDuration = metric(
+  "sprayproxy_delivery_duration_seconds",
+  "Time from the receipt of a delivery's head to its reply, by answer."
+)
+export const deliveriesInFlight = metric(
+  "sprayproxy_deliveries_in_flight",
+  "Deliveries of which an attempt is under way."
+)
+export const attempts = metric("sprayproxy_attempts_total", "Attempts, by backend and final outcome.")
+export const attemptDuration = metric(
+  "sprayproxy_attempt_duration_seconds",
+  "Time from sending a request to a backend to its status line, or to the end of the attempt without one."
+)
+export const attemptsInFlight = metric("sprayproxy_attempts_in_flight", "Attempts that are under way.")
+export const retries = metric("sprayproxy_retries_total", "Requests sent to a backend again.")
+export const lastSuccess = metric(
+  "sprayproxy_backend_last_success_timestamp_seconds",
+  "When a backend last took a delivery, Unix time; 0 if it never did."
+)
+
+export const bodyMemoryUsed = metric("sprayproxy_body_memory_used_bytes", "Memory charged for deliveries.")
+export const bodyMemoryBudget = metric("sprayproxy_body_memory_budget_bytes", "Memory that may be charged.")
+export const bodyMemoryWaiting = metric("sprayproxy_body_memory_waiting", "Deliveries that wait for memory.")
+
+export const backends = metric("sprayproxy_backends", "Registered backends, by source.")
+export const registryChanges = metric("sprayproxy_registry_changes_total", "Changes to the dynamic backends.")
+export const webhookSecrets = metric("sprayproxy_webhook_secrets", "Webhook secrets that are accepted now.")
+export const webhookSecretsChanged = metric(
+  "sprayproxy_webhook_secret_changed_timestamp_seconds",
+  "When the accepted webhook secrets last changed, Unix time."
+)
+export const certificateExpiry = metric(
+  "sprayproxy_metrics_certificate_expiry_timestamp_seconds",
+  "When the certificate of the metrics listener expires, Unix time. Absent without TLS."
+)
+export const logLinesDropped = metric(
+  "sprayproxy_log_lines_dropped_total",
+  "Log lines that were dropped because nobody read them fast enough."
+)
+export const buildInfo = metric("sprayproxy_build_info", "1, with the version that runs.")
+
+// The standard names of Prometheus's client libraries.
+export const cpuUser = metric("process_cpu_user_seconds_total", "User CPU time.")
+export const cpuSystem = metric("process_cpu_system_seconds_total", "System CPU time.")
+export const cpu = metric("process_cpu_seconds_total", "User and system CPU time.")
+export const residentMemory = metric("process_resident_memory_bytes", "Resident memory.")
+export const startTime = metric("process_start_time_seconds", "When the process started, Unix time.")
+export const openFds = metric("process_open_fds", "Open file descriptors.")
+export const maxFds = metric("process_max_fds", "Most file descriptors that may be open.")
+export const heapTotal = metric("nodejs_heap_size_total_bytes", "Size of the JavaScript heap.")
+export const heapUsed = metric("nodejs_heap_size_used_bytes", "Used part of the JavaScript heap.")
+export const externalMemory = metric("nodejs_external_memory_bytes", "Memory of buffers outside of the heap.")
+export const eventLoopLag = metric("nodejs_eventloop_lag_seconds", "Mean event loop delay since the last scrape.")
+export const eventLoopLagP99 = metric(
+  "nodejs_eventloop_lag_p99_seconds",
+  "99th percentile of the event loop delay since the last scrape."
+)
+export const gcDuration = metric("nodejs_gc_duration_seconds", "Duration of garbage collections, by kind.")

@@ -1,0 +1,135 @@
+/**
+ * `GET /metrics` on a listener of its own, for a sidecar or Prometheus itself. Plain HTTP, or TLS with a certificate that
+ * is loaded again when its files change.
+ */
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as HttpRouter from "effect/http/HttpRouter"
+import { HttpServer } from "effect/http/HttpServer"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as NetAddress from "effect/net/NetAddress"
+import { X509Certificate } from "node:crypto"
+import { createServer } from "node:http"
+import { createServer as createTlsServer } from "node:https"
+import { createSecureContext } from "node:tls"
+import { BackendPolicy } from "./BackendPolicy.ts"
+import { Log } from "./Logging.ts"
+import { addNotFound, addPath } from "./MethodRoutes.ts"
+import * as Names from "./MetricNames.ts"
+import { reading } from "./MetricReadings.ts"
+import * as PrometheusText from "./PrometheusText.ts"
+import { routerConfig } from "./Routes.ts"
+import { Settings } from "./Settings.ts"
+
+/** The certificate or key of the metrics listener can't be used. */
+export class InvalidMetricsCertificate
+  extends Schema.TaggedError<InvalidMetricsCertificate>()("InvalidMetricsCertificate", {
+    cert: Schema.String,
+    key: Schema.String,
+    reason: Schema.String
+  })
+{
+  override get message() {
+    return `--metrics-cert ${JSON.stringify(this.cert)} and --metrics-key ${JSON.stringify(this.key)} can't be used ` +
+      `(${this.reason}); they take PEM files of a certificate and its key`
+  }
+}
+
+const routes = HttpRouter.use(Effect.fnUntraced(function*(router) {
+  yield* addPath(router, "/metrics", {
+    GET: () =>
+      Effect.succeed(HttpServerResponse.stream(PrometheusText.stream, { contentType: PrometheusText.contentType }))
+  })
+  yield* addNotFound(router)
+}))
+
+const announce = Layer.effectDiscard(Effect.gen(function*() {
+  const { address } = yield* HttpServer
+  const policy = yield* BackendPolicy
+  const log = yield* Log
+  if (NetAddress.isUnixPathAddress(address)) return
+  policy.addOwnListener(address.port)
+  log.write("info", "metrics listening", { address: NetAddress.formatIp(address.address), port: address.port })
+}))
+
+const listener = Layer.unwrap(Effect.gen(function*() {
+  const { host, metricsCert, metricsKey, metricsPort } = yield* Settings
+  const server = Option.isNone(metricsCert) || Option.isNone(metricsKey)
+    ? createServer()
+    : yield* tlsServer(metricsCert.value, metricsKey.value)
+  // A scraper that is connected and silent must not hold up the end of the process.
+  const end = Effect.sync(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+  return Layer.effectDiscard(Effect.addFinalizer(() => end)).pipe(
+    Layer.provideMerge(NodeHttpServer.layerServer(() => server, {
+      port: metricsPort,
+      ...(host === "" ? {} : { host }),
+      disablePreemptiveShutdown: true
+    }))
+  )
+}))
+
+const reloadInterval = "10 seconds"
+
+const tlsServer = Effect.fnUntraced(function*(certFile: string, keyFile: string) {
+  const fs = yield* FileSystem.FileSystem
+  const log = yield* Log
+  const invalid = (reason: unknown) =>
+    new InvalidMetricsCertificate({
+      cert: certFile,
+      key: keyFile,
+      reason: reason instanceof Error ? reason.message : String(reason)
+    })
+  const load = Effect.gen(function*() {
+    const [cert, key] = yield* Effect.mapError(
+      Effect.all([fs.readFileString(certFile), fs.readFileString(keyFile)]),
+      invalid
+    )
+    return yield* Effect.try({
+      try: () => {
+        createSecureContext({ cert, key })
+        return { cert, key, expiresAt: Date.parse(new X509Certificate(cert).validTo) / 1_000 }
+      },
+      catch: invalid
+    })
+  })
+
+  let loaded = yield* load
+  let failed: string | undefined
+  const server = createTlsServer({ cert: loaded.cert, key: loaded.key })
+  yield* reading(Names.certificateExpiry, () => loaded.expiresAt)
+  // By content, as kubelet and cert-manager swap symlinks; half of a pair keeps the last one, and the next look mends it.
+  yield* load.pipe(
+    Effect.match({
+      onSuccess: (next) => {
+        failed = undefined
+        if (next.cert === loaded.cert && next.key === loaded.key) return
+        loaded = next
+        server.setSecureContext({ cert: next.cert, key: next.key })
+        log.write("info", "metrics certificate loaded", { path: certFile })
+      },
+      onFailure: ({ message }) => {
+        if (failed !== message) {
+          log.write("warn", "metrics certificate not loaded, keeping the last one", { error: message })
+        }
+        failed = message
+      }
+    }),
+    Effect.repeat(Schedule.spaced(reloadInterval)),
+    Effect.delay(reloadInterval),
+    Effect.forkScoped
+  )
+  return server
+})
+
+export const layer = Layer.mergeAll(
+  HttpRouter.serve(routes, { disableLogger: true, disableListenLog: true, routerConfig }),
+  announce
+).pipe(Layer.provide(listener))
