@@ -111,18 +111,17 @@ describe("what was sent is what is counted", () => {
           counted(seen, ["http_inbound_requests_total", "deliveries_total", "delivery_duration_seconds"]),
           {
             "http_inbound_requests_total": 1 + 4 + 3 + 9,
-            "deliveries_total{answer=\"gone\",reason=\"none\"}": 1,
             "deliveries_total{answer=\"proxied\",reason=\"none\"}": 4,
             "deliveries_total{answer=\"failed\",reason=\"none\"}": 3,
             "deliveries_total{answer=\"refused\",reason=\"signature mismatch\"}": 2,
             "deliveries_total{answer=\"refused\",reason=\"signature missing\"}": 3,
             "deliveries_total{answer=\"refused\",reason=\"signature malformed\"}": 1,
+            "deliveries_total{answer=\"refused\",reason=\"body cut off\"}": 1,
             "deliveries_total{answer=\"refused\",reason=\"body too large\"}": 2,
             "deliveries_total{answer=\"refused\",reason=\"loop\"}": 1,
-            "delivery_duration_seconds_count{answer=\"gone\"}": 1,
             "delivery_duration_seconds_count{answer=\"proxied\"}": 4,
             "delivery_duration_seconds_count{answer=\"failed\"}": 3,
-            "delivery_duration_seconds_count{answer=\"refused\"}": 9
+            "delivery_duration_seconds_count{answer=\"refused\"}": 10
           }
         )
         assert.deepStrictEqual(

@@ -476,6 +476,7 @@ describe("a signal during the start", () => {
           `import { Server } from "node:net"
            const { listen } = Server.prototype
            Server.prototype.listen = function(...args) {
+             Server.prototype.listen = listen
              const stop = () => process.kill(process.pid, "SIGTERM")
              if ("${moment}" === "before") stop()
              else this.once("listening", stop)

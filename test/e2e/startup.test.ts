@@ -365,8 +365,9 @@ const readBy = (command: string, args: ReadonlyArray<string>, reader: number): P
 
 const isCount = ({ msg }: LogLine): boolean => msg === "log lines dropped"
 
-const listening = (line: string): number => {
-  const { msg, port } = JSON.parse(line) as LogLine
+/** The port of the public listener, which the first line tells. */
+const listening = (lines: string): number => {
+  const { msg, port } = JSON.parse(lines.slice(0, lines.indexOf("\n"))) as LogLine
   assert.strictEqual(msg, "listening")
   return Number(port)
 }
