@@ -4,11 +4,8 @@
  *
  * **Details**
  *
- * - A permit is given back when undici has let go of the request, not when a deadline fires: until then it costs the
- *   backend a connection and us memory.
- * - The status line decides the outcome. The rest of the answer is read so that the connection can be kept, up to 64 KiB.
- * - A backend that is behind the others with many deliveries gives way, so that its hanging can't use up their memory: its
- *   oldest attempts that still wait, for a permit or for a retry, end. A backend that is merely slow goes on draining.
+ * A permit is given back when undici has let go of the request, not when a deadline fires: until then it costs the backend
+ * a connection and us memory. Permits and waiting are in `BackendLane`, a single request in `BackendRequest`.
  *
  * **Gotchas**
  *
@@ -17,9 +14,10 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type { Dispatcher } from "undici"
 import type { Backend } from "./Backend.ts"
 import { BackendConnections } from "./BackendConnections.ts"
+import { Lane, type LaneLimits, type Waiting } from "./BackendLane.ts"
+import { BackendRequest, type RequestOwner, type RequestResult } from "./BackendRequest.ts"
 import type { Delivery } from "./Delivery.ts"
 import { Metrics } from "./Metrics.ts"
 import * as Outcome from "./Outcome.ts"
@@ -69,179 +67,58 @@ export class Forwarder extends Context.Service<Forwarder, {
       const timers = yield* Timers
       const metrics = yield* Metrics
       const lanes = new WeakMap<Backend, Lane>()
-      const limits: Limits = {
+      const limits: LaneLimits = {
         concurrency: settings.backendConcurrency,
-        retries: settings.forwardingRetries,
         behindBytes: settings.bodyMemory / 4
       }
+      const retry: RetryPolicy = { retries: settings.forwardingRetries, retried: metrics.retried }
       return Forwarder.of({
         attempt: (backend, delivery, deadline, observer) => {
           let lane = lanes.get(backend)
           if (lane === undefined) {
-            lane = new Lane(backend, connections.dispatcherFor(backend), limits, timers, () => metrics.retried(backend))
+            lane = new Lane(backend, connections.dispatcherFor(backend), limits, timers)
             lanes.set(backend, lane)
           }
-          return new ForwardAttempt(lane, delivery, deadline, observer)
+          return new ForwardAttempt(lane, delivery, deadline, observer, retry)
         }
       })
     })
   )
 }
 
-interface Limits {
-  readonly concurrency: number
+interface RetryPolicy {
+  /** How often a request that surely did not arrive is sent again. */
   readonly retries: number
-  readonly behindBytes: number
+  readonly retried: (backend: Backend) => void
 }
-
-/** With more deliveries than this, or a quarter of the memory, a backend may not be behind while it hangs. */
-const behindDeliveries = 500
-
-/** A backend hangs when it has answered nothing for this long. */
-const hangingAfter = 1_000
-
-/** What has been behind for so long gives way to newer deliveries although its backend answers now and then. */
-const longestBehind = 5_000
-
-/** Reading an answer to its end keeps the connection; beyond this a new connection is cheaper. */
-const answerBytes = 64 * 1024
-
-const loggedAnswerBytes = 1024
-
-/** How long a status other than 2xx waits for the words that go with it into the log. */
-const answerPatience = 1_000
 
 const firstRetryDelay = 500
 
-/** One backend's permits, and the attempts that wait for one. */
-class Lane {
-  readonly backend: Backend
-  readonly dispatcher: Dispatcher
-  readonly limits: Limits
-  readonly timers: Timers["Service"]
-  readonly onRetry: () => void
-  #active = 0
-  #behindCount = 0
-  #behindBytes = 0
-  #answeredAt: number
-  readonly #waiting = new Set<ForwardAttempt>()
-  /** Those that wait for a retry. */
-  readonly #resting = new Set<ForwardAttempt>()
-
-  constructor(
-    backend: Backend,
-    dispatcher: Dispatcher,
-    limits: Limits,
-    timers: Timers["Service"],
-    onRetry: () => void
-  ) {
-    this.onRetry = onRetry
-    this.backend = backend
-    this.dispatcher = dispatcher
-    this.limits = limits
-    this.timers = timers
-    this.#answeredAt = timers.now()
-  }
-
-  /** Sends now if there is a permit, else when one is given back. */
-  acquire(attempt: ForwardAttempt): void {
-    if (this.#active < this.limits.concurrency && this.#waiting.size === 0) {
-      this.#active += 1
-      attempt.send()
-    } else {
-      this.#waiting.add(attempt)
-    }
-  }
-
-  /** Acquires after `delay` milliseconds. */
-  acquireAfter(attempt: ForwardAttempt, delay: number): () => void {
-    this.#resting.add(attempt)
-    return this.timers.after(delay, () => {
-      this.#resting.delete(attempt)
-      this.acquire(attempt)
-    })
-  }
-
-  leave(attempt: ForwardAttempt): void {
-    this.#waiting.delete(attempt)
-    this.#resting.delete(attempt)
-  }
-
-  answered(): void {
-    this.#answeredAt = this.timers.now()
-  }
-
-  release(): void {
-    if (this.#waiting.size === 0) {
-      this.#active -= 1
-      return
-    }
-    // undici has the connection free in the turn after the next: before that it would open another one.
-    setImmediate(() =>
-      setImmediate(() => {
-        this.#active -= 1
-        this.#serve()
-      })
-    )
-  }
-
-  /** Permits are free: the attempts that have waited longest get them. */
-  #serve(): void {
-    for (const next of this.#waiting) {
-      if (this.#active >= this.limits.concurrency) return
-      this.#waiting.delete(next)
-      this.#active += 1
-      next.send()
-    }
-  }
-
-  behind(bytes: number): void {
-    this.#behindCount += 1
-    this.#behindBytes += bytes
-    const now = this.timers.now()
-    this.#giveWay(this.#resting, now)
-    this.#giveWay(this.#waiting, now)
-  }
-
-  notBehind(bytes: number): void {
-    this.#behindCount -= 1
-    this.#behindBytes -= bytes
-  }
-
-  #giveWay(attempts: Iterable<ForwardAttempt>, now: number): void {
-    const { behindBytes } = this.limits
-    for (const oldest of attempts) {
-      if (this.#behindCount <= behindDeliveries && this.#behindBytes <= behindBytes) return
-      const hangs = this.#answeredAt <= now - hangingAfter || this.#behindBytes > 2 * behindBytes
-      if (!oldest.isBehindSince(now - (hangs ? hangingAfter : longestBehind))) return
-      oldest.giveWay()
-    }
-  }
-}
-
-class ForwardAttempt implements Attempt {
-  readonly delivery: Delivery
-  readonly trace: AttemptTrace | undefined
+class ForwardAttempt implements Attempt, Waiting, RequestOwner {
+  readonly #delivery: Delivery
+  readonly #trace: AttemptTrace | undefined
   readonly #lane: Lane
+  readonly #retry: RetryPolicy
   readonly #deadline: number
   readonly #observer: AttemptObserver
   readonly #startedAt: number
-  readonly #tries = new Set<Try>()
+  readonly #tries = new Set<BackendRequest>()
   #tried = 0
   #settled = false
   #released = false
   #behindBytes: number | undefined
   #behindSince = 0
-  #last: TryResult | undefined
+  #last: RequestResult | undefined
   #cancelRetry = () => {}
 
-  constructor(lane: Lane, delivery: Delivery, deadline: number, observer: AttemptObserver) {
+  constructor(lane: Lane, delivery: Delivery, deadline: number, observer: AttemptObserver, retry: RetryPolicy) {
     this.#lane = lane
-    this.delivery = delivery
+    this.#retry = retry
+    this.#delivery = delivery
     this.#deadline = deadline
     this.#observer = observer
     this.#startedAt = lane.timers.now()
-    this.trace = delivery.trace?.attempt(lane.backend, delivery)
+    this.#trace = delivery.trace?.attempt(lane.backend, delivery)
   }
 
   start(): void {
@@ -251,10 +128,10 @@ class ForwardAttempt implements Attempt {
   /** Called by the lane, with a permit that the try gives back. */
   send(): void {
     this.#tried += 1
-    if (this.#tried > 1) this.#lane.onRetry()
-    const sent = new Try(this, this.#lane)
+    if (this.#tried > 1) this.#retry.retried(this.#lane.backend)
+    const sent = new BackendRequest(this, this.#lane)
     this.#tries.add(sent)
-    sent.dispatch(this.delivery)
+    sent.dispatch(this.#delivery, this.#trace?.headers ?? this.#delivery.headers)
   }
 
   behind(bytes: number): void {
@@ -285,7 +162,7 @@ class ForwardAttempt implements Attempt {
   }
 
   /** A try has come to something. */
-  decided(result: TryResult): void {
+  decided(result: RequestResult): void {
     if (this.#settled) return
     this.#last = result
     const delay = this.#retryDelay(result)
@@ -294,21 +171,21 @@ class ForwardAttempt implements Attempt {
   }
 
   /** undici has let go of a try. */
-  letGo(sent: Try): void {
+  letGo(sent: BackendRequest): void {
     this.#tries.delete(sent)
     this.#lane.release()
     this.#releaseIfDone()
   }
 
-  #retryDelay(result: TryResult): number | undefined {
-    if (this.#tried > this.#lane.limits.retries || !Outcome.isRetryable(result.outcome, result.status)) return undefined
+  #retryDelay(result: RequestResult): number | undefined {
+    if (this.#tried > this.#retry.retries || !Outcome.isRetryable(result.outcome, result.status)) return undefined
     // Full jitter on the upper half: backends that failed together are not tried again together.
     const backoff = firstRetryDelay * 2 ** (this.#tried - 1) * (0.5 + Math.random() / 2)
     const delay = Math.max(backoff, result.retryAfter ?? 0)
     return this.#lane.timers.now() + delay < this.#deadline ? delay : undefined
   }
 
-  #settle(result: TryResult): void {
+  #settle(result: RequestResult): void {
     if (this.#settled) return
     this.#settled = true
     this.#cancelRetry()
@@ -322,7 +199,7 @@ class ForwardAttempt implements Attempt {
       latency: result.latency ?? this.#lane.timers.now() - this.#startedAt,
       tries: this.#tried
     }
-    this.trace?.end(report)
+    this.#trace?.end(report)
     this.#observer.settled(report)
     this.#releaseIfDone()
   }
@@ -332,166 +209,4 @@ class ForwardAttempt implements Attempt {
     this.#released = true
     this.#observer.released()
   }
-}
-
-interface TryResult {
-  readonly outcome: Outcome.Outcome
-  readonly status?: number | undefined
-  readonly error?: string | undefined
-  readonly answer?: string | undefined
-  /** Milliseconds. */
-  readonly latency?: number | undefined
-  /** Milliseconds. */
-  readonly retryAfter?: number | undefined
-}
-
-/** One request to a backend, from its permit until undici has let go of it. */
-class Try implements Dispatcher.DispatchHandler {
-  readonly #attempt: ForwardAttempt
-  readonly #lane: Lane
-  readonly #sentAt: number
-  #controller: Dispatcher.DispatchController | undefined
-  #aborted = false
-  #gone = false
-  #decided = false
-  #status: number | undefined
-  #error: string | undefined
-  #latency: number | undefined
-  #retryAfter: number | undefined
-  #received = 0
-  #answer: Buffer | undefined
-  #cancelPatience = () => {}
-
-  constructor(attempt: ForwardAttempt, lane: Lane) {
-    this.#attempt = attempt
-    this.#lane = lane
-    this.#sentAt = lane.timers.now()
-  }
-
-  get isDecided(): boolean {
-    return this.#decided
-  }
-
-  dispatch(delivery: Delivery): void {
-    const { backend, dispatcher } = this.#lane
-    try {
-      dispatcher.dispatch({
-        origin: backend.origin,
-        path: backend.basePath + delivery.forwardedTarget,
-        method: delivery.method as Dispatcher.HttpMethod,
-        headers: this.#attempt.trace?.headers ?? delivery.headers,
-        // undici takes any iterable of buffers; its types don't say so.
-        body: delivery.body.toDispatch() as Buffer
-      }, this)
-    } catch (error) {
-      this.onResponseError(undefined, error as Error)
-    }
-  }
-
-  /** What it has come to when it is cut off for `reason`. */
-  cutOff(reason: string): TryResult {
-    if (this.#status !== undefined) return this.#result(Outcome.ofStatus(this.#status))
-    return this.#controller === undefined
-      ? { outcome: "unreachable", error: "no connection in time" }
-      : { outcome: "timed out", error: reason }
-  }
-
-  abort(): void {
-    this.#aborted = true
-    this.#decided = true
-    // undici can't be told before it has started the request: it is told when it does.
-    this.#controller?.abort(abandoned)
-  }
-
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.#controller = controller
-    if (this.#aborted) controller.abort(abandoned)
-  }
-
-  onResponseStart(
-    controller: Dispatcher.DispatchController,
-    status: number,
-    headers: Record<string, string | Array<string> | undefined>
-  ): void {
-    if (status < 200) return
-    this.#status = status
-    this.#latency = this.#lane.timers.now() - this.#sentAt
-    this.#lane.answered()
-    if (status < 300) return this.#decide()
-    if (status < 400) this.#error = `redirect not followed: ${String(headers["location"] ?? "no location")}`
-    if (status === 429 || status === 503) this.#retryAfter = retryAfterMillis(headers["retry-after"])
-    this.#cancelPatience = this.#lane.timers.after(answerPatience, () => {
-      this.#decide()
-      // It trickles, and would keep its permit from the retry.
-      controller.abort(abandoned)
-    })
-  }
-
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    if (!this.#decided) {
-      const wanted = chunk.subarray(0, loggedAnswerBytes - (this.#answer?.length ?? 0))
-      this.#answer = this.#answer === undefined ? Buffer.from(wanted) : Buffer.concat([this.#answer, wanted])
-      if (this.#answer.length >= loggedAnswerBytes) this.#decide()
-    }
-    this.#received += chunk.length
-    if (this.#received > answerBytes) controller.abort(abandoned)
-  }
-
-  onResponseEnd(): void {
-    this.#decide()
-    this.#letGo()
-  }
-
-  onResponseError(_controller: Dispatcher.DispatchController | undefined, error: Error): void {
-    if (this.#status === undefined) this.#error = describeError(error)
-    this.#decide()
-    this.#letGo()
-  }
-
-  #decide(): void {
-    if (this.#decided) return
-    this.#decided = true
-    this.#cancelPatience()
-    const outcome = this.#status !== undefined
-      ? Outcome.ofStatus(this.#status)
-      : this.#controller === undefined
-      ? "unreachable"
-      : "broken off"
-    this.#attempt.decided(this.#result(outcome))
-  }
-
-  #result(outcome: Outcome.Outcome): TryResult {
-    return {
-      outcome,
-      status: this.#status,
-      error: this.#error,
-      answer: this.#answer?.toString("utf8"),
-      latency: this.#latency,
-      retryAfter: this.#retryAfter
-    }
-  }
-
-  #letGo(): void {
-    if (this.#gone) return
-    this.#gone = true
-    this.#cancelPatience()
-    this.#attempt.letGo(this)
-  }
-}
-
-const abandoned = new Error("abandoned")
-
-/** An error's code where it has one; addresses and stacks help nobody who reads a log. */
-const describeError = (error: Error): string => {
-  const { code } = error as NodeJS.ErrnoException
-  return typeof code === "string" ? code : error.message
-}
-
-/** `Retry-After` (RFC 9110 §10.2.3) in milliseconds from now: seconds or a date. */
-const retryAfterMillis = (header: string | Array<string> | undefined): number | undefined => {
-  const value = (Array.isArray(header) ? header[0] : header)?.trim()
-  if (value === undefined) return undefined
-  if (/^\d+$/.test(value)) return Number(value) * 1_000
-  const date = Date.parse(value)
-  return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now())
 }

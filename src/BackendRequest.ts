@@ -1,0 +1,190 @@
+/**
+ * One request to a backend, from its permit until undici has let go of it: what its callbacks come to.
+ *
+ * **Details**
+ *
+ * The status line decides the outcome. The rest of the answer is read so that the connection can be kept, up to 64 KiB.
+ */
+import type { Dispatcher } from "undici"
+import type { Lane } from "./BackendLane.ts"
+import type { Delivery } from "./Delivery.ts"
+import * as Outcome from "./Outcome.ts"
+
+/** Reading an answer to its end keeps the connection; beyond this a new connection is cheaper. */
+const answerBytes = 64 * 1024
+
+const loggedAnswerBytes = 1024
+
+/** How long a status other than 2xx waits for the words that go with it into the log. */
+const answerPatience = 1_000
+
+/** Who sends a request. */
+export interface RequestOwner {
+  /** It has come to something; called at most once. */
+  readonly decided: (result: RequestResult) => void
+  /** undici has let go of it, and its permit is free; called once, after `decided`. */
+  readonly letGo: (request: BackendRequest) => void
+}
+
+/** What a request came to. */
+export interface RequestResult {
+  readonly outcome: Outcome.Outcome
+  readonly status?: number | undefined
+  readonly error?: string | undefined
+  readonly answer?: string | undefined
+  /** Milliseconds. */
+  readonly latency?: number | undefined
+  /** Milliseconds. */
+  readonly retryAfter?: number | undefined
+}
+
+export class BackendRequest implements Dispatcher.DispatchHandler {
+  readonly #owner: RequestOwner
+  readonly #lane: Lane
+  readonly #sentAt: number
+  #controller: Dispatcher.DispatchController | undefined
+  #aborted = false
+  #gone = false
+  #decided = false
+  #status: number | undefined
+  #error: string | undefined
+  #latency: number | undefined
+  #retryAfter: number | undefined
+  #received = 0
+  #answer: Buffer | undefined
+  #cancelPatience = () => {}
+
+  constructor(owner: RequestOwner, lane: Lane) {
+    this.#owner = owner
+    this.#lane = lane
+    this.#sentAt = lane.timers.now()
+  }
+
+  get isDecided(): boolean {
+    return this.#decided
+  }
+
+  /** Sends it, with `headers` in place of the delivery's. */
+  dispatch(delivery: Delivery, headers: Array<string>): void {
+    const { backend, dispatcher } = this.#lane
+    try {
+      dispatcher.dispatch({
+        origin: backend.origin,
+        path: backend.basePath + delivery.forwardedTarget,
+        method: delivery.method as Dispatcher.HttpMethod,
+        headers,
+        // undici takes any iterable of buffers; its types don't say so.
+        body: delivery.body.toDispatch() as Buffer
+      }, this)
+    } catch (error) {
+      this.onResponseError(undefined, error as Error)
+    }
+  }
+
+  /** What it has come to when it is cut off for `reason`. */
+  cutOff(reason: string): RequestResult {
+    if (this.#status !== undefined) return this.#result(Outcome.ofStatus(this.#status))
+    return this.#controller === undefined
+      ? { outcome: "unreachable", error: "no connection in time" }
+      : { outcome: "timed out", error: reason }
+  }
+
+  abort(): void {
+    this.#aborted = true
+    this.#decided = true
+    // undici can't be told before it has started the request: it is told when it does.
+    this.#controller?.abort(abandoned)
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller
+    if (this.#aborted) controller.abort(abandoned)
+  }
+
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    headers: Record<string, string | Array<string> | undefined>
+  ): void {
+    if (status < 200) return
+    this.#status = status
+    this.#latency = this.#lane.timers.now() - this.#sentAt
+    this.#lane.answered()
+    if (status < 300) return this.#decide()
+    if (status < 400) this.#error = `redirect not followed: ${String(headers["location"] ?? "no location")}`
+    if (status === 429 || status === 503) this.#retryAfter = retryAfterMillis(headers["retry-after"])
+    this.#cancelPatience = this.#lane.timers.after(answerPatience, () => {
+      this.#decide()
+      // It trickles, and would keep its permit from the retry.
+      controller.abort(abandoned)
+    })
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (!this.#decided) {
+      const wanted = chunk.subarray(0, loggedAnswerBytes - (this.#answer?.length ?? 0))
+      this.#answer = this.#answer === undefined ? Buffer.from(wanted) : Buffer.concat([this.#answer, wanted])
+      if (this.#answer.length >= loggedAnswerBytes) this.#decide()
+    }
+    this.#received += chunk.length
+    if (this.#received > answerBytes) controller.abort(abandoned)
+  }
+
+  onResponseEnd(): void {
+    this.#decide()
+    this.#letGo()
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController | undefined, error: Error): void {
+    if (this.#status === undefined) this.#error = describeError(error)
+    this.#decide()
+    this.#letGo()
+  }
+
+  #decide(): void {
+    if (this.#decided) return
+    this.#decided = true
+    this.#cancelPatience()
+    const outcome = this.#status !== undefined
+      ? Outcome.ofStatus(this.#status)
+      : this.#controller === undefined
+      ? "unreachable"
+      : "broken off"
+    this.#owner.decided(this.#result(outcome))
+  }
+
+  #result(outcome: Outcome.Outcome): RequestResult {
+    return {
+      outcome,
+      status: this.#status,
+      error: this.#error,
+      answer: this.#answer?.toString("utf8"),
+      latency: this.#latency,
+      retryAfter: this.#retryAfter
+    }
+  }
+
+  #letGo(): void {
+    if (this.#gone) return
+    this.#gone = true
+    this.#cancelPatience()
+    this.#owner.letGo(this)
+  }
+}
+
+const abandoned = new Error("abandoned")
+
+/** An error's code where it has one; addresses and stacks help nobody who reads a log. */
+const describeError = (error: Error): string => {
+  const { code } = error as NodeJS.ErrnoException
+  return typeof code === "string" ? code : error.message
+}
+
+/** `Retry-After` (RFC 9110 §10.2.3) in milliseconds from now: seconds or a date. */
+const retryAfterMillis = (header: string | Array<string> | undefined): number | undefined => {
+  const value = (Array.isArray(header) ? header[0] : header)?.trim()
+  if (value === undefined) return undefined
+  if (/^\d+$/.test(value)) return Number(value) * 1_000
+  const date = Date.parse(value)
+  return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now())
+}
