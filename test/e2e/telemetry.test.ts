@@ -268,5 +268,6 @@ describe("telemetry", () => {
       assert.strictEqual(yield* Effect.promise(() => program.exit), 0)
       assert.lengthOf(collector.spans, 3)
       assert.include(collector.logs.map(({ body }) => body), "delivery answered")
+      assert.include(Array.from(collector.metrics), "sprayproxy_http_inbound_requests_total")
     }))
 })
