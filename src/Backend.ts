@@ -31,10 +31,13 @@ export class InvalidBackendUrl extends Schema.TaggedError<InvalidBackendUrl>()("
   reason: Schema.String
 }) {}
 
+const maxUrlLength = 2_048
+
 /** Takes a backend's URL apart. Host, port and scheme are normalized as the WHATWG URL standard says. */
 export const parse = (input: string, source: BackendSource): Result.Result<Backend, InvalidBackendUrl> => {
   const url = input.trim()
   const refuse = (reason: string) => Result.fail(new InvalidBackendUrl({ url, reason }))
+  if (url.length > maxUrlLength) return refuse(`a backend url has at most ${maxUrlLength} characters`)
   const authority = /^https?:\/\/([^/?#]*)/i.exec(url)?.[1]
   if (authority === undefined) return refuse("a backend url starts with http:// or https://")
   // The standard would mend these: drop tabs and newlines, take `http:///host` for `http://host`.
@@ -45,7 +48,7 @@ export const parse = (input: string, source: BackendSource): Result.Result<Backe
   if (url.includes("#")) return refuse("a backend url has no fragment")
   if (url.includes("?")) return refuse("a backend url has no query")
   const { hostname, origin, pathname } = new URL(url)
-  const basePath = pathname.replace(/\/+$/, "").replaceAll(/\/{2,}/g, "/")
+  const basePath = pathname.replaceAll(/\/{2,}/g, "/").replace(/\/$/, "")
   return Result.succeed({
     url,
     key: origin + basePath,

@@ -44,6 +44,7 @@ export class Lane {
   #behindCount = 0
   #behindBytes = 0
   #answeredAt: number
+  #cancelCheck = () => {}
   readonly #waiting = new Set<Waiting>()
   /** Those that wait for a retry. */
   readonly #resting = new Set<Waiting>()
@@ -116,21 +117,32 @@ export class Lane {
   behind(bytes: number): void {
     this.#behindCount += 1
     this.#behindBytes += bytes
-    const now = this.timers.now()
-    this.#giveWay(this.#resting, now)
-    this.#giveWay(this.#waiting, now)
+    this.#checkBehind()
   }
 
   notBehind(bytes: number): void {
     this.#behindCount -= 1
     this.#behindBytes -= bytes
+    if (!this.#isTooFarBehind()) this.#cancelCheck()
+  }
+
+  #isTooFarBehind(): boolean {
+    return this.#behindCount > behindDeliveries || this.#behindBytes > this.#limits.behindBytes
+  }
+
+  #checkBehind(): void {
+    const now = this.timers.now()
+    this.#giveWay(this.#resting, now)
+    this.#giveWay(this.#waiting, now)
+    this.#cancelCheck()
+    // Once the memory is full no delivery comes that would bring the next look.
+    if (this.#isTooFarBehind()) this.#cancelCheck = this.timers.after(hangingAfter, () => this.#checkBehind())
   }
 
   #giveWay(attempts: Iterable<Waiting>, now: number): void {
-    const { behindBytes } = this.#limits
     for (const oldest of attempts) {
-      if (this.#behindCount <= behindDeliveries && this.#behindBytes <= behindBytes) return
-      const hangs = this.#answeredAt <= now - hangingAfter || this.#behindBytes > 2 * behindBytes
+      if (!this.#isTooFarBehind()) return
+      const hangs = this.#answeredAt <= now - hangingAfter || this.#behindBytes > 2 * this.#limits.behindBytes
       if (!oldest.isBehindSince(now - (hangs ? hangingAfter : longestBehind))) return
       oldest.giveWay()
     }

@@ -15,6 +15,9 @@ const answerBytes = 64 * 1024
 
 const loggedAnswerBytes = 1024
 
+/** Some backends repeat the request in their errors. */
+const signature = /sha256=[0-9a-f]{64}/gi
+
 /** How long a status other than 2xx waits for the words that go with it into the log. */
 const answerPatience = 1_000
 
@@ -158,7 +161,7 @@ export class BackendRequest implements Dispatcher.DispatchHandler {
       outcome,
       status: this.#status,
       error: this.#error,
-      answer: this.#answer?.toString("utf8"),
+      answer: this.#answer?.toString("utf8").replaceAll(signature, "sha256=***"),
       latency: this.#latency,
       retryAfter: this.#retryAfter
     }

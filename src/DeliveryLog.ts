@@ -1,5 +1,6 @@
 /**
- * The log lines of deliveries: one for the reply, one for each attempt. Never a secret, a signature or a payload.
+ * The log lines of deliveries: one for the reply, one for each attempt. Never a secret or a signature, and of a payload only
+ * what a backend's error answer repeats.
  *
  * The original's words `proxied request` stay, since people search for them.
  */
@@ -14,7 +15,7 @@ import * as Outcome from "./Outcome.ts"
 
 export class DeliveryLog extends Context.Service<DeliveryLog, {
   readonly attempted: (delivery: Delivery, backend: Backend, report: AttemptReport) => void
-  /** `outcome` is the reply's text; `latency` in seconds since the request's head was read. */
+  /** `outcome` is what became of the spray; `latency` in seconds since the request's head was read. */
   readonly answered: (delivery: Delivery, status: number, outcome: string, latency: number) => void
   readonly hungUp: (delivery: Delivery, latency: number) => void
 }>()("sprayproxy/DeliveryLog") {

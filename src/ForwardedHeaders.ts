@@ -53,15 +53,16 @@ export const forwardedHeaders = (
 /** More sprayproxies than this in `Via` is a loop, even if none of them is this one. */
 const maxSprayproxies = 4
 
-const pseudonym = /(?:^|,)\s*\S+\s+(sprayproxy-[^\s,]+)/g
-
 /** Whether a request with this `Via` (its repetitions joined with commas) has been here, or in too many of us, before. */
 export const isLoop = (via: string | undefined, self: string): boolean => {
   if (via === undefined) return false
   let count = 0
-  for (const match of via.matchAll(pseudonym)) {
+  // Split first: anybody may send 16 kB of commas, and one expression for the whole list tries again from each of them.
+  for (const entry of via.split(",")) {
+    const pseudonym = /^\s*\S+\s+(sprayproxy-\S+)/.exec(entry)?.[1]
+    if (pseudonym === undefined) continue
     count += 1
-    if (match[1] === self || count > maxSprayproxies) return true
+    if (pseudonym === self || count > maxSprayproxies) return true
   }
   return false
 }

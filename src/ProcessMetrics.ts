@@ -23,11 +23,20 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
   const limit = maxFds()
   if (limit !== undefined) {
     yield* reading(Names.maxFds, () => limit)
-    yield* reading(Names.openFds, () => readdirSync("/proc/self/fd").length)
+    yield* reading(Names.openFds, () => openFds(limit))
   }
   yield* eventLoop
   yield* garbageCollections
 }))
+
+/** Looking takes a descriptor: if there is none, all of them are in use. */
+const openFds = (limit: number): number => {
+  try {
+    return readdirSync("/proc/self/fd").length
+  } catch {
+    return limit
+  }
+}
 
 const startedAt = Math.floor(Date.now() / 1_000 - process.uptime())
 

@@ -53,6 +53,7 @@ export class PublicServer extends Context.Service<PublicServer, {
         keepAliveTimeout: 120_000
       })
       server.on("request", onRequest).on("checkContinue", onRequest)
+      const failing = new WeakSet<Socket>()
       const onClientError = (error: NodeJS.ErrnoException, socket: ClientSocket): void => {
         if (error.code === "ERR_HTTP_REQUEST_TIMEOUT" && socket.bytesRead === 0) {
           // A connection that a proxy has opened in advance. It may stay as long as one that has been used.
@@ -62,7 +63,8 @@ export class PublicServer extends Context.Service<PublicServer, {
         const before = socket[currentResponse]
         if (before?.req.complete === true && !socket.destroyed) {
           // It ends the connection, but the requests before it were good and get their replies first.
-          before.once("close", () => onClientError(error, socket))
+          if (!failing.has(socket)) before.once("close", () => onClientError(error, socket))
+          failing.add(socket)
           return
         }
         const requestId = before == null ? randomUUID() : requestIdOf(before)

@@ -54,6 +54,7 @@ export class Spray extends Context.Service<Spray, {
       const forwardingTimeout = Duration.toMillis(settings.forwardingTimeout)
       const underWay = new Set<InFlight>()
       const idleListeners = new Set<() => void>()
+      let closed = false
 
       const start = (delivery: Delivery, reservation: Reservation, backends: ReadonlyArray<Backend>) => {
         const deadline = timers.now() + forwardingTimeout
@@ -98,7 +99,11 @@ export class Spray extends Context.Service<Spray, {
         spray: (delivery, reservation, replyDeadline) =>
           Effect.uninterruptibleMask((restore) => {
             const backends = registry.snapshot()
-            const begin = () => restore(result(start(delivery, reservation, backends), replyDeadline))
+            const begin = (): Effect.Effect<SprayResult, Overloaded> => {
+              if (!closed) return restore(result(start(delivery, reservation, backends), replyDeadline))
+              reservation.release()
+              return Effect.fail(new Overloaded({ waited: 0 }))
+            }
             reservation.verified()
             if (reservation.hold(deliveryBytes + backendBytes * backends.length)) return begin()
             // Uninterruptible too: what is verified and complete is not lost because its sender has hung up meanwhile.
@@ -112,6 +117,8 @@ export class Spray extends Context.Service<Spray, {
           return Effect.sync(() => idleListeners.delete(listener))
         }),
         cutOff: Effect.sync(() => {
+          // What is cut off makes room, and nothing may begin in it any more.
+          closed = true
           let attempts = 0
           for (const inFlight of underWay) {
             attempts += inFlight.unsettled

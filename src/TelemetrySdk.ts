@@ -306,13 +306,12 @@ const layerLogging = Layer.merge(
   OtelLogger.layer({ mergeWithExisting: true })
 ).pipe(Layer.provide(Layer.effect(OtelLogger.OtelLoggerProvider, loggerProvider)))
 
-const contextual = ({ span_id: spanId, trace_id: traceId, ...attributes }: LogFields) =>
-  typeof traceId === "string" && typeof spanId === "string"
-    ? {
-      attributes,
-      context: Otel.trace.setSpanContext(Otel.ROOT_CONTEXT, { traceId, spanId, traceFlags: Otel.TraceFlags.SAMPLED })
-    }
-    : { attributes }
+const contextual = ({ span_id: spanId, trace_id: traceId, ...fields }: LogFields) => {
+  const attributes = { ...fields, query: undefined }
+  if (typeof traceId !== "string" || typeof spanId !== "string") return { attributes }
+  const traceFlags = Otel.TraceFlags.SAMPLED
+  return { attributes, context: Otel.trace.setSpanContext(Otel.ROOT_CONTEXT, { traceId, spanId, traceFlags }) }
+}
 
 /** The service's metrics are in Effect's registry, which is all that this needs to know of them. */
 const layerMetrics = OtelMetrics.layer(() => {

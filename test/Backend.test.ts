@@ -95,6 +95,17 @@ describe("parse", () => {
   })
 })
 
+describe("a url that is made to take long", () => {
+  it("is refused for its length", () => {
+    const refused = parse(`http://h/${"/".repeat(2_048)}x`, "dynamic")
+    assert.deepInclude(Result.getOrThrow(Result.flip(refused)), { reason: "a backend url has at most 2048 characters" })
+  })
+
+  it("has its slashes collapsed", () => {
+    assert.strictEqual(Result.getOrThrow(parse(`http://h/${"/".repeat(2_000)}x//`, "dynamic")).basePath, "/x")
+  })
+})
+
 describe("forwardedTarget", () => {
   it.prop(
     "joins base and target with one slash and leaves the rest as it came",

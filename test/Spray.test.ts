@@ -468,6 +468,17 @@ describe("a backend for which deliveries wait alone", () => {
       expect(gaveWay(outcomes())).toEqual(range(2, 13))
     }))
 
+  it.effect("gives way although no delivery comes any more", () =>
+    Effect.gen(function*() {
+      const { a, b, outcomes, start } = yield* setUp(2, { backendConcurrency: 2 })
+      a.onDispatch = accept
+      b.onDispatch = (sent) => void sent.start()
+      yield* Effect.forEach(range(0, 510), (n) => start(String(n)))
+      expect(gaveWay(outcomes())).toEqual([])
+      yield* advance(1_000)
+      expect(gaveWay(outcomes())).toEqual(range(2, 12))
+    }))
+
   it.effect("gives way too when another one hangs with it", () =>
     Effect.gen(function*() {
       const { a, b, c, outcomes, start } = yield* setUp(3, { backendConcurrency: 1 })
