@@ -24,6 +24,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { type Backend, type InvalidBackendUrl, parse } from "./Backend.ts"
 import { BackendPolicy, type BackendRefused } from "./BackendPolicy.ts"
+import * as GoDuration from "./GoDuration.ts"
 import { Log } from "./Logging.ts"
 import { Metrics } from "./Metrics.ts"
 import { Settings } from "./Settings.ts"
@@ -130,9 +131,14 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
         if (Result.isFailure(room)) return yield* room.failure
         add(backend, ttl)
         metrics.registryChanged("registered")
-        log.write("info", "server registered", { backend: backend.url })
+        log.write("info", "server registered", { backend: backend.url, ttl: ttl && GoDuration.format(ttl) })
         return "registered"
-      })
+      }, (self, { url }) =>
+        Effect.tapError(self, (error) =>
+          Effect.sync(() => {
+            const reason = error._tag === "BackendLimitReached" ? "limit reached" : error.reason
+            log.write("warn", "server not registered", { backend: url, reason })
+          })))
 
       const unregister = (url: string) =>
         Effect.suspend((): Effect.Effect<void, BackendNotFound | StaticBackend> => {

@@ -67,7 +67,7 @@ export const registryChanges = metric("sprayproxy_registry_changes_total", "Chan
 export const webhookSecrets = metric("sprayproxy_webhook_secrets", "Webhook secrets that are accepted now.")
 export const webhookSecretsChanged = metric(
   "sprayproxy_webhook_secret_changed_timestamp_seconds",
-  "When the accepted webhook secrets last changed, Unix time."
+  "When the accepted webhook secrets last changed as this process saw it, or it started, Unix time."
 )
 export const certificateExpiry = metric(
   "sprayproxy_metrics_certificate_expiry_timestamp_seconds",

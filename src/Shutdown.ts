@@ -23,7 +23,7 @@ export class GraceExceeded extends Schema.TaggedError<GraceExceeded>()("GraceExc
   attempts: Schema.Finite
 }) {
   override get message() {
-    return `the shutdown grace was over before ${this.attempts} attempts had an outcome`
+    return `the shutdown grace was over before every attempt had an outcome (${this.attempts} cut off)`
   }
 }
 

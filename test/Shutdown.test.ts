@@ -153,7 +153,7 @@ describe("untilShutDown", () => {
       const ended = yield* exit
       const error = Exit.isFailure(ended) ? ended.cause.reasons.find(Cause.isFailReason)?.error : undefined
       assert.instanceOf(error, GraceExceeded)
-      assert.strictEqual(error?.message, "the shutdown grace was over before 3 attempts had an outcome")
+      assert.strictEqual(error?.message, "the shutdown grace was over before every attempt had an outcome (3 cut off)")
       assert.deepStrictEqual(steps.slice(-2), ["cut off", "close connections"])
       assert.deepStrictEqual(entries.at(-1), {
         level: "error",

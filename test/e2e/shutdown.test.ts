@@ -373,7 +373,7 @@ describe("--shutdown-grace", () => {
         assert.strictEqual(cutOff.length, 30)
         assert.strictEqual(
           program.stderr(),
-          "sprayproxy: the shutdown grace was over before 30 attempts had an outcome\n"
+          "sprayproxy: the shutdown grace was over before every attempt had an outcome (30 cut off)\n"
         )
       })
     }))
