@@ -136,7 +136,7 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
       }, (self, { url }) =>
         Effect.tapError(self, (error) =>
           Effect.sync(() => {
-            const reason = error._tag === "BackendLimitReached" ? "limit reached" : error.reason
+            const reason = "reason" in error ? error.reason : "the limit is reached"
             log.write("warn", "server not registered", { backend: url, reason })
           })))
 
