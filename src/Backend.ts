@@ -59,6 +59,10 @@ export const parse = (input: string, source: BackendSource): Result.Result<Backe
   })
 }
 
+/** A refused URL as it may be shown. Passwords stand before the last `@`, tokens in the query. */
+export const withoutSecrets = (url: string): string =>
+  url.replace(/^([a-z][a-z\d+.-]*:\/\/)?.*@/is, "$1***@").replace(/[?#].*$/s, (rest) => `${rest.slice(0, 1)}***`)
+
 /**
  * The part of a delivery's target that every backend's `basePath` goes before: the request target as received
  * (`/proxy?x=1`) without the `/proxy` that leads to us, the query as it came. It starts with exactly one slash: Go's mux

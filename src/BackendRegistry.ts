@@ -22,7 +22,7 @@ import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import { type Backend, type InvalidBackendUrl, parse } from "./Backend.ts"
+import { type Backend, type InvalidBackendUrl, parse, withoutSecrets } from "./Backend.ts"
 import { BackendPolicy, type BackendRefused } from "./BackendPolicy.ts"
 import * as GoDuration from "./GoDuration.ts"
 import { Log } from "./Logging.ts"
@@ -137,7 +137,7 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
         Effect.tapError(self, (error) =>
           Effect.sync(() => {
             const reason = "reason" in error ? error.reason : "the limit is reached"
-            log.write("warn", "server not registered", { backend: url, reason })
+            log.write("warn", "server not registered", { backend: withoutSecrets(url), reason })
           })))
 
       const unregister = (url: string) =>

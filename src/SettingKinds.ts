@@ -139,10 +139,9 @@ export const backend: Kind<Backend.Backend> = {
   metavar: "<url>",
   decode: (url) =>
     /[,\s]\s*https?:/i.test(url)
-      ? Result.fail({ value: withoutSecrets(url), allowed: "each backend is one url" })
-      : Result.mapError(Backend.parse(url, "static"), ({ reason }) => ({ value: withoutSecrets(url), allowed: reason }))
+      ? Result.fail({ value: Backend.withoutSecrets(url), allowed: "each backend is one url" })
+      : Result.mapError(
+        Backend.parse(url, "static"),
+        ({ reason }) => ({ value: Backend.withoutSecrets(url), allowed: reason })
+      )
 }
-
-/** Passwords stand before the last `@`, tokens in the query. */
-const withoutSecrets = (url: string): string =>
-  url.replace(/^([a-z][a-z\d+.-]*:\/\/)?.*@/is, "$1***@").replace(/[?#].*$/s, (rest) => `${rest.slice(0, 1)}***`)

@@ -305,4 +305,19 @@ describe("what it shows", () => {
       ])
     }).pipe(Effect.provide(layer({ lines })))
   })
+
+  it.effect("logs what is refused, and why", () => {
+    const lines: Array<string> = []
+    return Effect.gen(function*() {
+      yield* register({ url: url(1) })
+      yield* Effect.flip(register({ url: url(2) }))
+      yield* Effect.flip(register({ url: "ftp://x" }))
+      yield* Effect.flip(register({ url: "http://user:hush@x?token=hush#hush" }))
+      assert.notInclude(lines.join(), "hush")
+      assert.deepStrictEqual(lines.slice(1, 3), [
+        `warn server not registered ${url(2)} the limit is reached`,
+        "warn server not registered ftp://x a backend url starts with http:// or https://"
+      ])
+    }).pipe(Effect.provide(layer({ lines, dynamicBackendLimit: 1 })))
+  })
 })
