@@ -79,7 +79,7 @@ const DIM = 2
 const COLORS: Record<LogLevel, number> = { debug: 90, info: 32, warn: 33, error: 31 }
 
 /** All that could end a line, steer a terminal (C0, DEL, C1) or reorder what is shown (bidirectional overrides). */
-// oxlint-disable-next-line no-control-regex
+// oxlint-disable-next-line no-control-regex -- control characters are what it looks for
 const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g
 const SHORT: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" }
 

@@ -37,7 +37,7 @@ export const quote = (text: string): string => printable(JSON.stringify(text))
 /** Without what can break, hide or turn a line: control characters, line separators, marks of direction. */
 export const printable = (text: string): string =>
   text.replace(
-    // oxlint-disable-next-line no-control-regex
+    // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
     /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`
   )

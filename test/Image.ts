@@ -89,7 +89,7 @@ export const build = async (context: string, directory: string, earlier?: string
         copy(rest.split(/\s+/), stage, options["from"], stages, context, rules)
         break
       case "RUN":
-        // oxlint-disable-next-line no-await-in-loop
+        // oxlint-disable-next-line no-await-in-loop -- each step builds on the one before
         await run(rest, stage, args, earlier)
         break
       default:

@@ -49,7 +49,7 @@ const nasty = Arbitrary.map(
 
 const characters = (text: string) => Array.from(text)
 
-// oxlint-disable-next-line no-control-regex
+// oxlint-disable-next-line no-control-regex -- control characters are what it looks for
 const STEERING = /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/
 
 describe("cut", () => {
@@ -176,7 +176,7 @@ describe("a pretty line", () => {
     assert.strictEqual(line.at(-1), "\n")
     assert.notMatch(line.slice(0, -1), STEERING)
     assert.isTrue(line.isWellFormed())
-    // oxlint-disable-next-line no-control-regex
+    // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
     assert.strictEqual(coloured(NOON, "info", message, { event: value }).replaceAll(/\u001b\[\d+m/g, ""), line)
   })
 })

@@ -227,7 +227,7 @@ export const eventually = async (
   what = "the condition"
 ): Promise<void> => {
   const deadline = performance.now() + 30_000
-  // oxlint-disable no-await-in-loop
+  // oxlint-disable no-await-in-loop -- it polls
   while (!await condition()) {
     if (performance.now() > deadline) throw new Error(`${what} did not come true within 30 s`)
     await new Promise((resolve) => setTimeout(resolve, 5))

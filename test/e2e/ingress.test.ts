@@ -592,7 +592,7 @@ describe("the log of what is refused", () => {
         assert.strictEqual(String(line["delivery"]).length, 256)
         assert.isTrue(String(line["delivery"]).startsWith("\"\\\x9b31m"))
         const text = Buffer.concat(written).toString("utf8")
-        // oxlint-disable-next-line no-control-regex
+        // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
         assert.notMatch(text, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028\u2029]/)
         assert.strictEqual(text.trimEnd().split("\n").length, 1)
       })
