@@ -15,6 +15,7 @@ import * as Schema from "effect/Schema"
 import type { IncomingMessage } from "node:http"
 import { type Body, BodyAssembly } from "./Body.ts"
 import { MemoryBudget, type Reservation } from "./MemoryBudget.ts"
+import { type Member, Roster } from "./Roster.ts"
 import { Settings } from "./Settings.ts"
 import { Timers } from "./Timers.ts"
 
@@ -55,7 +56,7 @@ export class BodyReader extends Context.Service<BodyReader, {
       const timers = yield* Timers
       const clock = yield* Clock.Clock
       const now = () => Number(clock.monotonicTimeNanosUnsafe() / 1_000_000n)
-      const readings = new Set<Reading>()
+      const readings = new Roster<Reading>()
 
       yield* Effect.sync(() => {
         const time = now()
@@ -108,7 +109,8 @@ interface ReadingHooks {
   readonly done: (result: ReceivedBody | ReadFailure) => void
 }
 
-class Reading {
+class Reading implements Member {
+  place = -1
   readonly #request: IncomingMessage
   readonly #reservation: Reservation
   readonly #maxBytes: number

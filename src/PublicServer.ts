@@ -11,6 +11,7 @@ import { createServer, type IncomingMessage, type Server, ServerResponse } from 
 import { Server as NetServer, type Socket } from "node:net"
 import { Readiness } from "./Readiness.ts"
 import { RefusalLog } from "./RefusalLog.ts"
+import { type Member, Roster } from "./Roster.ts"
 import { Settings } from "./Settings.ts"
 
 export class PublicServer extends Context.Service<PublicServer, {
@@ -29,10 +30,10 @@ export class PublicServer extends Context.Service<PublicServer, {
       const settings = yield* Settings
       const readiness = yield* Readiness
       const refusals = yield* RefusalLog
-      const unanswered = new Set<ServerResponse>()
+      const unanswered = new Roster<IdentifiedResponse<IncomingMessage>>()
       const idleListeners = new Set<() => void>()
 
-      const onRequest = (_request: IncomingMessage, response: ServerResponse) => {
+      const onRequest = (_request: IncomingMessage, response: IdentifiedResponse<IncomingMessage>) => {
         if (readiness.isDraining()) response.shouldKeepAlive = false
         unanswered.add(response)
         response.once("close", () => {
@@ -138,7 +139,9 @@ const requestIdHeader = "X-Request-Id"
 export const requestIdOf = (response: ServerResponse): string => String(response.getHeader(requestIdHeader))
 
 /** Every reply has its id, those that Node gives by itself too (no `Host`, an `Expect` that it does not know). */
-class IdentifiedResponse<Request extends IncomingMessage> extends ServerResponse<Request> {
+class IdentifiedResponse<Request extends IncomingMessage> extends ServerResponse<Request> implements Member {
+  place = -1
+
   constructor(...args: ConstructorParameters<typeof ServerResponse<Request>>) {
     super(...args)
     this.setHeader(requestIdHeader, randomUUID())

@@ -19,6 +19,7 @@ import { type Attempt, Forwarder } from "./Forwarder.ts"
 import type { Reservation } from "./MemoryBudget.ts"
 import { Metrics } from "./Metrics.ts"
 import * as Outcome from "./Outcome.ts"
+import { type Member, Roster } from "./Roster.ts"
 import { Settings } from "./Settings.ts"
 import { Timers } from "./Timers.ts"
 
@@ -52,7 +53,7 @@ export class Spray extends Context.Service<Spray, {
       const log = yield* DeliveryLog
       const metrics = yield* Metrics
       const forwardingTimeout = Duration.toMillis(settings.forwardingTimeout)
-      const underWay = new Set<InFlight>()
+      const underWay = new Roster<InFlight>()
       const idleListeners = new Set<() => void>()
       let closed = false
 
@@ -150,7 +151,8 @@ const roomBefore = (deadline: number, reservation: Reservation, timers: Timers["
   })
 
 /** The attempts of one delivery, counted down twice: to the reply, and to the release of its memory. */
-class InFlight {
+class InFlight implements Member {
+  place = -1
   unsettled: number
   #unreleased: number
   #failed = false
