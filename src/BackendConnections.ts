@@ -24,6 +24,7 @@ import * as Result from "effect/Result"
 import * as net from "node:net"
 import * as Undici from "undici"
 import type { Backend } from "./Backend.ts"
+import { BackendPool, type Sender } from "./BackendPool.ts"
 import { BackendPolicy } from "./BackendPolicy.ts"
 import * as BackendTrust from "./BackendTrust.ts"
 import * as ProxyDispatcher from "./ProxyDispatcher.ts"
@@ -33,10 +34,10 @@ import { Settings } from "./Settings.ts"
 
 export class BackendConnections extends Context.Service<BackendConnections, {
   /**
-   * What sends requests to a backend; the request's `origin` is the backend's. Headers are a flat list of names and values,
-   * without `Host`. The same dispatcher for as long as the layer lives.
+   * What sends requests to a backend; the request's `origin` is the backend's, and its headers are without `Host`. Asked
+   * once for each backend: each answer has connections of its own.
    */
-  readonly dispatcherFor: (backend: Backend) => Undici.Dispatcher
+  readonly dispatcherFor: (backend: Backend) => Sender
 }>()("sprayproxy/BackendConnections") {
   /**
    * Takes the proxies from `env`. Fails where a static backend's proxy or the file of `--backend-ca` can't be used. Destroys
@@ -47,17 +48,18 @@ export class BackendConnections extends Context.Service<BackendConnections, {
   static readonly layer = BackendConnections.layerFrom(process.env)
 }
 
-const agentOptions = {
+const clientOptions = {
   allowH2: false,
   pipelining: 1,
   keepAliveTimeout: 20_000,
   // Without it a server's `Keep-Alive: timeout=…` is believed up to ten minutes.
   keepAliveMaxTimeout: 20_000,
-  clientTtl: 300_000,
   headersTimeout: 0,
   bodyTimeout: 0,
   maxHeaderSize: 16 * 1024
 }
+
+const agentOptions = { ...clientOptions, clientTtl: 300_000 }
 
 const make = Effect.fnUntraced(function*(env: Environment) {
   const settings = yield* Settings
@@ -72,54 +74,50 @@ const make = Effect.fnUntraced(function*(env: Environment) {
     return { ...options, secureContext: secureContext(), rejectUnauthorized: !settings.insecureSkipTlsVerify }
   }
 
-  const unchecked: ProxyDispatcher.Connect = (origin, options) =>
+  const connector = (protocol: string, look: net.LookupFunction) => Undici.buildConnector(connection(protocol, look))
+
+  const toProxy: ProxyDispatcher.Connect = (origin, options) =>
     new Undici.Pool(origin, { ...options, connect: connection(new URL(origin).protocol, lookup) })
 
-  const checked: ProxyDispatcher.Connect = (origin, options) => {
-    const { port, protocol } = new URL(origin)
+  const checkedConnector = ({ port, protocol }: URL): Undici.buildConnector.connector => {
     const check = (address: string): Error | undefined => {
       const refused = policy.checkAddress(address, port === "" ? (protocol === "https:" ? 443 : 80) : Number(port))
       return refused === undefined ? undefined : new Error(`address refused: ${refused.reason}`, { cause: refused })
     }
-    const connect = Undici.buildConnector(connection(protocol, checkedLookup(lookup, check)))
-    return new Undici.Pool(origin, {
-      ...options,
-      connect: (target, callback) => {
-        const refused = net.isIP(target.hostname) === 0 ? undefined : check(target.hostname)
-        if (refused === undefined) connect(target, callback)
-        else queueMicrotask(() => callback(refused, null))
-      }
-    })
+    const connect = connector(protocol, checkedLookup(lookup, check))
+    return (target, callback) => {
+      const refused = net.isIP(target.hostname) === 0 ? undefined : check(target.hostname)
+      if (refused === undefined) connect(target, callback)
+      else queueMicrotask(() => callback(refused, null))
+    }
   }
 
-  const opened = new Map<string, ProxyDispatcher.ProxyDispatcher>()
+  const open = new Set<Undici.Client>()
+  const proxies = new Map<string, ProxyDispatcher.ProxyDispatcher>()
   yield* Effect.addFinalizer(() =>
-    Effect.promise(() => Promise.all(Array.from(opened.values(), ({ destroy }) => destroy())))
+    Effect.promise(() => Promise.all(Array.from([...open, ...proxies.values()], (one) => one.destroy())))
   )
-  const open = (key: string, create: () => ProxyDispatcher.ProxyDispatcher): Undici.Dispatcher => {
-    const { dispatcher, destroy } = opened.get(key) ?? create()
-    opened.set(key, { dispatcher, destroy })
+  const direct = (origin: string, connect: Undici.buildConnector.connector): Sender =>
+    new BackendPool(() => new Undici.Client(origin, { ...clientOptions, connect }), open)
+  const through = (key: string, create: () => ProxyDispatcher.ProxyDispatcher): Sender => {
+    const { dispatcher, destroy } = proxies.get(key) ?? create()
+    proxies.set(key, { dispatcher, destroy })
     return dispatcher
   }
-  const direct = (key: string, factory: ProxyDispatcher.Connect): Undici.Dispatcher =>
-    open(key, () => {
-      const dispatcher = new Undici.Agent({ ...agentOptions, factory })
-      return { dispatcher, destroy: () => dispatcher.destroy() }
-    })
-  const proxied = (proxy: URL, protocol: string): Undici.Dispatcher =>
+  const proxied = (proxy: URL, protocol: string): Sender =>
     protocol === "http:" && proxy.protocol !== "socks5:"
-      ? open(`forwarding ${proxy.href}`, () => ProxyDispatcher.forwarding(proxy, agentOptions, unchecked))
-      : open(`tunnelling ${proxy.href}`, () => {
+      ? through(`forwarding ${proxy.href}`, () => ProxyDispatcher.forwarding(proxy, agentOptions, toProxy))
+      : through(`tunnelling ${proxy.href}`, () => {
         const options = { agent: agentOptions, connectTimeout, connection: connection("https:", lookup) }
         return ProxyDispatcher.tunnelling(proxy, options)
       })
 
-  const dispatcherFor = ({ origin, source }: Backend): Result.Result<Undici.Dispatcher, InvalidProxy> => {
-    if (source === "dynamic") return Result.succeed(direct("dynamic", checked))
+  const dispatcherFor = ({ origin, source }: Backend): Result.Result<Sender, InvalidProxy> => {
     const url = new URL(origin)
+    if (source === "dynamic") return Result.succeed(direct(origin, checkedConnector(url)))
     return Result.map(
       proxyFor(url, env),
-      (proxy) => proxy === undefined ? direct("static", unchecked) : proxied(proxy, url.protocol)
+      (proxy) => proxy === undefined ? direct(origin, connector(url.protocol, lookup)) : proxied(proxy, url.protocol)
     )
   }
   for (const { origin } of settings.backends) yield* Effect.fromResult(proxyFor(new URL(origin), env))

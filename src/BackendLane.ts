@@ -6,8 +6,8 @@
  * A backend that is behind the others with many deliveries gives way, so that its hanging can't use up their memory: its
  * oldest attempts that still wait, for a permit or for a retry, end. A backend that is merely slow goes on draining.
  */
-import type { Dispatcher } from "undici"
 import type { Backend } from "./Backend.ts"
+import type { Sender } from "./BackendPool.ts"
 import type { Timers } from "./Timers.ts"
 
 export interface LaneLimits {
@@ -37,7 +37,7 @@ const longestBehind = 5_000
 /** One backend's permits, and the attempts that wait for one. */
 export class Lane {
   readonly backend: Backend
-  readonly dispatcher: Dispatcher
+  readonly dispatcher: Sender
   readonly #limits: LaneLimits
   readonly timers: Timers["Service"]
   #active = 0
@@ -51,7 +51,7 @@ export class Lane {
 
   constructor(
     backend: Backend,
-    dispatcher: Dispatcher,
+    dispatcher: Sender,
     limits: LaneLimits,
     timers: Timers["Service"]
   ) {

@@ -15,9 +15,10 @@ import * as net from "node:net"
 import { fileURLToPath } from "node:url"
 import { inspect } from "node:util"
 import type { Dispatcher } from "undici"
-import { type BackendSource, parse } from "../src/Backend.ts"
+import { type Backend, type BackendSource, parse } from "../src/Backend.ts"
 import { BackendConnections } from "../src/BackendConnections.ts"
 import { BackendPolicy, BackendRefused } from "../src/BackendPolicy.ts"
+import type { Sender } from "../src/BackendPool.ts"
 import { InvalidBackendCa } from "../src/BackendTrust.ts"
 import { type Environment, InvalidProxy } from "../src/ProxyRules.ts"
 import { Resolver } from "../src/Resolver.ts"
@@ -81,11 +82,22 @@ interface Answer {
 
 const headers = ["X-GitHub-Event", "push", "Accept", "a", "X-Many", "1", "Other", "o", "X-Many", "2", "accept", "b"]
 
+/** Each backend is asked for once, as its lane does. */
+const senders = new WeakMap<BackendConnections["Service"], Map<string, Sender>>()
+const senderTo = (connections: BackendConnections["Service"], to: Backend): Sender => {
+  const known = senders.get(connections) ?? new Map<string, Sender>()
+  senders.set(connections, known)
+  const key = `${to.source} ${to.origin}`
+  const sender = known.get(key) ?? connections.dispatcherFor(to)
+  known.set(key, sender)
+  return sender
+}
+
 const send = Effect.fnUntraced(function*(
   url: string,
   options: { readonly source?: BackendSource; readonly path?: string } = {}
 ) {
-  const { dispatcherFor } = yield* BackendConnections
+  const sender = senderTo(yield* BackendConnections, backend(url, options.source))
   const to = backend(url, options.source)
   const answer = yield* Effect.callback<Answer, Error>((resume) => {
     let status = 0
@@ -97,7 +109,7 @@ const send = Effect.fnUntraced(function*(
       onResponseEnd: () => resume(Effect.succeed({ status, body })),
       onResponseError: (_controller, error) => resume(Effect.fail(error))
     }
-    dispatcherFor(to).dispatch(
+    sender.dispatch(
       {
         origin: to.origin,
         path: options.path ?? "/hook?x=1",

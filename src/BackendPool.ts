@@ -1,0 +1,73 @@
+/**
+ * The connections to one origin. The one that was freed last is used first: so they are few, and warm.
+ *
+ * undici's own pool asks one busy connection after the other for each request, and each for its age. With 32 deliveries
+ * under way to three backends that, and its agent before it, came to 17 µs of the 170 that a delivery cost.
+ */
+import type * as Undici from "undici"
+
+/** What sends requests. Headers are a flat list of names and values. */
+export type Sender = Pick<Undici.Dispatcher, "dispatch">
+
+/** A connection that is older takes no new request, so that changes in DNS are followed. */
+const longestUse = 300_000
+
+interface Connection {
+  readonly client: Undici.Client
+  isFree: boolean
+  connectedAt: number
+}
+
+export class BackendPool implements Sender {
+  readonly #connect: () => Undici.Client
+  readonly #open: Set<Undici.Client>
+  readonly #free: Array<Connection> = []
+
+  /** Clients made by `connect` are in `open` until their connections have ended. */
+  constructor(connect: () => Undici.Client, open: Set<Undici.Client>) {
+    this.#connect = connect
+    this.#open = open
+  }
+
+  dispatch(options: Undici.Dispatcher.DispatchOptions, handler: Undici.Dispatcher.DispatchHandler): boolean {
+    const connection = this.#take()
+    connection.client.dispatch(options, handler)
+    // undici refused the request: nothing was ever under way that could end.
+    if (connection.client.stats.size === 0) this.#freed(connection)
+    return true
+  }
+
+  #take(): Connection {
+    for (let last = this.#free.pop(); last !== undefined; last = this.#free.pop()) {
+      last.isFree = false
+      if (Date.now() - last.connectedAt < longestUse) return last
+      this.#end(last)
+    }
+    const client = this.#connect()
+    const connection: Connection = { client, isFree: false, connectedAt: 0 }
+    client
+      .on("connect", () => {
+        connection.connectedAt = Date.now()
+      })
+      .on("drain", () => this.#freed(connection))
+      .on("disconnect", () => {
+        // A busy one connects once more where its request has not been sent yet.
+        if (!connection.isFree) return
+        this.#free.splice(this.#free.indexOf(connection), 1)
+        this.#end(connection)
+      })
+    this.#open.add(client)
+    return connection
+  }
+
+  #freed(connection: Connection): void {
+    if (connection.isFree) return
+    if (!connection.client.stats.connected) return this.#end(connection)
+    connection.isFree = true
+    this.#free.push(connection)
+  }
+
+  #end({ client }: Connection): void {
+    if (this.#open.delete(client)) void client.destroy()
+  }
+}
