@@ -86,8 +86,8 @@ export class Lane {
     this.#resting.delete(attempt)
   }
 
-  answered(): void {
-    this.#answeredAt = this.timers.now()
+  answered(now: number): void {
+    this.#answeredAt = now
   }
 
   release(): void {

@@ -15,7 +15,8 @@ const longestUse = 300_000
 interface Connection {
   readonly client: Undici.Client
   isFree: boolean
-  connectedAt: number
+  /** Undefined while there is no connection. */
+  connectedAt: number | undefined
 }
 
 export class BackendPool implements Sender {
@@ -31,29 +32,31 @@ export class BackendPool implements Sender {
 
   dispatch(options: Undici.Dispatcher.DispatchOptions, handler: Undici.Dispatcher.DispatchHandler): boolean {
     const connection = this.#take()
-    connection.client.dispatch(options, handler)
-    // undici refused the request: nothing was ever under way that could end.
-    if (connection.client.stats.size === 0) this.#freed(connection)
+    const { client } = connection
+    client.dispatch(options, handler)
+    // undici has refused the request, and nothing will ever end.
+    if (connection.connectedAt === undefined && client.stats.size === 0) this.#end(connection)
     return true
   }
 
   #take(): Connection {
     for (let last = this.#free.pop(); last !== undefined; last = this.#free.pop()) {
       last.isFree = false
-      if (Date.now() - last.connectedAt < longestUse) return last
+      if (last.connectedAt !== undefined && Date.now() - last.connectedAt < longestUse) return last
       this.#end(last)
     }
     const client = this.#connect()
-    const connection: Connection = { client, isFree: false, connectedAt: 0 }
+    const connection: Connection = { client, isFree: false, connectedAt: undefined }
     client
       .on("connect", () => {
         connection.connectedAt = Date.now()
       })
       .on("drain", () => this.#freed(connection))
       .on("disconnect", () => {
-        // A busy one connects once more where its request has not been sent yet.
-        if (!connection.isFree) return
-        this.#free.splice(this.#free.indexOf(connection), 1)
+        connection.connectedAt = undefined
+        // It connects once more for a request that has not been sent yet.
+        if (client.stats.size > 0) return
+        if (connection.isFree) this.#free.splice(this.#free.indexOf(connection), 1)
         this.#end(connection)
       })
     this.#open.add(client)
@@ -62,7 +65,7 @@ export class BackendPool implements Sender {
 
   #freed(connection: Connection): void {
     if (connection.isFree) return
-    if (!connection.client.stats.connected) return this.#end(connection)
+    if (connection.connectedAt === undefined) return this.#end(connection)
     connection.isFree = true
     this.#free.push(connection)
   }

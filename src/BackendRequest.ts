@@ -111,8 +111,9 @@ export class BackendRequest implements Dispatcher.DispatchHandler {
   ): void {
     if (status < 200) return
     this.#status = status
-    this.#latency = this.#lane.timers.now() - this.#sentAt
-    this.#lane.answered()
+    const now = this.#lane.timers.now()
+    this.#latency = now - this.#sentAt
+    this.#lane.answered(now)
     if (status < 300) return this.#decide()
     if (status < 400) this.#error = `redirect not followed: ${String(headers["location"] ?? "no location")}`
     if (status === 429 || status === 503) this.#retryAfter = retryAfterMillis(headers["retry-after"])

@@ -26,11 +26,13 @@ export class Body {
   }
 }
 
+const noBytes = Buffer.alloc(0)
+
 /** Gathers a body's chunks as they arrive. */
 export class BodyAssembly {
   length = 0
   readonly #chunks: Array<Buffer> = []
-  #block = Buffer.alloc(0)
+  #block = noBytes
   #filled = 0
 
   append(chunk: Buffer): void {
@@ -58,8 +60,9 @@ export class BodyAssembly {
   }
 
   #closeBlock(): void {
-    if (this.#filled > 0) this.#chunks.push(this.#block.subarray(0, this.#filled))
-    this.#block = Buffer.alloc(0)
+    if (this.#filled === 0) return
+    this.#chunks.push(this.#block.subarray(0, this.#filled))
+    this.#block = noBytes
     this.#filled = 0
   }
 }

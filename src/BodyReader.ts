@@ -31,6 +31,8 @@ export class BodyCutOff extends Schema.TaggedError<BodyCutOff>()("BodyCutOff", {
 /** There was no memory for the delivery until its reply was due. */
 export class Overloaded extends Schema.TaggedError<Overloaded>()("Overloaded", { waited: Schema.Finite }) {}
 
+export type BodyFailure = BodyTooLarge | SenderTooSlow | BodyCutOff | Overloaded
+
 export interface ReceivedBody {
   readonly body: Body
   /** What the body is charged to; the receiver's to release. */
@@ -46,7 +48,7 @@ export class BodyReader extends Context.Service<BodyReader, {
     request: IncomingMessage,
     deadline: number,
     onChunk: (chunk: Buffer) => void
-  ) => Effect.Effect<ReceivedBody, BodyTooLarge | SenderTooSlow | BodyCutOff | Overloaded>
+  ) => Effect.Effect<ReceivedBody, BodyFailure>
 }>()("sprayproxy/BodyReader") {
   static readonly layer = Layer.effect(
     BodyReader,
@@ -97,8 +99,8 @@ const longestReading = 30_000
 const nextRead = 64 * 1024
 
 class ReadFailure {
-  readonly error: BodyTooLarge | SenderTooSlow | BodyCutOff | Overloaded
-  constructor(error: BodyTooLarge | SenderTooSlow | BodyCutOff | Overloaded) {
+  readonly error: BodyFailure
+  constructor(error: BodyFailure) {
     this.error = error
   }
 }
@@ -208,7 +210,7 @@ class Reading implements Member {
     return { received: this.#assembly.length }
   }
 
-  #fail(error: BodyTooLarge | SenderTooSlow | BodyCutOff | Overloaded): void {
+  #fail(error: BodyFailure): void {
     this.stop()
     this.#hooks.done(new ReadFailure(error))
   }

@@ -1,4 +1,5 @@
 import type { Body } from "./Body.ts"
+import type { SharedFields } from "./Logging.ts"
 import type { DeliveryTrace } from "./Tracing.ts"
 
 /** A verified webhook request of GitHub's, as it goes out to every backend. */
@@ -19,4 +20,6 @@ export interface Delivery {
   readonly body: Body
   /** Undefined when tracing is off. */
   readonly trace?: DeliveryTrace | undefined
+  /** The log's own: what each of its lines says of the delivery. */
+  logged?: SharedFields | undefined
 }

@@ -10,7 +10,7 @@ import * as Layer from "effect/Layer"
 import type { Backend } from "./Backend.ts"
 import type { Delivery } from "./Delivery.ts"
 import type { AttemptReport } from "./Forwarder.ts"
-import { Log } from "./Logging.ts"
+import { Log, SharedFields } from "./Logging.ts"
 import * as Outcome from "./Outcome.ts"
 
 export class DeliveryLog extends Context.Service<DeliveryLog, {
@@ -28,7 +28,6 @@ export class DeliveryLog extends Context.Service<DeliveryLog, {
             Outcome.isSuccess(report.outcome) ? "info" : "error",
             report.status === undefined ? "proxy error" : "proxied request",
             {
-              ...fieldsOf(delivery),
               backend: backend.host,
               status: report.status,
               latency: seconds(report.latency),
@@ -36,20 +35,23 @@ export class DeliveryLog extends Context.Service<DeliveryLog, {
               error: report.error,
               tries: report.tries > 1 ? report.tries : undefined,
               answer: report.answer
-            }
+            },
+            shared(delivery)
           ),
         answered: (delivery, status, outcome, latency) =>
-          log.write(status < 500 ? "info" : "error", "delivery answered", {
-            ...fieldsOf(delivery),
-            status,
-            latency,
-            outcome
-          }),
+          log.write(
+            status < 500 ? "info" : "error",
+            "delivery answered",
+            { status, latency, outcome },
+            shared(delivery)
+          ),
         hungUp: (delivery, latency) =>
-          log.write("warn", "client hung up before the reply, forwarding goes on", { ...fieldsOf(delivery), latency })
+          log.write("warn", "client hung up before the reply, forwarding goes on", { latency }, shared(delivery))
       }))
   )
 }
+
+const shared = (delivery: Delivery): SharedFields => delivery.logged ??= new SharedFields(fieldsOf(delivery))
 
 const fieldsOf = (delivery: Delivery) => ({
   "request-id": delivery.requestId,

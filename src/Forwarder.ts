@@ -42,9 +42,9 @@ export interface AttemptReport {
 
 export interface AttemptObserver {
   /** The outcome is known. Called once. */
-  readonly settled: (report: AttemptReport) => void
+  readonly settled: (report: AttemptReport, backend: Backend) => void
   /** Nothing of the attempt is under way any more, its memory can be given back. Called once, never before `settled`. */
-  readonly released: () => void
+  readonly released: (backend: Backend) => void
 }
 
 export interface Attempt {
@@ -102,7 +102,7 @@ class ForwardAttempt implements Attempt, Waiting, RequestOwner {
   readonly #deadline: number
   readonly #observer: AttemptObserver
   readonly #startedAt: number
-  readonly #tries = new Set<BackendRequest>()
+  readonly #tries: Array<BackendRequest> = []
   #tried = 0
   #settled = false
   #released = false
@@ -130,7 +130,7 @@ class ForwardAttempt implements Attempt, Waiting, RequestOwner {
     this.#tried += 1
     if (this.#tried > 1) this.#retry.retried(this.#lane.backend)
     const sent = new BackendRequest(this, this.#lane)
-    this.#tries.add(sent)
+    this.#tries.push(sent)
     sent.dispatch(this.#delivery, this.#trace?.headers ?? this.#delivery.headers)
   }
 
@@ -153,12 +153,12 @@ class ForwardAttempt implements Attempt, Waiting, RequestOwner {
 
   expire(reason: string): void {
     if (!this.#settled) {
-      const pending = [...this.#tries].find((sent) => !sent.isDecided)
+      const pending = this.#tries.find((sent) => !sent.isDecided)
       this.#settle(
         pending?.cutOff(reason) ?? this.#last ?? { outcome: "unreachable", error: "no permit in time" }
       )
     }
-    for (const sent of this.#tries) sent.abort()
+    for (const sent of [...this.#tries]) sent.abort()
   }
 
   /** A try has come to something. */
@@ -172,7 +172,7 @@ class ForwardAttempt implements Attempt, Waiting, RequestOwner {
 
   /** undici has let go of a try. */
   letGo(sent: BackendRequest): void {
-    this.#tries.delete(sent)
+    this.#tries.splice(this.#tries.indexOf(sent), 1)
     this.#lane.release()
     this.#releaseIfDone()
   }
@@ -200,13 +200,13 @@ class ForwardAttempt implements Attempt, Waiting, RequestOwner {
       tries: this.#tried
     }
     this.#trace?.end(report)
-    this.#observer.settled(report)
+    this.#observer.settled(report, this.#lane.backend)
     this.#releaseIfDone()
   }
 
   #releaseIfDone(): void {
-    if (!this.#settled || this.#tries.size > 0 || this.#released) return
+    if (!this.#settled || this.#tries.length > 0 || this.#released) return
     this.#released = true
-    this.#observer.released()
+    this.#observer.released(this.#lane.backend)
   }
 }

@@ -5,10 +5,16 @@
  * strings are cut, lone surrogates become U+FFFD (several log shippers refuse a line with `\ud800` in it), control
  * characters, line separators and bidirectional overrides are escaped.
  */
-import type { LogFields, LogLevel } from "./Logging.ts"
+import type { LogFields, LogLevel, SharedFields } from "./Logging.ts"
 
 /** Renders an entry as a line that ends in a newline. `millis` is Unix time. */
-export type RenderLine = (millis: number, level: LogLevel, message: string, fields?: LogFields) => string
+export type RenderLine = (
+  millis: number,
+  level: LogLevel,
+  message: string,
+  fields?: LogFields,
+  shared?: SharedFields
+) => string
 
 const MESSAGE_CHARACTERS = 1024
 const VALUE_CHARACTERS = 256
@@ -51,9 +57,11 @@ export const makeJson = (): RenderLine => {
     if (heads[level].size < CACHED_MESSAGES) heads[level].set(message, text)
     return text
   }
-  return (millis, level, message, fields) => {
-    const body = fields === undefined ? "{}" : fieldsJson(fields)
-    return `{"ts":"${timestamp(millis)}${head(level, message)}${body === "{}" ? "" : ","}${body.slice(1)}\n`
+  return (millis, level, message, fields, shared) => {
+    let line = `{"ts":"${timestamp(millis)}${head(level, message)}`
+    if (shared !== undefined) line += shared.rendered ??= membersJson(shared.fields)
+    if (fields !== undefined) line += membersJson(fields)
+    return `${line}}\n`
   }
 }
 
@@ -61,12 +69,12 @@ export const makeJson = (): RenderLine => {
 export const makePretty = (options: { readonly colors: boolean }): RenderLine => {
   const timestamp = makeTimestamp()
   const paint = (code: number, text: string) => options.colors ? `\u001b[${code}m${text}\u001b[0m` : text
-  return (millis, level, message, fields = {}) => {
+  return (millis, level, message, fields, shared) => {
     let line = `${paint(DIM, timestamp(millis).slice(11, -1))} ${paint(COLORS[level], level.toUpperCase().padEnd(5))} ${
       visible(cut(message, MESSAGE_CHARACTERS))
     }`
     let gap = "  "
-    for (const [key, value] of Object.entries(fields)) {
+    for (const [key, value] of Object.entries({ ...shared?.fields, ...fields })) {
       if (value === undefined) continue
       line += `${gap}${paint(DIM, `${visible(key)}=`)}${prettyValue(key, value)}`
       gap = " "
@@ -97,6 +105,12 @@ const prettyValue = (key: string, value: string | number | boolean): string => {
   if (typeof value !== "string") return String(value)
   const text = cut(value, limitOf(key))
   return text === "" || /[\s"=]/.test(text) ? quote(text) : visible(text)
+}
+
+/** The fields as members of an object that has some before them. */
+const membersJson = (fields: LogFields): string => {
+  const json = fieldsJson(fields)
+  return json === "{}" ? "" : `,${json.slice(1, -1)}`
 }
 
 const fieldsJson = (fields: LogFields): string => {

@@ -18,9 +18,20 @@ export type LogLevel = "debug" | "info" | "warn" | "error"
 /** Fields of a line, in the order they are printed. `undefined` ones are left out. */
 export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>
 
+/** Fields that several lines have in common. They come first, and are rendered once. */
+export class SharedFields {
+  readonly fields: LogFields
+  /** The renderer's own. */
+  rendered: string | undefined
+
+  constructor(fields: LogFields) {
+    this.fields = fields
+  }
+}
+
 /** Writes the program's log lines. Synchronous: attempts end in callbacks, and a line must not cost a fiber. */
 export class Log extends Context.Service<Log, {
-  readonly write: (level: LogLevel, message: string, fields?: LogFields) => void
+  readonly write: (level: LogLevel, message: string, fields?: LogFields, shared?: SharedFields) => void
 }>()("sprayproxy/Log") {
   /** To stdout, together with what Effect's own logger has to say. Closing it waits for what is unwritten, 2 s at most. */
   static readonly layer: Layer.Layer<Log, never, Settings | Metrics> = Layer.suspend(() =>
@@ -42,7 +53,8 @@ export class Log extends Context.Service<Log, {
     const entries: Array<LogEntry> = []
     return layerEffectLogger.pipe(
       Layer.provideMerge(Layer.succeed(Log, {
-        write: (level, message, fields = {}) => void entries.push({ level, message, fields })
+        write: (level, message, fields, shared) =>
+          void entries.push({ level, message, fields: { ...shared?.fields, ...fields } })
       })),
       Layer.merge(Layer.succeed(LogEntries, { entries }))
     )
@@ -91,8 +103,8 @@ const makeLog = Effect.fnUntraced(function*(sink: LogSink) {
   )
   yield* Effect.addFinalizer(() => writer.close)
   return Log.of({
-    write: (level, message, fields) => {
-      if (RANKS[level] >= minimum) writer.write(render(clock.currentTimeMillisUnsafe(), level, message, fields))
+    write: (level, message, fields, shared) => {
+      if (RANKS[level] >= minimum) writer.write(render(clock.currentTimeMillisUnsafe(), level, message, fields, shared))
     }
   })
 })

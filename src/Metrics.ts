@@ -156,11 +156,20 @@ class Series {
   }
 
   counter({ help, name }: Names.MetricName, attributes: Record<string, string> = {}): Recorder {
-    return this.#recorder(Metric.counter(name, { description: help, incremental: true, attributes }), 0)
+    let count = 0
+    const metric = Metric.counter(name, { description: help, incremental: true, attributes })
+    this.#register(metric, () => ({ count, incremental: true }))
+    return (more) => {
+      count += more
+    }
   }
 
   gauge({ help, name }: Names.MetricName, attributes: Record<string, string> = {}): Recorder {
-    return this.#recorder(Metric.gauge(name, { description: help, attributes }), 0)
+    let value = 0
+    this.#register(Metric.gauge(name, { description: help, attributes }), () => ({ value }))
+    return (now) => {
+      value = now
+    }
   }
 
   histogram(
@@ -170,13 +179,13 @@ class Series {
   ): Recorder {
     const histogram = Metric.histogram(name, { description: help, boundaries, attributes })
     histogram.valueUnsafe(this.context)
-    return this.#recorder(histogram, undefined)
+    this.#onRemove?.push(() => Metric.removeUnsafe(histogram, this.context))
+    return (value) => histogram.updateUnsafe(value, this.context)
   }
 
-  #recorder<State>(metric: Metric.Metric<number, State>, initial: number | undefined): Recorder {
-    if (initial !== undefined) metric.updateUnsafe(initial, this.context)
-    this.#onRemove?.push(() => Metric.removeUnsafe(metric, this.context))
-    return (value) => metric.updateUnsafe(value, this.context)
+  #register<State>(metric: Metric.Metric<number, State>, get: () => State): void {
+    const registration = Metric.registerUnsafe(metric, this.context, { get, update: () => {}, modify: () => {} })
+    this.#onRemove?.push(() => registration.remove())
   }
 
   #onRemove: Array<() => void> | undefined

@@ -136,15 +136,24 @@ const mostTurns = 5_000
 const requestIdHeader = "X-Request-Id"
 
 /** The id that this request's reply carries. */
-export const requestIdOf = (response: ServerResponse): string => String(response.getHeader(requestIdHeader))
+export const requestIdOf = (response: ServerResponse): string =>
+  response instanceof IdentifiedResponse ? response.requestId : ""
 
 /** Every reply has its id, those that Node gives by itself too (no `Host`, an `Expect` that it does not know). */
 class IdentifiedResponse<Request extends IncomingMessage> extends ServerResponse<Request> implements Member {
   place = -1
+  readonly requestId = randomUUID()
 
-  constructor(...args: ConstructorParameters<typeof ServerResponse<Request>>) {
-    super(...args)
-    this.setHeader(requestIdHeader, randomUUID())
+  /** Every head is written here, Node's own too. A header that is set before makes Node take the slow way for all. */
+  override writeHead(status: number, ...rest: ReadonlyArray<unknown>): this {
+    const headers = rest.at(-1)
+    const phrase = typeof rest[0] === "string" ? [rest[0]] : []
+    const identified = Array.isArray(headers)
+      ? [...headers, requestIdHeader, this.requestId]
+      : { ...(typeof headers === "object" ? headers : undefined), [requestIdHeader]: this.requestId }
+    const writeHead = super.writeHead as (...args: ReadonlyArray<unknown>) => unknown
+    writeHead.call(this, status, ...phrase, identified)
+    return this
   }
 }
 

@@ -15,7 +15,7 @@ import { BackendRegistry } from "./BackendRegistry.ts"
 import { Overloaded } from "./BodyReader.ts"
 import type { Delivery } from "./Delivery.ts"
 import { DeliveryLog } from "./DeliveryLog.ts"
-import { type Attempt, Forwarder } from "./Forwarder.ts"
+import { type Attempt, type AttemptObserver, Forwarder } from "./Forwarder.ts"
 import type { Reservation } from "./MemoryBudget.ts"
 import { Metrics } from "./Metrics.ts"
 import * as Outcome from "./Outcome.ts"
@@ -66,21 +66,22 @@ export class Spray extends Context.Service<Spray, {
           underWay.delete(inFlight)
           if (underWay.size === 0) { for (const listener of idleListeners) listener() }
         })
+        const observer: AttemptObserver = {
+          settled: (report, backend) => {
+            metrics.settled(backend, report)
+            registry.recordOutcome(backend, report.outcome, Date.now())
+            log.attempted(delivery, backend, report)
+            inFlight.settled(report.outcome)
+          },
+          released: (backend) => {
+            metrics.released(backend)
+            inFlight.released()
+          }
+        }
         underWay.add(inFlight)
         inFlight.start(backends.map((backend) => {
           metrics.began(backend)
-          return forwarder.attempt(backend, delivery, deadline, {
-            settled: (report) => {
-              metrics.settled(backend, report)
-              registry.recordOutcome(backend, report.outcome, Date.now())
-              log.attempted(delivery, backend, report)
-              inFlight.settled(report.outcome)
-            },
-            released: () => {
-              metrics.released(backend)
-              inFlight.released()
-            }
-          })
+          return forwarder.attempt(backend, delivery, deadline, observer)
         }))
         return inFlight
       }
@@ -98,17 +99,19 @@ export class Spray extends Context.Service<Spray, {
 
       return Spray.of({
         spray: (delivery, reservation, replyDeadline) =>
-          Effect.uninterruptibleMask((restore) => {
+          Effect.suspend(() => {
             const backends = registry.snapshot()
             const begin = (): Effect.Effect<SprayResult, Overloaded> => {
-              if (!closed) return restore(result(start(delivery, reservation, backends), replyDeadline))
+              if (!closed) return result(start(delivery, reservation, backends), replyDeadline)
               reservation.release()
               return Effect.fail(new Overloaded({ waited: 0 }))
             }
             reservation.verified()
             if (reservation.hold(deliveryBytes + backendBytes * backends.length)) return begin()
-            // Uninterruptible too: what is verified and complete is not lost because its sender has hung up meanwhile.
-            return Effect.flatMap(roomBefore(replyDeadline, reservation, timers), begin)
+            // What is verified and complete is not lost because its sender has hung up meanwhile.
+            return Effect.uninterruptibleMask((restore) =>
+              Effect.flatMap(roomBefore(replyDeadline, reservation, timers), () => restore(begin()))
+            )
           }),
         inFlight: () => underWay.size,
         idle: Effect.callback((resume) => {

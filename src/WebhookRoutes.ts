@@ -7,7 +7,7 @@ import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { forwardedTarget } from "./Backend.ts"
-import { BodyReader } from "./BodyReader.ts"
+import { type BodyFailure, BodyReader } from "./BodyReader.ts"
 import type { Delivery } from "./Delivery.ts"
 import { DeliveryLog, seconds, targetFields } from "./DeliveryLog.ts"
 import { answerEarly } from "./EarlyAnswer.ts"
@@ -44,6 +44,14 @@ const overloaded: Refusal = { status: 503, text: "overloaded", reason: "overload
 const noSecret: Refusal = { status: 503, text: "no secret", reason: "no secret" }
 const loop: Refusal = { status: 508, text: "loop", reason: "loop" }
 const badRequest = (reason: RefusalReason): Refusal => ({ status: 400, text: "bad request", reason })
+
+/** Refusals of what began well. */
+const endings: Readonly<Record<BodyFailure["_tag"], Refusal>> = {
+  BodyTooLarge: tooLarge,
+  SenderTooSlow: tooSlow,
+  BodyCutOff: badRequest("body cut off"),
+  Overloaded: overloaded
+}
 
 export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) {
   const settings = yield* Settings
@@ -104,7 +112,7 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
 
     trace?.verifying()
     const received = yield* Effect.interruptible(reader.read(incoming, deadline, verification.update)).pipe(
-      Effect.onInterrupt(() => Effect.sync(() => refused(request, badRequest("body cut off"), startedAt)))
+      Effect.onInterrupt(() => Effect.sync(() => refused(request, endings.BodyCutOff, startedAt)))
     )
     const matches = verification.matches()
     trace?.verified(matches)
@@ -121,7 +129,8 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
       forwardedTarget: forwardedTarget(request.url),
       headers: forwardedHeaders(incoming.rawHeaders, received.body.length, via),
       body: received.body,
-      trace
+      trace,
+      logged: undefined
     }
     const elapsed = () => seconds(timers.now() - startedAt)
     const result = yield* Effect.interruptible(spray.spray(delivery, received.reservation, deadline)).pipe(
@@ -141,12 +150,7 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
   const handler = (request: HttpServerRequest) => {
     const startedAt = timers.now()
     metrics.inbound()
-    return Effect.catchTags(deliver(request), {
-      BodyTooLarge: () => refuse(request, tooLarge, startedAt),
-      SenderTooSlow: () => refuse(request, tooSlow, startedAt),
-      BodyCutOff: () => refuse(request, badRequest("body cut off"), startedAt),
-      Overloaded: () => refuse(request, overloaded, startedAt)
-    })
+    return Effect.catch(deliver(request), (error) => refuse(request, endings[error._tag], startedAt))
   }
 
   yield* addPath(router, "/", { GET: () => healthy, POST: handler })
