@@ -1,15 +1,13 @@
 /** Those who are compared: the built server, the floor, and nginx. Each a process on the contenders' core. */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { spawn } from "node:child_process"
-import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs"
+import { readFileSync, writeFileSync } from "node:fs"
 import * as Net from "node:net"
 import { join } from "node:path"
-import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
-import * as Machine from "./Machine.ts"
 import { secret } from "./Messages.ts"
 import { nginxConfig } from "./Nginx.ts"
+import { freePort, hasEnded, launch } from "./PinnedProcess.ts"
 import { floorName, nginxName } from "./Scenario.ts"
 import { Setup } from "./Setup.ts"
 
@@ -47,103 +45,75 @@ const ca = file("../test/fixtures/tls/ca.pem")
 export const serverName = (servers: ReadonlyArray<string>, server: string): string =>
   servers.length === 1 ? "sprayproxy" : server
 
-export const startServer = (server: string): Start => ({ backends, preload, serverFlags = [] }) =>
-  Effect.gen(function*() {
+const nodeArgs = Effect.fnUntraced(function*(program: string, preload: string | undefined) {
+  const { options } = yield* Setup
+  return [...options.nodeFlags, ...preload === undefined ? [] : ["--import", file(preload)], program]
+})
+
+const startServer = (server: string): Start =>
+  Effect.fnUntraced(function*({ backends, preload, serverFlags = [] }) {
     const { options } = yield* Setup
-    const nodeFlags = [...options.nodeFlags, ...preload === undefined ? [] : ["--import", file(preload)]]
-    const flags = ["--host", "127.0.0.1", "--port", "0", "--metrics-port", "0", "--backend-ca", ca]
-    return yield* startProcess(
-      serverName(options.servers, server),
-      process.execPath,
-      [
-        ...nodeFlags,
-        server,
-        "server",
-        ...flags,
-        ...backends.flatMap((url) => ["--backend", url]),
-        ...serverFlags,
-        ...options.serverFlags
-      ]
-    )
+    const listeners = ["--host", "127.0.0.1", "--port", "0", "--metrics-port", "0"]
+    const flags = [...listeners, "--backend-ca", ca, ...backends.flatMap((url) => ["--backend", url])]
+    const args = [...yield* nodeArgs(server, preload), "server", ...flags, ...serverFlags, ...options.serverFlags]
+    return yield* startProcess(serverName(options.servers, server), process.execPath, args)
   })
 
-export const startFloor: Start = ({ backends, preload }) =>
-  Effect.gen(function*() {
-    const { options } = yield* Setup
-    const nodeFlags = [...options.nodeFlags, ...preload === undefined ? [] : ["--import", file(preload)]]
-    return yield* startProcess(floorName, process.execPath, [...nodeFlags, file("floor.ts"), ...backends])
-  })
+const startFloor: Start = Effect.fnUntraced(function*({ backends, preload }) {
+  const args = [...yield* nodeArgs(file("floor.ts"), preload), ...backends]
+  return yield* startProcess(floorName, process.execPath, args)
+})
 
-export const startNginx: Start = ({ backends }) =>
-  Effect.gen(function*() {
-    const { directory } = yield* Setup
-    const port = yield* Effect.promise(freePort)
-    const configFile = join(directory, `nginx-${port}.conf`)
-    writeFileSync(configFile, nginxConfig(directory, port, backends))
-    return yield* startProcess(nginxName, "nginx", ["-p", directory, "-c", configFile, "-e", "stderr"], port)
-  })
+const startNginx: Start = Effect.fnUntraced(function*({ backends }) {
+  const { directory } = yield* Setup
+  const port = yield* freePort
+  const configFile = join(directory, `nginx-${port}.conf`)
+  writeFileSync(configFile, nginxConfig(directory, port, backends))
+  return yield* startProcess(nginxName, "nginx", ["-p", directory, "-c", configFile, "-e", "stderr"], port)
+})
 
 /** Which of them there are. The floor comes first. */
 export const contenders = Effect.gen(function*() {
   const { machine, options } = yield* Setup
-  return {
-    node: [startFloor, ...options.servers.map(startServer)],
-    all: [startFloor, ...options.servers.map(startServer), ...machine.nginx === undefined ? [] : [startNginx]]
-  }
+  const servers = options.servers.map(startServer)
+  const node = [startFloor, ...servers]
+  return { servers, node, all: [...node, ...machine.nginx === undefined ? [] : [startNginx]] }
 })
 
 let started = 0
 
 /** Succeeds when it listens: on `port`, or on the one that its log names. */
-const startProcess = (name: string, program: string, programArgs: ReadonlyArray<string>, port?: number) =>
-  Effect.gen(function*() {
-    const { directory } = yield* Setup
-    const logFile = join(directory, `${started++}.log`)
-    const child = yield* Effect.acquireRelease(
-      Effect.sync(() => {
-        const output = openSync(logFile, "a")
-        const [command, args] = Machine.on("contender", program, programArgs)
-        const env = { PATH: process.env["PATH"], GH_APP_WEBHOOK_SECRET: secret, FLOOR_CA: ca }
-        const child = spawn(command, args, { env, stdio: ["ignore", output, output] })
-        child.on("error", () => {})
-        closeSync(output)
-        return child
-      }),
-      (child) =>
-        Effect.promise(async () => {
-          child.kill("SIGKILL")
-          while (child.pid !== undefined && child.exitCode === null && child.signalCode === null) await sleep(5)
-        })
-    )
-    for (let i = 0; i < 500; i++) {
-      if (child.pid === undefined || child.exitCode !== null) break
-      const listening = port === undefined
-        ? portInLog(logFile)
-        : (yield* Effect.promise(() => isListening(port)))
-        ? port
-        : undefined
-      if (listening !== undefined) return { name, pid: child.pid, port: listening, logFile } satisfies Contender
-      yield* Effect.sleep("20 millis")
+const startProcess = Effect.fnUntraced(function*(
+  name: string,
+  program: string,
+  args: ReadonlyArray<string>,
+  port?: number
+) {
+  const { directory } = yield* Setup
+  const logFile = join(directory, `${started++}.log`)
+  const child = yield* launch(program, args, { GH_APP_WEBHOOK_SECRET: secret, FLOOR_CA: ca }, logFile)
+  for (let i = 0; i < 500 && !hasEnded(child); i++) {
+    const listening = port ?? portInLog(logFile)
+    if (listening !== undefined && (yield* isListening(listening))) {
+      return { name, pid: child.pid!, port: listening, logFile } satisfies Contender
     }
-    return yield* new NotStarted({ name, output: readFileSync(logFile, "utf8") })
-  })
+    yield* Effect.sleep("20 millis")
+  }
+  return yield* new NotStarted({ name, output: readFileSync(logFile, "utf8") })
+})
 
 const portInLog = (logFile: string): number | undefined => {
-  const line = readFileSync(logFile, "utf8").split("\n").find((line) => line.includes(`"msg":"listening"`))
-  const port = /"port":(\d+)/.exec(line ?? "")?.[1]
+  const lines = readFileSync(logFile, "utf8").split("\n")
+  const port = /"port":(\d+)/.exec(lines.find((line) => line.includes(`"msg":"listening"`)) ?? "")?.[1]
   return port === undefined ? undefined : Number(port)
 }
 
-const isListening = (port: number): Promise<boolean> =>
-  new Promise((resolve) => {
+const isListening = (port: number): Effect.Effect<boolean> =>
+  Effect.callback((resume) => {
     const socket = Net.connect(port, "127.0.0.1")
-    socket.on("connect", () => resolve(true)).on("error", () => resolve(false)).on("connect", () => socket.destroy())
-  })
-
-export const freePort = (): Promise<number> =>
-  new Promise((resolve) => {
-    const server = Net.createServer().listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as Net.AddressInfo
-      server.close(() => resolve(port))
-    })
+    const end = (isOpen: boolean) => {
+      socket.destroy()
+      resume(Effect.succeed(isOpen))
+    }
+    socket.on("connect", () => end(true)).on("error", () => end(false))
   })

@@ -6,7 +6,16 @@ import { LoadProcess } from "./LoadProcess.ts"
 import type { BackendSpec, Payload, RunResult } from "./Messages.ts"
 import { cpuTime, peakRss } from "./ProcessUsage.ts"
 import * as Progress from "./Progress.ts"
-import { measuresOf, nginxName, quantile, type Round, type ScenarioResult, type Target } from "./Scenario.ts"
+import {
+  cpuPerDelivery,
+  measuresOf,
+  nginxName,
+  peakMemory,
+  quantile,
+  type Round,
+  type ScenarioResult,
+  type Target
+} from "./Scenario.ts"
 import { Setup } from "./Setup.ts"
 
 export interface FanOut {
@@ -22,8 +31,6 @@ export interface FanOut {
   readonly rate?: number
   /** How much a request costs, in pushes to three backends: so many fewer are sent. */
   readonly weight?: number
-  /** Requests in a round, whatever the weight. */
-  readonly count?: number
   readonly status: number
   /** Nobody is to win where nginx does less than the others. */
   readonly withoutNginx?: boolean
@@ -36,9 +43,11 @@ export const measure = Effect.fnUntraced(function*(scenario: FanOut) {
   const load = yield* LoadProcess
   const { all, node } = yield* contenders
   const { connections = 32, weight = 1 } = scenario
-  const rounds = options.quick ? 5 : 9
-  const count = scenario.count ?? Math.ceil((options.quick ? 2_500 : 6_000) / weight)
-  const warmUp = scenario.rate === undefined ? Math.ceil(8_000 / weight) : count
+  const rounds = scenario.rate === undefined ? (options.quick ? 5 : 9) : (options.quick ? 3 : 5)
+  const count = scenario.rate === undefined
+    ? Math.ceil((options.quick ? 2_500 : 6_000) / weight)
+    : scenario.rate * (options.quick ? 4 : 10)
+  const warmUp = scenario.rate === undefined ? Math.ceil(12_000 / weight) : count
   const problems: Array<string> = []
 
   const run = Effect.fnUntraced(function*({ name, pid, port }: Contender, requests: number) {
@@ -53,7 +62,7 @@ export const measure = Effect.fnUntraced(function*(scenario: FanOut) {
       payload: scenario.payload,
       forged: scenario.forged === true,
       count: requests,
-      rate: scenario.rate,
+      due: scenario.rate === undefined ? undefined : steady(scenario.rate, requests),
       limit: 120_000
     })
     const cpu = cpuTime(pid) - before
@@ -75,16 +84,16 @@ export const measure = Effect.fnUntraced(function*(scenario: FanOut) {
       for (const contender of i % 2 === 0 ? runners : runners.toReversed()) {
         const { cpu, result } = yield* run(contender, count)
         round[contender.name] = {
-          "CPU per delivery": cpu / count,
-          ...scenario.rate === undefined ? { throughput: count / result.elapsed * 1_000 } : {},
+          [cpuPerDelivery]: cpu / count,
+          ...scenario.rate === undefined ? { "throughput (/s)": count / result.elapsed * 1_000 } : {},
           ...percentiles(result.latency)
         }
       }
       taken.push(Object.fromEntries(runners.map(({ name }) => [name, round[name]!])))
     }
-    const peaks = Object.fromEntries(runners.map(({ name, pid }) => [name, { "peak RSS": peakRss(pid) }]))
+    const peaks = Object.fromEntries(runners.map(({ name, pid }) => [name, { [peakMemory]: peakRss(pid) }]))
     yield* load.disconnect
-    return [...measuresOf(taken, scenario.targets), ...measuresOf([peaks])]
+    return [...measuresOf(taken, scenario.targets), ...measuresOf([peaks], scenario.targets)]
   }))
 
   const allocated = yield* Effect.scoped(Effect.gen(function*() {
@@ -96,7 +105,7 @@ export const measure = Effect.fnUntraced(function*(scenario: FanOut) {
       yield* askForAllocations(contender, "allocations from here")
       yield* run(contender, count)
       bytes[contender.name] = {
-        "heap per delivery": (yield* askForAllocations(contender, "allocated")) / count / 1_000
+        "heap per delivery (kB)": (yield* askForAllocations(contender, "allocated")) / count / 1_000
       }
     }
     yield* load.disconnect
@@ -111,6 +120,7 @@ export const measure = Effect.fnUntraced(function*(scenario: FanOut) {
     name: scenario.name,
     setting: `${loop}, ${rounds} rounds of ${count}`,
     measures: [...measured, ...allocated],
+    headlines: Object.keys(scenario.targets ?? { [cpuPerDelivery]: 0 }),
     notes: scenario.notes ?? [],
     problems: [...new Set(problems)]
   } satisfies ScenarioResult
@@ -119,9 +129,17 @@ export const measure = Effect.fnUntraced(function*(scenario: FanOut) {
 export const startAll = (starts: ReadonlyArray<Start>, surroundings: Surroundings) =>
   Effect.forEach(starts, (start) => start(surroundings))
 
+/** When each of `count` requests is due, in milliseconds, at a fixed rate a second. */
+export const steady = (rate: number, count: number): Float64Array =>
+  Float64Array.from({ length: count }, (_, i) => i / rate * 1_000)
+
 export const percentiles = (latency: Float64Array): Round => {
   const sorted = latency.toSorted()
-  return { p50: quantile(sorted, 0.5), p99: quantile(sorted, 0.99), "p99.9": quantile(sorted, 0.999) }
+  return {
+    "p50 (ms)": quantile(sorted, 0.5),
+    "p99 (ms)": quantile(sorted, 0.99),
+    "p99.9 (ms)": quantile(sorted, 0.999)
+  }
 }
 
 /** `status`: what all answers must be. */

@@ -27,7 +27,7 @@ export class LoadProcess extends Context.Service<LoadProcess, {
     Effect.gen(function*() {
       const child = yield* Effect.acquireRelease(
         Effect.sync(start),
-        (child) => Effect.sync(() => child.kill("SIGKILL"))
+        (process) => Effect.sync(() => process.kill("SIGKILL"))
       )
       return LoadProcess.of({
         backends: (specs) => ask(child, { ask: "backends", specs }),

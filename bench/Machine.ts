@@ -32,8 +32,9 @@ const runs = (command: string, ...args: ReadonlyArray<string>) => spawnSync(comm
 const cores = process.platform === "linux" ? allowedCores() : []
 const isPinned = cores.length > 1 && runs("taskset", "--version")
 
+const git = (...args: ReadonlyArray<string>) => execFileSync("git", args, { encoding: "utf8", stdio: "pipe" }).trim()
+
 const commitOf = (): string | undefined => {
-  const git = (...args: ReadonlyArray<string>) => execFileSync("git", args, { encoding: "utf8", stdio: "pipe" }).trim()
   try {
     const isChanged = git("status", "--porcelain", "--untracked-files=no") !== ""
     return `${git("rev-parse", "--short", "HEAD")}${isChanged ? ", changed" : ""}`

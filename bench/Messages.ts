@@ -20,8 +20,11 @@ export interface RunRequest {
   readonly count: number
   /** How many at most are open at once. */
   readonly connections: number
-  /** A second. None: a closed loop, each connection sends its next when the last is answered. */
-  readonly rate: number | undefined
+  /**
+   * Milliseconds from the start at which each request is due. None: a closed loop, each connection sends its next when the
+   * last is answered.
+   */
+  readonly due: Float64Array | undefined
   /** The backends, by their place, that are to get what was not refused. */
   readonly reached: ReadonlyArray<number>
   /** Milliseconds after which it is given up. */
@@ -31,6 +34,8 @@ export interface RunRequest {
 export interface RunResult {
   /** Milliseconds from the start at which each request was due, or was sent in a closed loop. */
   readonly due: Float64Array
+  /** Milliseconds from the start until the last was sent. */
+  readonly sending: number
   /** Milliseconds from then to the end of its answer. */
   readonly latency: Float64Array
   /** 0: none, the connection broke or the run was given up. */

@@ -73,59 +73,63 @@ const withJsonTarget = (args: ReadonlyArray<string>): Array<string> =>
     return arg === "--json" && (next === undefined || next.startsWith("--")) ? "--json=-" : arg
   })
 
-export const parse = (args: ReadonlyArray<string>, groups: ReadonlyArray<string>) =>
-  Effect.gen(function*() {
-    const { tokens } = parseArgs({
-      args: withJsonTarget(args),
-      options: flags,
-      strict: false,
-      allowPositionals: true,
-      tokens: true
-    })
-    const given = new Map<FlagName, Array<string>>()
-    for (const token of tokens) {
-      if (token.kind === "option-terminator") continue
-      if (token.kind === "positional") {
-        return yield* new InvalidOption({
-          flag: "argument",
-          value: token.value,
-          allowed: "there are only flags, see --help"
-        })
-      }
-      const { name, rawName: flag, value } = token
-      if (!isFlag(name)) {
-        return yield* new InvalidOption({
-          flag,
-          allowed: `must be one of ${names.map((n) => `--${n}`).join(" ")}`
-        })
-      }
-      const takesValue = flags[name].type === "string"
-      if (takesValue && (value === undefined || value === "")) {
-        return yield* new InvalidOption({ flag, allowed: "needs a value" })
-      }
-      if (!takesValue && value !== undefined) {
-        return yield* new InvalidOption({ flag, value, allowed: "takes no value" })
-      }
-      if (!flags[name].multiple && given.has(name)) {
-        return yield* new InvalidOption({ flag, allowed: "must be given once" })
-      }
-      given.set(name, [...given.get(name) ?? [], value ?? ""])
-    }
-    const only = (given.get("only") ?? []).flatMap((value) => value.split(","))
-    for (const value of only) {
-      if (!groups.includes(value)) {
-        return yield* new InvalidOption({ flag: "--only", value, allowed: `must be of ${groups.join(", ")}` })
-      }
-    }
-    return {
-      quick: given.has("quick"),
-      only,
-      json: given.get("json")?.[0],
-      report: given.has("report"),
-      list: given.has("list"),
-      help: given.has("help"),
-      servers: given.get("server") ?? ["dist/sprayproxy.js"],
-      serverFlags: given.get("server-flag") ?? [],
-      nodeFlags: given.get("node-flag") ?? []
-    } satisfies Options
+export const parse = Effect.fnUntraced(function*(args: ReadonlyArray<string>, groups: ReadonlyArray<string>) {
+  const { tokens } = parseArgs({
+    args: withJsonTarget(args),
+    options: flags,
+    strict: false,
+    allowPositionals: true,
+    tokens: true
   })
+  const given = new Map<FlagName, Array<string>>()
+  for (const token of tokens) {
+    if (token.kind === "option-terminator") continue
+    if (token.kind === "positional") {
+      return yield* new InvalidOption({
+        flag: "argument",
+        value: token.value,
+        allowed: "there are only flags, see --help"
+      })
+    }
+    const { name, rawName: flag, value } = token
+    if (!isFlag(name)) {
+      return yield* new InvalidOption({
+        flag,
+        allowed: `must be one of ${names.map((n) => `--${n}`).join(" ")}`
+      })
+    }
+    const takesValue = flags[name].type === "string"
+    if (takesValue && (value === undefined || value === "")) {
+      return yield* new InvalidOption({ flag, allowed: "needs a value" })
+    }
+    if (!takesValue && value !== undefined) {
+      return yield* new InvalidOption({ flag, value, allowed: "takes no value" })
+    }
+    if (!flags[name].multiple && given.has(name)) {
+      return yield* new InvalidOption({ flag, allowed: "must be given once" })
+    }
+    given.set(name, [...given.get(name) ?? [], value ?? ""])
+  }
+  const only = (given.get("only") ?? []).flatMap((value) => value.split(","))
+  for (const value of only) {
+    if (!groups.includes(value)) {
+      return yield* new InvalidOption({ flag: "--only", value, allowed: `must be of ${groups.join(", ")}` })
+    }
+  }
+  for (const flag of ["only", "server"] as const) {
+    if (given.has("report") && given.has(flag)) {
+      return yield* new InvalidOption({ flag: "--report", allowed: `not with --${flag}: it is about all there is` })
+    }
+  }
+  return {
+    quick: given.has("quick"),
+    only,
+    json: given.get("json")?.[0],
+    report: given.has("report"),
+    list: given.has("list"),
+    help: given.has("help"),
+    servers: given.get("server") ?? ["dist/sprayproxy.js"],
+    serverFlags: given.get("server-flag") ?? [],
+    nodeFlags: given.get("node-flag") ?? []
+  } satisfies Options
+})

@@ -1,5 +1,5 @@
 /** A number of requests to one port, in a closed loop or at a fixed rate. */
-import { setTimeout as sleep } from "node:timers/promises"
+import { setInterval as every } from "node:timers/promises"
 import type { Backend } from "./Backends.ts"
 import { Connection, type ConnectionOwner } from "./Connection.ts"
 import type { RunRequest, RunResult } from "./Messages.ts"
@@ -35,6 +35,7 @@ class Loop implements ConnectionOwner {
   readonly #due: Float64Array
   readonly #latency: Float64Array
   readonly #errors: Record<string, number> = {}
+  readonly #isClosed: boolean
   readonly #busy = new Set<Connection>()
   readonly #finished = Promise.withResolvers<void>()
   readonly #start = performance.now()
@@ -45,30 +46,38 @@ class Loop implements ConnectionOwner {
   #answered = 0
   #opened = 0
   #elapsed = 0
+  #sending = 0
 
   constructor(request: RunRequest, template: Template, firstId: number, free: Array<Connection>) {
     this.#request = request
+    this.#isClosed = request.due === undefined
     this.#template = template
     this.#firstId = firstId
-    this.#due = new Float64Array(request.count)
+    this.#due = request.due ?? new Float64Array(request.count)
     this.#latency = new Float64Array(request.count)
     this.status = new Uint16Array(request.count)
     this.free = free
   }
 
   async run(): Promise<void> {
-    const { connections, count, limit, rate } = this.#request
+    const { connections, count, limit } = this.#request
     const giveUp = setTimeout(() => this.#giveUp(), limit)
-    if (rate === undefined) { for (let i = 0; i < Math.min(connections, count); i++) this.#sendNext() }
+    if (this.#isClosed) { for (let i = 0; i < Math.min(connections, count); i++) this.#sendNext() }
     else this.#sendDue()
     await this.#finished.promise
     clearTimeout(giveUp)
   }
 
   result() {
-    const { count } = this.#request
-    const [due, latency] = [this.#due.subarray(0, count), this.#latency.subarray(0, count)]
-    return { due, latency, status: this.status, errors: this.#errors, elapsed: this.#elapsed, opened: this.#opened }
+    return {
+      due: this.#due,
+      latency: this.#latency,
+      status: this.status,
+      errors: this.#errors,
+      elapsed: this.#elapsed,
+      sending: this.#sending,
+      opened: this.#opened
+    }
   }
 
   answered(connection: Connection, status: number, isOpen: boolean): void {
@@ -89,14 +98,15 @@ class Loop implements ConnectionOwner {
     this.status[index] = status
     this.#answered += 1
     if (this.#answered === this.#request.count) return this.#finished.resolve()
-    if (this.#request.rate === undefined) this.#sendNext()
+    if (this.#isClosed) this.#sendNext()
   }
 
   #sendNext(): void {
     const index = this.#next
     if (index >= this.#request.count) return
     this.#next += 1
-    if (this.#request.rate === undefined) this.#due[index] = performance.now() - this.#start
+    this.#sending = performance.now() - this.#start
+    if (this.#isClosed) this.#due[index] = this.#sending
     let connection = this.free.pop()
     while (connection !== undefined && !connection.isOpen) connection = this.free.pop()
     if (connection === undefined) {
@@ -110,15 +120,11 @@ class Loop implements ConnectionOwner {
   /** Whatever is due by the clock goes out, however many are still waiting: no answer can hold back a request. */
   readonly #sendDue = (): void => {
     const { connections, count } = this.#request
-    const interval = 1_000 / this.#request.rate!
     const now = performance.now() - this.#start
-    while (this.#next < count && this.#next * interval <= now && this.#busy.size < connections) {
-      this.#due[this.#next] = this.#next * interval
-      this.#sendNext()
-    }
+    while (this.#next < count && this.#due[this.#next]! <= now && this.#busy.size < connections) this.#sendNext()
     if (this.#next >= count) return
     // A timer may be a millisecond late, which would count as latency.
-    if (this.#next * interval - now > 3) setTimeout(this.#sendDue, 1)
+    if (this.#due[this.#next]! - now > 3) setTimeout(this.#sendDue, 1)
     else setImmediate(this.#sendDue)
   }
 
@@ -130,16 +136,18 @@ class Loop implements ConnectionOwner {
   }
 }
 
+const isRefused = (status: number) => status === 0 || status === 503 || (status >= 400 && status < 500)
+
 /** Whether what was not refused reached its backends, once, and what was refused reached none. */
 const arrivals = async (
   status: Uint16Array,
   { reached }: RunRequest,
   backends: ReadonlyArray<Backend>
 ) => {
-  const isRefused = (one: number) => one === 0 || one === 503 || (one >= 400 && one < 500)
   const expected = status.reduce((sum, one) => isRefused(one) ? sum : sum + 1, 0)
+  const isComplete = () => reached.every((place) => backends[place]!.arrived >= expected)
   // After a 202 attempts go on.
-  for (let i = 0; i < 500 && reached.some((place) => backends[place]!.arrived < expected); i++) await sleep(20)
+  await until(isComplete, 15_000)
   let [missing, duplicates, strays] = [0, 0, 0]
   for (const [place, backend] of backends.entries()) {
     const isReached = reached.includes(place)
@@ -151,4 +159,11 @@ const arrivals = async (
     }
   }
   return { missing, duplicates, strays, altered: backends.reduce((sum, { altered }) => sum + altered, 0) }
+}
+
+/** Waits for it, at most so many milliseconds. */
+const until = async (condition: () => boolean, atMost: number): Promise<void> => {
+  const start = performance.now()
+  if (condition()) return
+  for await (const _ of every(20)) if (condition() || performance.now() - start > atMost) return
 }

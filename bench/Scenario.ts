@@ -2,8 +2,8 @@
 
 /** A figure of each contender; medians over the rounds. */
 export interface Measure {
+  /** With its unit. */
   readonly name: string
-  readonly unit: string
   readonly contenders: Readonly<Record<string, Figure>>
   /** What the servers are to reach. `on` says which of a figure's two values. */
   readonly target?: Target | undefined
@@ -26,6 +26,8 @@ export interface ScenarioResult {
   /** How it was measured. */
   readonly setting: string
   readonly measures: ReadonlyArray<Measure>
+  /** The names of the measures that the README shows. */
+  readonly headlines: ReadonlyArray<string>
   readonly notes: ReadonlyArray<string>
   /** What must not be: something lost, or answered with another status. */
   readonly problems: ReadonlyArray<string>
@@ -34,15 +36,11 @@ export interface ScenarioResult {
 /** What one contender showed in one round, by the measure's name. */
 export type Round = Readonly<Record<string, number>>
 
+export const cpuPerDelivery = "CPU per delivery (µs)"
+export const peakMemory = "peak RSS (MiB)"
+
 export const floorName = "floor"
 export const nginxName = "nginx"
-
-export const unitOf = (measure: string): string => {
-  if (measure.startsWith("CPU")) return "µs"
-  if (measure.startsWith("p") && /^p\d/.test(measure)) return "ms"
-  if (measure.startsWith("heap")) return "kB"
-  return measure.includes("RSS") ? "MiB" : measure === "throughput" ? "/s" : ""
-}
 
 /** Of rounds in which the contenders took turns. */
 export const measuresOf = (
@@ -53,12 +51,26 @@ export const measuresOf = (
   const names = [...new Set(contenders.flatMap((contender) => Object.keys(rounds[0]![contender]!)))]
   return names.map((name) => ({
     name,
-    unit: unitOf(name),
     target: targets[name],
     contenders: Object.fromEntries(contenders.flatMap((contender) => {
       const figure = figureOf(rounds, contender, name)
       return figure === undefined ? [] : [[contender, figure]]
     }))
+  }))
+}
+
+/** Without ratios: they would say nothing, or there is no floor. */
+export const valuesOf = (
+  figures: Readonly<Record<string, Round>>,
+  targets: Readonly<Record<string, Target>> = {}
+): Array<Measure> => {
+  const contenders = Object.entries(figures)
+  return [...new Set(contenders.flatMap(([, round]) => Object.keys(round)))].map((name) => ({
+    name,
+    target: targets[name],
+    contenders: Object.fromEntries(
+      contenders.flatMap(([contender, { [name]: value }]) => value === undefined ? [] : [[contender, { value }]])
+    )
   }))
 }
 
@@ -81,7 +93,7 @@ const figureOf = (
   }
 }
 
-export const median = (values: ReadonlyArray<number>): number => quantile(Float64Array.from(values).sort(), 0.5)
+export const median = (values: ReadonlyArray<number>): number => quantile(values.toSorted((a, b) => a - b), 0.5)
 
 /** Of values in ascending order. */
 export const quantile = (sorted: ArrayLike<number>, q: number): number => {

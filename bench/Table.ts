@@ -6,7 +6,7 @@ import { type Figure, floorName, type Measure, missedBy, type ScenarioResult } f
 const paint = (style: "bold" | "dim" | "green" | "red", text: string): string =>
   styleText(style, text, { stream: process.stdout })
 
-const labelWidth = 23
+const labelWidth = 26
 const floorWidth = 11
 const figureWidth = 27
 
@@ -31,8 +31,7 @@ const row = (measure: Measure, contenders: ReadonlyArray<string>): string => {
     const figure = measure.contenders[contender]
     return figure === undefined ? "".padStart(width) : figureText(figure).padStart(width)
   })
-  const label = `${measure.name} ${measure.unit}`.trim()
-  return `  ${label.padEnd(labelWidth)}${cells.join("")}  ${verdict(measure, contenders)}`.trimEnd()
+  return `  ${measure.name.padEnd(labelWidth)}${cells.join("")}  ${verdict(measure, contenders)}`.trimEnd()
 }
 
 const figureText = ({ ratio, value }: Figure): string =>
@@ -48,12 +47,12 @@ export const number = (value: number): string =>
     ? "?"
     : value.toLocaleString("en", { maximumFractionDigits: value < 10 ? 2 : value < 100 ? 1 : 0 })
 
-export const targetText = ({ target, unit }: Measure): string =>
+export const targetText = ({ target }: Measure): string =>
   target === undefined
     ? ""
     : target.on === "ratio"
     ? `≤ ${target.atMost} ×`
-    : `≤ ${number(target.atMost)} ${unit}`.trim()
+    : `≤ ${number(target.atMost)}`
 
 const verdict = (measure: Measure, contenders: ReadonlyArray<string>): string => {
   const missed = contenders.map((contender) => missedBy(measure, contender)).filter((one) => one !== undefined)

@@ -13,10 +13,12 @@ import * as Exit from "effect/Exit"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
+import { chart } from "./Chart.ts"
 import { LoadProcess } from "./LoadProcess.ts"
 import * as Machine from "./Machine.ts"
 import { help, type Options, parse } from "./Options.ts"
 import * as Progress from "./Progress.ts"
+import { type Report, withTable } from "./Report.ts"
 import type { ScenarioResult } from "./Scenario.ts"
 import { groupNames, groups } from "./Scenarios.ts"
 import { Setup } from "./Setup.ts"
@@ -38,25 +40,22 @@ const measureAll = Effect.fnUntraced(function*(options: Options, machine: Machin
   yield* print(machineLine(machine))
   if (machine.nginx === undefined) yield* print("nginx: not installed, left out")
   const scenarios: Array<ScenarioResult> = []
-  for (
-    const name of options.only.length === 0
-      ? groupNames
-      : groupNames.filter((name) => options.only.includes(name))
-  ) {
-    const results = yield* groups[name]
+  for (const group of groupNames.filter((name) => options.only.length === 0 || options.only.includes(name))) {
+    const results = yield* groups[group]
     yield* Progress.clear
     for (const result of results) yield* print(scenarioTable(result))
     scenarios.push(...results)
   }
-  const report = {
-    machine,
-    quick: options.quick,
-    serverFlags: options.serverFlags,
-    nodeFlags: options.nodeFlags,
-    scenarios
+  const { nodeFlags, quick, serverFlags } = options
+  const report: Report = { machine, quick, serverFlags, nodeFlags, scenarios }
+  const json = `${JSON.stringify(report, null, 2)}\n`
+  if (options.json === "-") yield* Effect.sync(() => process.stdout.write(json))
+  else if (options.json !== undefined) yield* fs.writeFileString(options.json, json)
+  if (options.report) {
+    yield* fs.writeFileString("docs/benchmark.json", json)
+    yield* fs.writeFileString("docs/benchmark.svg", chart(report))
+    yield* fs.writeFileString("README.md", withTable(yield* fs.readFileString("README.md"), report))
   }
-  if (options.json === "-") yield* Console.log(JSON.stringify(report, null, 2))
-  else if (options.json !== undefined) yield* fs.writeFileString(options.json, `${JSON.stringify(report, null, 2)}\n`)
   const problems = scenarios.flatMap((scenario) => scenario.problems)
   if (problems.length > 0) return yield* new Unfit({ reason: `${problems.length} things went wrong, marked ✗ above` })
 })
