@@ -55,8 +55,11 @@ export class Connection {
       this.#bytes = Buffer.from(template.bytes)
     }
     this.#bytes.write(String(id).padStart(guidDigits, "0"), template.guidAt, "latin1")
+    if (template.body === undefined) return void this.#socket.write(this.#bytes)
+    this.#socket.cork()
     this.#socket.write(this.#bytes)
-    if (template.body !== undefined) this.#socket.write(template.body)
+    this.#socket.write(template.body)
+    this.#socket.uncork()
   }
 
   /** Forgets its request. */

@@ -34,8 +34,8 @@ export interface RunRequest {
 export interface RunResult {
   /** Milliseconds from the start at which each request was due, or was sent in a closed loop. */
   readonly due: Float64Array
-  /** Milliseconds from the start until the last was sent. */
-  readonly sending: number
+  /** Milliseconds from then until it was sent: all connections were busy, or the load process was. */
+  readonly held: Float64Array
   /** Milliseconds from then to the end of its answer. */
   readonly latency: Float64Array
   /** 0: none, the connection broke or the run was given up. */

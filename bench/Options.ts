@@ -19,7 +19,7 @@ export interface Options {
   readonly nodeFlags: ReadonlyArray<string>
 }
 
-export class InvalidOption extends Schema.TaggedError<InvalidOption>()("InvalidOption", {
+class InvalidOption extends Schema.TaggedError<InvalidOption>()("InvalidOption", {
   flag: Schema.String,
   value: Schema.optional(Schema.String),
   allowed: Schema.String

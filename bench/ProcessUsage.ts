@@ -29,3 +29,7 @@ const status = (pid: number, name: string): number => {
   const kibibytes = new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]
   return Number(kibibytes ?? Number.NaN) / 1_024
 }
+
+/** How many files and connections this process, and those it starts, may have open. */
+export const maxOpenFiles = (): number =>
+  Number(/^Max open files\s+\d+\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1] ?? 1_024)

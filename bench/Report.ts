@@ -1,7 +1,7 @@
 /** The README's table, made of what `docs/benchmark.json` holds. */
 import type { Machine } from "./Machine.ts"
 import { floorName, type Measure, missedBy, type ScenarioResult } from "./Scenario.ts"
-import { machineLine, number, targetText } from "./Table.ts"
+import { machineLine, number, spread, targetText, times } from "./Table.ts"
 
 export interface Report {
   readonly machine: Machine
@@ -13,7 +13,7 @@ export interface Report {
 
 const sprayproxy = "sprayproxy"
 
-export const readmeTable = ({ machine, quick, scenarios }: Report): string =>
+const readmeTable = ({ machine, quick, scenarios }: Report): string =>
   [
     "| scenario | floor | sprayproxy | ratio | target |",
     "| --- | ---: | ---: | ---: | --- |",
@@ -36,9 +36,7 @@ const row = (scenario: string, measure: Measure): string => {
     ours === undefined ? "" : number(ours.value),
     ratio === undefined
       ? ""
-      : `${ratio.median.toFixed(2)}${
-        ratio.min === ratio.max ? "" : ` (${ratio.min.toFixed(2)}–${ratio.max.toFixed(2)})`
-      }`,
+      : `${times(ratio.median)}${spread(ratio)}`,
     verdict(measure)
   ]
   return `| ${cells.join(" | ")} |`

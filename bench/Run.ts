@@ -34,6 +34,7 @@ class Loop implements ConnectionOwner {
   readonly #firstId: number
   readonly #due: Float64Array
   readonly #latency: Float64Array
+  readonly #held: Float64Array
   readonly #errors: Record<string, number> = {}
   readonly #isClosed: boolean
   readonly #busy = new Set<Connection>()
@@ -46,7 +47,6 @@ class Loop implements ConnectionOwner {
   #answered = 0
   #opened = 0
   #elapsed = 0
-  #sending = 0
 
   constructor(request: RunRequest, template: Template, firstId: number, free: Array<Connection>) {
     this.#request = request
@@ -54,6 +54,7 @@ class Loop implements ConnectionOwner {
     this.#template = template
     this.#firstId = firstId
     this.#due = request.due ?? new Float64Array(request.count)
+    this.#held = new Float64Array(request.count)
     this.#latency = new Float64Array(request.count)
     this.status = new Uint16Array(request.count)
     this.free = free
@@ -75,7 +76,7 @@ class Loop implements ConnectionOwner {
       status: this.status,
       errors: this.#errors,
       elapsed: this.#elapsed,
-      sending: this.#sending,
+      held: this.#held,
       opened: this.#opened
     }
   }
@@ -105,8 +106,9 @@ class Loop implements ConnectionOwner {
     const index = this.#next
     if (index >= this.#request.count) return
     this.#next += 1
-    this.#sending = performance.now() - this.#start
-    if (this.#isClosed) this.#due[index] = this.#sending
+    const now = performance.now() - this.#start
+    if (this.#isClosed) this.#due[index] = now
+    this.#held[index] = now - this.#due[index]!
     let connection = this.free.pop()
     while (connection !== undefined && !connection.isOpen) connection = this.free.pop()
     if (connection === undefined) {

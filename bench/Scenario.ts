@@ -93,7 +93,7 @@ const figureOf = (
   }
 }
 
-export const median = (values: ReadonlyArray<number>): number => quantile(values.toSorted((a, b) => a - b), 0.5)
+const median = (values: ReadonlyArray<number>): number => quantile(values.toSorted((a, b) => a - b), 0.5)
 
 /** Of values in ascending order. */
 export const quantile = (sorted: ArrayLike<number>, q: number): number => {

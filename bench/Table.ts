@@ -29,7 +29,7 @@ const row = (measure: Measure, contenders: ReadonlyArray<string>): string => {
   const cells = contenders.map((contender) => {
     const width = contender === floorName ? floorWidth : figureWidth
     const figure = measure.contenders[contender]
-    return figure === undefined ? "".padStart(width) : figureText(figure).padStart(width)
+    return figure === undefined ? "".padStart(width) : ` ${figureText(figure)}`.padStart(width)
   })
   return `  ${measure.name.padEnd(labelWidth)}${cells.join("")}  ${verdict(measure, contenders)}`.trimEnd()
 }
@@ -37,9 +37,13 @@ const row = (measure: Measure, contenders: ReadonlyArray<string>): string => {
 const figureText = ({ ratio, value }: Figure): string =>
   ratio === undefined
     ? number(value)
-    : `${number(value)} ${paint("bold", `×${ratio.median.toFixed(2)}`)} (${ratio.min.toFixed(2)}–${
-      ratio.max.toFixed(2)
-    })`
+    : `${number(value)} ${paint("bold", `×${times(ratio.median)}`)}${spread(ratio)}`
+
+export const spread = ({ max, min }: NonNullable<Figure["ratio"]>): string =>
+  min === max ? "" : ` (${times(min)}–${times(max)})`
+
+/** A ratio. */
+export const times = (ratio: number): string => ratio.toFixed(ratio < 10 ? 2 : ratio < 100 ? 1 : 0)
 
 /** In three figures or more. */
 export const number = (value: number): string =>
