@@ -53,15 +53,17 @@ const nodeArgs = Effect.fnUntraced(function*(program: string, preload: string | 
 const startServer = (server: string): Start =>
   Effect.fnUntraced(function*({ backends, preload, serverFlags = [] }) {
     const { options } = yield* Setup
-    const listeners = ["--host", "127.0.0.1", "--port", "0", "--metrics-port", "0"]
+    const port = yield* freePort
+    const listeners = ["--host", "127.0.0.1", "--port", String(port), "--metrics-port", "0"]
     const flags = [...listeners, "--backend-ca", ca, ...backends.flatMap((url) => ["--backend", url])]
     const args = [...yield* nodeArgs(server, preload), "server", ...flags, ...serverFlags, ...options.serverFlags]
-    return yield* startProcess(serverName(options.servers, server), process.execPath, args)
+    return yield* startProcess(serverName(options.servers, server), process.execPath, args, port)
   })
 
 const startFloor: Start = Effect.fnUntraced(function*({ backends, preload }) {
-  const args = [...yield* nodeArgs(file("floor.ts"), preload), ...backends]
-  return yield* startProcess(floorName, process.execPath, args)
+  const port = yield* freePort
+  const args = [...yield* nodeArgs(file("floor.ts"), preload), String(port), ca, ...backends]
+  return yield* startProcess(floorName, process.execPath, args, port)
 })
 
 const startNginx: Start = Effect.fnUntraced(function*({ backends }) {
@@ -82,31 +84,22 @@ export const contenders = Effect.gen(function*() {
 
 let started = 0
 
-/** Succeeds when it listens: on `port`, or on the one that its log names. */
+/** Succeeds when it listens on `port`; what it logs may be switched off. */
 const startProcess = Effect.fnUntraced(function*(
   name: string,
   program: string,
   args: ReadonlyArray<string>,
-  port?: number
+  port: number
 ) {
   const { directory } = yield* Setup
   const logFile = join(directory, `${started++}.log`)
-  const child = yield* launch(program, args, { GH_APP_WEBHOOK_SECRET: secret, FLOOR_CA: ca }, logFile)
+  const child = yield* launch(program, args, { GH_APP_WEBHOOK_SECRET: secret }, logFile)
   for (let i = 0; i < 500 && !hasEnded(child); i++) {
-    const listening = port ?? portInLog(logFile)
-    if (listening !== undefined && (yield* isListening(listening))) {
-      return { name, pid: child.pid!, port: listening, logFile } satisfies Contender
-    }
+    if (yield* isListening(port)) return { name, pid: child.pid!, port, logFile } satisfies Contender
     yield* Effect.sleep("20 millis")
   }
   return yield* new NotStarted({ name, output: readFileSync(logFile, "utf8") })
 })
-
-const portInLog = (logFile: string): number | undefined => {
-  const lines = readFileSync(logFile, "utf8").split("\n")
-  const port = /"port":(\d+)/.exec(lines.find((line) => line.includes(`"msg":"listening"`)) ?? "")?.[1]
-  return port === undefined ? undefined : Number(port)
-}
 
 const isListening = (port: number): Effect.Effect<boolean> =>
   Effect.callback((resume) => {

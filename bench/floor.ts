@@ -2,25 +2,23 @@
  * The floor: what bare `node:http` and undici cost for the same work. It reads, computes the HMAC, compares, sends to every
  * backend with the same headers, and replies when all have answered. No framework, no logs, no metrics, no limits.
  *
- * Its arguments are the backends. `FLOOR_CA`: a PEM file of whom to trust. `FLOOR_PORT`: where to listen.
+ * Its arguments: the port, a PEM file of whom to trust, and the backends.
  */
 import { createHmac, createSecretKey, randomUUID, timingSafeEqual } from "node:crypto"
 import { readFileSync } from "node:fs"
 import * as Http from "node:http"
-import type { AddressInfo } from "node:net"
 import { createSecureContext } from "node:tls"
 import { Agent, type Dispatcher } from "undici"
 
-const backends = process.argv.slice(2)
+const [port, ca = "", ...backends] = process.argv.slice(2)
 const key = createSecretKey(process.env["GH_APP_WEBHOOK_SECRET"] ?? "", "utf8")
 const via = `1.1 floor-${randomUUID()}`
-const caFile = process.env["FLOOR_CA"]
 
 const agent = new Agent({
   allowH2: false,
   keepAliveTimeout: 20_000,
   keepAliveMaxTimeout: 20_000,
-  ...caFile === undefined ? {} : { connect: { secureContext: createSecureContext({ ca: readFileSync(caFile) }) } }
+  connect: { secureContext: createSecureContext({ ca: readFileSync(ca) }) }
 })
 
 const notForwarded = new Set([
@@ -87,6 +85,4 @@ const server = Http.createServer({ keepAliveTimeout: 120_000 }, (request, respon
   })
 })
 
-server.listen(Number(process.env["FLOOR_PORT"] ?? 0), "127.0.0.1", () => {
-  console.log(JSON.stringify({ msg: "listening", port: (server.address() as AddressInfo).port }))
-})
+server.listen(Number(port), "127.0.0.1")
