@@ -1,0 +1,112 @@
+/** Those who are compared: the built server, the floor, and nginx. Each a process on the contenders' core. */
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { readFileSync, writeFileSync } from "node:fs"
+import * as Net from "node:net"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { secret } from "./Messages.ts"
+import { nginxConfig } from "./Nginx.ts"
+import { freePort, hasEnded, launch } from "./PinnedProcess.ts"
+import { floorName, nginxName } from "./Scenario.ts"
+import { Setup } from "./Setup.ts"
+
+export interface Contender {
+  readonly name: string
+  readonly pid: number
+  readonly port: number
+  /** What it has written to stdout and stderr. */
+  readonly logFile: string
+}
+
+export class NotStarted extends Schema.TaggedError<NotStarted>()("NotStarted", {
+  name: Schema.String,
+  output: Schema.String
+}) {
+  override get message() {
+    return `${this.name} did not start: ${this.output.trim().slice(-400)}`
+  }
+}
+
+export interface Surroundings {
+  readonly backends: ReadonlyArray<string>
+  readonly serverFlags?: ReadonlyArray<string>
+  /** Modules that are loaded into Node first, of this folder. */
+  readonly preload?: string
+}
+
+/** Starts a contender, until the scope closes. */
+export type Start = (surroundings: Surroundings) => ReturnType<typeof startProcess>
+
+const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
+const ca = file("../test/fixtures/tls/ca.pem")
+
+/** Only one: its own name says nothing. More than one: the files they are. */
+export const serverName = (servers: ReadonlyArray<string>, server: string): string =>
+  servers.length === 1 ? "sprayproxy" : server
+
+const nodeArgs = Effect.fnUntraced(function*(program: string, preload: string | undefined) {
+  const { options } = yield* Setup
+  return [...options.nodeFlags, ...preload === undefined ? [] : ["--import", file(preload)], program]
+})
+
+const startServer = (server: string): Start =>
+  Effect.fnUntraced(function*({ backends, preload, serverFlags = [] }) {
+    const { options } = yield* Setup
+    const port = yield* freePort
+    const listeners = ["--host", "127.0.0.1", "--port", String(port), "--metrics-port", "0"]
+    const flags = [...listeners, "--backend-ca", ca, ...backends.flatMap((url) => ["--backend", url])]
+    const args = [...yield* nodeArgs(server, preload), "server", ...flags, ...serverFlags, ...options.serverFlags]
+    return yield* startProcess(serverName(options.servers, server), process.execPath, args, port)
+  })
+
+const startFloor: Start = Effect.fnUntraced(function*({ backends, preload }) {
+  const port = yield* freePort
+  const args = [...yield* nodeArgs(file("floor.ts"), preload), String(port), ca, ...backends]
+  return yield* startProcess(floorName, process.execPath, args, port)
+})
+
+const startNginx: Start = Effect.fnUntraced(function*({ backends }) {
+  const { directory } = yield* Setup
+  const port = yield* freePort
+  const configFile = join(directory, `nginx-${port}.conf`)
+  writeFileSync(configFile, nginxConfig(directory, port, backends))
+  return yield* startProcess(nginxName, "nginx", ["-p", directory, "-c", configFile, "-e", "stderr"], port)
+})
+
+/** Which of them there are. The floor comes first. */
+export const contenders = Effect.gen(function*() {
+  const { machine, options } = yield* Setup
+  const servers = options.servers.map(startServer)
+  const node = [startFloor, ...servers]
+  return { servers, node, all: [...node, ...machine.nginx === undefined ? [] : [startNginx]] }
+})
+
+let started = 0
+
+/** Succeeds when it listens on `port`; what it logs may be switched off. */
+const startProcess = Effect.fnUntraced(function*(
+  name: string,
+  program: string,
+  args: ReadonlyArray<string>,
+  port: number
+) {
+  const { directory } = yield* Setup
+  const logFile = join(directory, `${started++}.log`)
+  const child = yield* launch(program, args, { GH_APP_WEBHOOK_SECRET: secret }, logFile)
+  for (let i = 0; i < 500 && !hasEnded(child); i++) {
+    if (yield* isListening(port)) return { name, pid: child.pid!, port, logFile } satisfies Contender
+    yield* Effect.sleep("20 millis")
+  }
+  return yield* new NotStarted({ name, output: readFileSync(logFile, "utf8") })
+})
+
+const isListening = (port: number): Effect.Effect<boolean> =>
+  Effect.callback((resume) => {
+    const socket = Net.connect(port, "127.0.0.1")
+    const end = (isOpen: boolean) => {
+      socket.destroy()
+      resume(Effect.succeed(isOpen))
+    }
+    socket.on("connect", () => end(true)).on("error", () => end(false))
+  })

@@ -1,0 +1,35 @@
+/** What a process has used, from /proc. */
+import { readdirSync, readFileSync } from "node:fs"
+
+/** Of one kernel tick, in µs: USER_HZ is 100 on every Linux. */
+const tick = 10_000
+
+/** User and system time of all threads so far, in µs. */
+export const cpuTime = (pid: number): number => {
+  try {
+    // To the nanosecond, where `stat` counts in ticks. A thread that has ended is missing; Node ends none of its own.
+    return readdirSync(`/proc/${pid}/task`).reduce((sum, thread) => sum + onCpu(pid, thread), 0)
+  } catch {
+    const [, fields = ""] = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")
+    const [user = "0", system = "0"] = fields.split(" ").slice(11)
+    return (Number(user) + Number(system)) * tick
+  }
+}
+
+const onCpu = (pid: number, thread: string): number =>
+  Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ")[0]) / 1_000
+
+/** Resident memory in MiB. */
+export const rss = (pid: number): number => status(pid, "VmRSS")
+
+/** The most there ever was, in MiB. */
+export const peakRss = (pid: number): number => status(pid, "VmHWM")
+
+const status = (pid: number, name: string): number => {
+  const kibibytes = new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]
+  return Number(kibibytes ?? Number.NaN) / 1_024
+}
+
+/** How many files and connections this process, and those it starts, may have open. */
+export const maxOpenFiles = (): number =>
+  Number(/^Max open files\s+\d+\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1] ?? 1_024)

@@ -1,0 +1,11 @@
+/** What all scenarios share. */
+import * as Context from "effect/Context"
+import type { Machine } from "./Machine.ts"
+import type { Options } from "./Options.ts"
+
+export class Setup extends Context.Service<Setup, {
+  readonly options: Options
+  readonly machine: Machine
+  /** For what the contenders write; gone afterwards. */
+  readonly directory: string
+}>()("sprayproxy/bench/Setup") {}

@@ -1,0 +1,95 @@
+/**
+ * What a delivery costs: the built server beside the floor (`floor.ts`) and nginx, under the same load in the same run.
+ *
+ * The exit code is 1 where something was lost or answered otherwise than it must be. A target that is missed is said so, and
+ * is no failure: machines differ.
+ */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Cause from "effect/Cause"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FileSystem from "effect/FileSystem"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import { chart } from "./Chart.ts"
+import { LoadProcess } from "./LoadProcess.ts"
+import * as Machine from "./Machine.ts"
+import { help, type Options, parse } from "./Options.ts"
+import * as Progress from "./Progress.ts"
+import { type Report, withTable } from "./Report.ts"
+import type { ScenarioResult } from "./Scenario.ts"
+import { groupNames, groups } from "./Scenarios.ts"
+import { Setup } from "./Setup.ts"
+import { machineLine, scenarioTable } from "./Table.ts"
+
+class Unfit extends Schema.TaggedError<Unfit>()("Unfit", { reason: Schema.String }) {
+  override get message() {
+    return this.reason
+  }
+}
+
+const measureAll = Effect.fnUntraced(function*(options: Options, machine: Machine.Machine) {
+  const fs = yield* FileSystem.FileSystem
+  // Where tables go: stdout is for the JSON if it was asked for.
+  const print = options.json === "-" ? Console.error : Console.log
+  for (const server of options.servers) {
+    if (!(yield* fs.exists(server))) return yield* new Unfit({ reason: `there is no ${server}; was it built?` })
+  }
+  yield* print(machineLine(machine))
+  if (machine.nginx === undefined) yield* print("nginx: not installed, left out")
+  const scenarios: Array<ScenarioResult> = []
+  for (const group of groupNames.filter((name) => options.only.length === 0 || options.only.includes(name))) {
+    const results = yield* groups[group]
+    yield* Progress.clear
+    for (const result of results) yield* print(scenarioTable(result))
+    scenarios.push(...results)
+  }
+  const { nodeFlags, quick, serverFlags } = options
+  const report: Report = { machine, quick, serverFlags, nodeFlags, scenarios }
+  const json = `${JSON.stringify(report, null, 2)}\n`
+  if (options.json === "-") yield* Effect.sync(() => process.stdout.write(json))
+  else if (options.json !== undefined) yield* fs.writeFileString(options.json, json)
+  if (options.report) {
+    yield* fs.writeFileString("docs/benchmark.json", json)
+    yield* fs.writeFileString("docs/benchmark.svg", chart(report))
+    yield* fs.writeFileString("README.md", withTable(yield* fs.readFileString("README.md"), report))
+  }
+  const problems = scenarios.flatMap((scenario) => scenario.problems)
+  if (problems.length > 0) return yield* new Unfit({ reason: `${problems.length} things went wrong, marked ✗ above` })
+})
+
+const main = Effect.gen(function*() {
+  const options = yield* parse(process.argv.slice(2), groupNames)
+  if (options.help) return yield* Console.log(help)
+  if (options.list) return yield* Console.log(groupNames.join("\n"))
+  if (process.platform !== "linux") {
+    return yield* new Unfit({ reason: "needs Linux: what a process uses is read from /proc" })
+  }
+  const machine = Machine.look()
+  Machine.stepAside()
+  const fs = yield* FileSystem.FileSystem
+  const directory = yield* fs.makeTempDirectoryScoped({ prefix: "sprayproxy-bench-" })
+  return yield* measureAll(options, machine).pipe(
+    Effect.provide(
+      LoadProcess.layer.pipe(Layer.provideMerge(Layer.succeed(Setup, Setup.of({ options, machine, directory }))))
+    )
+  )
+})
+
+Effect.scoped(main).pipe(
+  Effect.tapCause((cause) =>
+    Effect.andThen(
+      Progress.clear,
+      Cause.hasInterruptsOnly(cause)
+        ? Effect.void
+        : Console.error(`bench: ${Cause.prettyErrors(cause).map(({ message }) => message).join("; ")}`)
+    )
+  ),
+  Effect.provide(NodeServices.layer),
+  NodeRuntime.runMain({
+    disableErrorReporting: true,
+    teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause) ? 0 : 1)
+  })
+)

@@ -1,0 +1,88 @@
+/**
+ * The floor: what bare `node:http` and undici cost for the same work. It reads, computes the HMAC, compares, sends to every
+ * backend with the same headers, and replies when all have answered. No framework, no logs, no metrics, no limits.
+ *
+ * Its arguments: the port, a PEM file of whom to trust, and the backends.
+ */
+import { createHmac, createSecretKey, randomUUID, timingSafeEqual } from "node:crypto"
+import { readFileSync } from "node:fs"
+import * as Http from "node:http"
+import { createSecureContext } from "node:tls"
+import { Agent, type Dispatcher } from "undici"
+
+const [port, ca = "", ...backends] = process.argv.slice(2)
+const key = createSecretKey(process.env["GH_APP_WEBHOOK_SECRET"] ?? "", "utf8")
+const via = `1.1 floor-${randomUUID()}`
+
+const agent = new Agent({
+  allowH2: false,
+  keepAliveTimeout: 20_000,
+  keepAliveMaxTimeout: 20_000,
+  connect: { secureContext: createSecureContext({ ca: readFileSync(ca) }) }
+})
+
+const notForwarded = new Set([
+  "host",
+  "connection",
+  "keep-alive",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+  "expect",
+  "content-length"
+])
+
+const forwarded = (rawHeaders: ReadonlyArray<string>, length: number): Array<string> => {
+  const headers: Array<string> = []
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    if (!notForwarded.has(rawHeaders[i]!.toLowerCase())) headers.push(rawHeaders[i]!, rawHeaders[i + 1]!)
+  }
+  headers.push("Content-Length", String(length), "Via", via)
+  return headers
+}
+
+const reply = (response: Http.ServerResponse, status: number, text: string) => {
+  response.writeHead(status, { "Content-Type": "text/plain", "Content-Length": text.length }).end(text)
+}
+
+const spray = (request: Http.IncomingMessage, body: Buffer, response: Http.ServerResponse) => {
+  const headers = forwarded(request.rawHeaders, body.length)
+  let left = backends.length
+  let failed = false
+  const end = () => {
+    if (--left === 0) reply(response, failed ? 502 : 200, failed ? "failed to proxy" : "proxied")
+  }
+  const handler: Dispatcher.DispatchHandler = {
+    onRequestStart() {},
+    onResponseStart(_controller, status) {
+      if (status >= 300) failed = true
+    },
+    onResponseData() {},
+    onResponseEnd: end,
+    onResponseError() {
+      failed = true
+      end()
+    }
+  }
+  for (const origin of backends) agent.dispatch({ origin, path: "/", method: "POST", headers, body }, handler)
+}
+
+const server = Http.createServer({ keepAliveTimeout: 120_000 }, (request, response) => {
+  const mac = createHmac("sha256", key)
+  const chunks: Array<Buffer> = []
+  request.on("data", (chunk: Buffer) => {
+    mac.update(chunk)
+    chunks.push(chunk)
+  })
+  request.on("end", () => {
+    const signature = Buffer.from(String(request.headers["x-hub-signature-256"]).slice("sha256=".length), "hex")
+    const digest = mac.digest()
+    if (signature.length !== digest.length || !timingSafeEqual(signature, digest)) {
+      return reply(response, 400, "bad request")
+    }
+    spray(request, chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks), response)
+  })
+})
+
+server.listen(Number(port), "127.0.0.1")
