@@ -71,6 +71,7 @@ export class BodyReader extends Context.Service<BodyReader, {
             const reservation = budget.open()
             const reading = new Reading(request, reservation, settings.maxRequestSize, onChunk, {
               now,
+              isCrowded: () => budget.state().waiting >= mostWaiting,
               onDeadline: (f) => timers.after(Math.max(0, deadline - timers.now()), f),
               done: (result) => {
                 readings.delete(reading)
@@ -91,6 +92,9 @@ export class BodyReader extends Context.Service<BodyReader, {
   )
 }
 
+/** Each that waits holds a connection and up to 64 KiB that it has sent: these are 64 MiB at most. */
+const mostWaiting = 1_000
+
 const paceWindow = 5_000
 const paceBytes = (64 * 1024 * paceWindow) / 1_000
 const longestReading = 30_000
@@ -107,6 +111,8 @@ class ReadFailure {
 
 interface ReadingHooks {
   readonly now: () => number
+  /** So many wait for memory that one more would hardly get any in time. */
+  readonly isCrowded: () => boolean
   readonly onDeadline: (f: () => void) => () => void
   readonly done: (result: ReceivedBody | ReadFailure) => void
 }
@@ -145,7 +151,10 @@ class Reading implements Member {
     this.#startedAt = this.#windowAt = this.#hooks.now()
     if (this.#request.destroyed && !this.#request.complete) return this.#onClose()
     this.#request.on("end", this.#onEnd).on("close", this.#onClose).on("error", this.#onClose)
-    if (!this.#reservation.hold(0)) this.#waitForRoom()
+    if (!this.#reservation.hold(0)) {
+      if (this.#hooks.isCrowded()) return this.#fail(new Overloaded({ waited: 0 }))
+      this.#waitForRoom()
+    }
     if (this.#stopped) return
     this.#request.on("data", this.#onData)
     if (this.#waitingSince !== undefined) this.#request.pause()

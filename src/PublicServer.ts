@@ -101,7 +101,7 @@ export class PublicServer extends Context.Service<PublicServer, {
   static readonly layerHttpServer = Layer.unwrap(Effect.gen(function*() {
     const { server } = yield* PublicServer
     const { host, port } = yield* Settings
-    return NodeHttpServer.layerServer(() => server, { port, ...(host === "" ? {} : { host }) })
+    return NodeHttpServer.layerServer(() => server, { port, backlog, ...(host === "" ? {} : { host }) })
   }))
 }
 
@@ -129,6 +129,9 @@ const backlogTaken = (server: Server) =>
     server.on("connection", onConnection)
     setImmediate(turn)
   })
+
+/** Connections that the system may hold for us; it has a limit of its own, most often 4,096. Node's default is 511. */
+const backlog = 65_535
 
 const quietTurns = 3
 const mostTurns = 5_000

@@ -22,6 +22,7 @@ import * as Outcome from "./Outcome.ts"
 import { type Member, Roster } from "./Roster.ts"
 import { Settings } from "./Settings.ts"
 import { Timers } from "./Timers.ts"
+import { TurnShare } from "./TurnShare.ts"
 
 /** `proxied`: every backend has it. `failed`: at least one does not. `accepted`: the reply was due before that was known. */
 export type SprayResult = "proxied" | "failed" | "accepted"
@@ -55,6 +56,7 @@ export class Spray extends Context.Service<Spray, {
       const forwardingTimeout = Duration.toMillis(settings.forwardingTimeout)
       const underWay = new Roster<InFlight>()
       const idleListeners = new Set<() => void>()
+      const beginnings = new TurnShare(beginningMillis)
       let closed = false
 
       const start = (delivery: Delivery, reservation: Reservation, backends: ReadonlyArray<Backend>) => {
@@ -101,16 +103,31 @@ export class Spray extends Context.Service<Spray, {
         spray: (delivery, reservation, replyDeadline) =>
           Effect.suspend(() => {
             const backends = registry.snapshot()
-            const begin = (): Effect.Effect<SprayResult, Overloaded> => {
-              if (!closed) return result(start(delivery, reservation, backends), replyDeadline)
+            let inFlight: InFlight | undefined
+            const begin = () => {
+              if (!closed) inFlight = start(delivery, reservation, backends)
+            }
+            const awaited = (): Effect.Effect<SprayResult, Overloaded> => {
+              if (inFlight !== undefined) return result(inFlight, replyDeadline)
               reservation.release()
               return Effect.fail(new Overloaded({ waited: 0 }))
             }
             reservation.verified()
-            if (reservation.hold(deliveryBytes + backendBytes * backends.length)) return begin()
+            const hasRoom = reservation.hold(deliveryBytes + backendBytes * backends.length)
+            if (hasRoom && beginnings.isOpen) {
+              beginnings.run(begin)
+              return awaited()
+            }
+            const turn = Effect.callback<void>((resume) => {
+              beginnings.run(() => {
+                begin()
+                resume(Effect.void)
+              })
+            })
+            const room = hasRoom ? Effect.void : roomBefore(replyDeadline, reservation, timers)
             // What is verified and complete is not lost because its sender has hung up meanwhile.
             return Effect.uninterruptibleMask((restore) =>
-              Effect.flatMap(roomBefore(replyDeadline, reservation, timers), () => restore(begin()))
+              Effect.flatMap(Effect.andThen(room, turn), () => restore(awaited()))
             )
           }),
         inFlight: () => underWay.size,
@@ -134,6 +151,12 @@ export class Spray extends Context.Service<Spray, {
     })
   )
 }
+
+/**
+ * Of each turn of the event loop, for beginning deliveries: 20 to three backends. What is begun comes back as answers, and
+ * takes about as long again.
+ */
+const beginningMillis = 2
 
 /** What a delivery is charged beside its body: for its request, timers and log lines, and for each of its attempts. */
 const deliveryBytes = 32 * 1024
