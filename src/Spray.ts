@@ -53,11 +53,18 @@ export class Spray extends Context.Service<Spray, {
       const timers = yield* Timers
       const log = yield* DeliveryLog
       const metrics = yield* Metrics
+      const turns = yield* TurnShare
       const forwardingTimeout = Duration.toMillis(settings.forwardingTimeout)
       const underWay = new Roster<InFlight>()
       const idleListeners = new Set<() => void>()
-      const beginnings = new TurnShare(beginningMillis)
+      /** Verified deliveries that wait for memory or for their turn. */
+      let waiting = 0
       let closed = false
+
+      const isIdle = () => underWay.size === 0 && waiting === 0
+      const ended = () => {
+        if (isIdle()) { for (const listener of idleListeners) listener() }
+      }
 
       const start = (delivery: Delivery, reservation: Reservation, backends: ReadonlyArray<Backend>) => {
         const deadline = timers.now() + forwardingTimeout
@@ -66,7 +73,7 @@ export class Spray extends Context.Service<Spray, {
           cancelTimeout()
           reservation.release()
           underWay.delete(inFlight)
-          if (underWay.size === 0) { for (const listener of idleListeners) listener() }
+          ended()
         })
         const observer: AttemptObserver = {
           settled: (report, backend) => {
@@ -114,25 +121,28 @@ export class Spray extends Context.Service<Spray, {
             }
             reservation.verified()
             const hasRoom = reservation.hold(deliveryBytes + backendBytes * backends.length)
-            if (hasRoom && beginnings.isOpen) {
-              beginnings.run(begin)
+            if (hasRoom && turns.isOpen()) {
+              turns.run(begin)
               return awaited()
             }
             const turn = Effect.callback<void>((resume) => {
-              beginnings.run(() => {
+              turns.run(() => {
                 begin()
                 resume(Effect.void)
               })
             })
             const room = hasRoom ? Effect.void : roomBefore(replyDeadline, reservation, timers)
+            waiting += 1
+            const begun = Effect.andThen(room, turn).pipe(Effect.ensuring(Effect.sync(() => {
+              waiting -= 1
+              ended()
+            })))
             // What is verified and complete is not lost because its sender has hung up meanwhile.
-            return Effect.uninterruptibleMask((restore) =>
-              Effect.flatMap(Effect.andThen(room, turn), () => restore(awaited()))
-            )
+            return Effect.uninterruptibleMask((restore) => Effect.flatMap(begun, () => restore(awaited())))
           }),
-        inFlight: () => underWay.size,
+        inFlight: () => underWay.size + waiting,
         idle: Effect.callback((resume) => {
-          if (underWay.size === 0) return resume(Effect.void)
+          if (isIdle()) return resume(Effect.void)
           const listener = () => resume(Effect.void)
           idleListeners.add(listener)
           return Effect.sync(() => idleListeners.delete(listener))
@@ -151,12 +161,6 @@ export class Spray extends Context.Service<Spray, {
     })
   )
 }
-
-/**
- * Of each turn of the event loop, for beginning deliveries: 20 to three backends. What is begun comes back as answers, and
- * takes about as long again.
- */
-const beginningMillis = 2
 
 /** What a delivery is charged beside its body: for its request, timers and log lines, and for each of its attempts. */
 const deliveryBytes = 32 * 1024

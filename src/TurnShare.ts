@@ -5,25 +5,42 @@
  * Without it, whoever offers twice what this process bears has all of it begun at once: turns of seconds, in each of which
  * one connection is accepted and no timer runs, and thousands of connections to backends that answer no sooner for it.
  */
+import * as Context from "effect/Context"
+import * as Layer from "effect/Layer"
 import { performance } from "node:perf_hooks"
+
+/**
+ * Milliseconds of each turn: 20 deliveries to three backends. What is begun comes back as answers, and takes about as long
+ * again.
+ */
+const shareMillis = 2
 
 /** While work waits, this many turns do none of it, for libuv accepts one connection in each. */
 const restingTurns = 8
 
-export class TurnShare {
-  readonly #millis: number
+export class TurnShare extends Context.Service<TurnShare, {
+  /** Whether `run` would run something at once. */
+  readonly isOpen: () => boolean
+  /** Runs `work` in this turn or in a later one. */
+  readonly run: (work: () => void) => void
+}>()("sprayproxy/TurnShare") {
+  static readonly layer = Layer.sync(TurnShare, () => {
+    const share = new Share()
+    return TurnShare.of({ isOpen: () => share.isOpen, run: (work) => share.run(work) })
+  })
+
+  /** Everything at once, for tests that drive the turns themselves. */
+  static readonly layerUnshared = Layer.succeed(TurnShare, TurnShare.of({ isOpen: () => true, run: (work) => work() }))
+}
+
+class Share {
   #spent = 0
   #scheduled = false
   #resting = 0
-  #waiting: Array<() => void> = []
+  readonly #waiting: Array<() => void> = []
 
-  constructor(millis: number) {
-    this.#millis = millis
-  }
-
-  /** Whether `run` would run something at once. */
   get isOpen(): boolean {
-    return this.#spent < this.#millis && this.#waiting.length === 0
+    return this.#spent < shareMillis && this.#waiting.length === 0
   }
 
   run(work: () => void): void {
@@ -51,7 +68,7 @@ export class TurnShare {
     if (!this.#scheduled) return
     this.#resting = restingTurns
     let begun = 0
-    while (begun < this.#waiting.length && this.#spent < this.#millis) this.#runNow(this.#waiting[begun++]!)
+    while (begun < this.#waiting.length && this.#spent < shareMillis) this.#runNow(this.#waiting[begun++]!)
     this.#waiting.splice(0, begun)
   }
 }

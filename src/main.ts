@@ -30,6 +30,7 @@ import { Spray } from "./Spray.ts"
 import { announce } from "./Startup.ts"
 import * as Telemetry from "./Telemetry.ts"
 import { Timers } from "./Timers.ts"
+import { TurnShare } from "./TurnShare.ts"
 import { WebhookSecrets } from "./WebhookSecrets.ts"
 import { WebhookVerifier } from "./WebhookVerifier.ts"
 
@@ -46,7 +47,7 @@ const Server = Layer.mergeAll(
   Layer.provideMerge(Layer.mergeAll(Forwarder.layer, DeliveryLog.layer, MemoryBudget.layer, WebhookSecrets.layer)),
   Layer.provideMerge(Layer.mergeAll(BackendConnections.layer, BackendRegistry.layer)),
   Layer.provideMerge(BackendPolicy.layer),
-  Layer.provideMerge(Layer.mergeAll(Resolver.layer, RefusalLog.layer, Readiness.layer, Timers.layer)),
+  Layer.provideMerge(Layer.mergeAll(Resolver.layer, RefusalLog.layer, Readiness.layer, Timers.layer, TurnShare.layer)),
   Layer.provideMerge(Telemetry.layer),
   Layer.provideMerge(Layer.mergeAll(Log.layer, Identity.layer)),
   Layer.provideMerge(Metrics.layer),

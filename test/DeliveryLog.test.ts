@@ -2,12 +2,16 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
+import { PassThrough } from "node:stream"
 import { parse } from "../src/Backend.ts"
 import { Body } from "../src/Body.ts"
 import type { Delivery } from "../src/Delivery.ts"
 import { DeliveryLog, seconds, targetFields } from "../src/DeliveryLog.ts"
 import type { AttemptReport } from "../src/Forwarder.ts"
 import { Log, LogEntries } from "../src/Logging.ts"
+import { Metrics } from "../src/Metrics.ts"
+import { Settings } from "../src/Settings.ts"
+import type { DeliveryTrace } from "../src/Tracing.ts"
 
 const backend = Result.getOrThrow(parse("https://PAC.example.com:8443/base", "static"))
 
@@ -127,6 +131,89 @@ describe("the line of a reply", () => {
         message: "client hung up before the reply, forwarding goes on",
         fields: { ...described, latency: 10 }
       }])
+    }))
+})
+
+/** The same as the JSON that is printed. */
+const printed = Effect.fnUntraced(function*(write: (log: DeliveryLog["Service"]) => void) {
+  const sink = new PassThrough()
+  yield* Effect.map(DeliveryLog, write).pipe(
+    Effect.provide(
+      DeliveryLog.layer.pipe(
+        Layer.provide(Log.layerSink(sink)),
+        Layer.provide([Settings.layerFrom({ logFormat: "json" }), Metrics.layer])
+      )
+    )
+  )
+  return String(sink.read()).split("\n").slice(0, -1)
+})
+
+describe("all lines of a delivery", () => {
+  const trace: DeliveryTrace = {
+    traceId: "0af7651916cd43dd8448eb211c80319c",
+    spanId: "b7ad6b7169203331",
+    verifying: () => {},
+    verified: () => {},
+    attempt: () => ({ headers: [], end: () => {} })
+  }
+  const deliveries = ["one", "other"].map((guid): Delivery => ({
+    ...delivery,
+    guid,
+    requestId: `the ${guid}'s`,
+    event: guid === "one" ? "push" : undefined,
+    target: `/proxy?${guid}`,
+    logged: undefined
+  }))
+  const failed: AttemptReport = { ...report, outcome: "unreachable", status: undefined, error: "ECONNREFUSED" }
+
+  it.effect("carry what describes it, though those of another come in between", () =>
+    Effect.gen(function*() {
+      const lines = yield* printed((log) => {
+        for (const each of deliveries) log.attempted(each, backend, report)
+        for (const each of deliveries) log.attempted(each, backend, failed)
+        for (const each of deliveries) log.hungUp(each, 10)
+        for (const each of deliveries) log.answered(each, 200, "proxied", 0.5)
+      })
+      const seen = lines.map((line) => {
+        const fields = JSON.parse(line)
+        return ["msg", "request-id", "delivery", "event", "method", "path", "query"].map((key) => fields[key])
+      })
+      const messages = [
+        "proxied request",
+        "proxy error",
+        "client hung up before the reply, forwarding goes on",
+        "delivery answered"
+      ]
+      expect(seen).toEqual(messages.flatMap((message) => [
+        [message, "the one's", "one", "push", "POST", "/proxy", "one"],
+        [message, "the other's", "other", undefined, "POST", "/proxy", "other"]
+      ]))
+    }))
+
+  it.effect("name its trace where it has one, before what is the line's own", () =>
+    Effect.gen(function*() {
+      const traced: Delivery = { ...delivery, trace, logged: undefined }
+      const lines = yield* printed((log) => {
+        log.attempted(traced, backend, report)
+        log.answered(traced, 200, "proxied", 0.5)
+      })
+      const own = ["backend", "status"]
+      for (const [at, line] of lines.entries()) {
+        const fields = JSON.parse(line)
+        expect(fields).toMatchObject({ trace_id: trace.traceId, span_id: trace.spanId })
+        // After what every line has.
+        expect(Object.keys(fields).slice(5, 14)).toEqual([
+          "request-id",
+          "delivery",
+          "event",
+          "trace_id",
+          "span_id",
+          "method",
+          "path",
+          "query",
+          own[at]
+        ])
+      }
     }))
 })
 

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Schema from "effect/Schema"
 import { cut, makeJson, makePretty } from "../src/LogLine.ts"
-import type { LogFields } from "../src/Logging.ts"
+import { type LogFields, SharedFields } from "../src/Logging.ts"
 
 const NOON = Date.UTC(2026, 10, 23, 12, 0, 5, 7)
 
@@ -149,6 +149,98 @@ describe("a JSON line", () => {
       assert.strictEqual(parse(renderer(NOON, "error", `message ${index}`))["level"], "error")
     }
   })
+})
+
+describe("fields that lines share", () => {
+  const shared = () => new SharedFields({ "request-id": "9a5a", event: "push", trace_id: undefined })
+
+  it("come first in a JSON line, before the line's own", () => {
+    assert.strictEqual(
+      json(NOON, "info", "m", { status: 202, gone: undefined }, shared()),
+      "{\"ts\":\"2026-11-23T12:00:05.007Z\",\"level\":\"info\",\"msg\":\"m\",\"service\":\"sprayproxy\",\"audit\":\"true\"," +
+        "\"request-id\":\"9a5a\",\"event\":\"push\",\"status\":202}\n"
+    )
+  })
+
+  it("come first in a pretty line, before the line's own", () => {
+    assert.strictEqual(
+      plain(NOON, "info", "m", { status: 202, gone: undefined }, shared()),
+      "12:00:05.007 INFO  m  request-id=9a5a event=push status=202\n"
+    )
+  })
+
+  it.each([
+    { what: "no fields of its own", fields: undefined, of: { event: "push" }, same: { event: "push" } },
+    { what: "none that is defined", fields: { gone: undefined }, of: { event: "push" }, same: { event: "push" } },
+    { what: "nothing to share", fields: { status: 202 }, of: {}, same: { status: 202 } },
+    { what: "nothing defined to share", fields: { status: 202 }, of: { gone: undefined }, same: { status: 202 } },
+    { what: "neither", fields: undefined, of: {}, same: undefined }
+  ])("read as a line's own where it has $what", ({ fields, of, same }) => {
+    for (const render of [json, plain]) {
+      assert.strictEqual(render(NOON, "info", "m", fields, new SharedFields(of)), render(NOON, "info", "m", same))
+    }
+  })
+
+  it("are the same in each of the lines, whatever else these say", () => {
+    const common = shared()
+    const lines = [
+      json(NOON, "info", "first", { status: 202 }, common),
+      json(NOON + 1, "error", "second", { status: 502, answer: "a\u007fb" }, common),
+      json(NOON + 2, "warn", "third", undefined, common)
+    ]
+    assert.deepStrictEqual(lines.map(parse), [
+      { ...parse(json(NOON, "info", "first")), "request-id": "9a5a", event: "push", status: 202 },
+      {
+        ...parse(json(NOON + 1, "error", "second")),
+        "request-id": "9a5a",
+        event: "push",
+        status: 502,
+        answer: "a\u007fb"
+      },
+      { ...parse(json(NOON + 2, "warn", "third")), "request-id": "9a5a", event: "push" }
+    ])
+  })
+
+  it("are cut like others", () => {
+    const long = "x".repeat(5000)
+    const common = new SharedFields({ event: long, answer: long, error: long })
+    for (const line of [json(NOON, "info", "m", undefined, common), json(NOON, "info", "m", { n: 1 }, common)]) {
+      const { answer, error, event } = parse(line)
+      assert.deepStrictEqual([event, answer, error], ["x".repeat(256), "x".repeat(1024), "x".repeat(2048)])
+    }
+    assert.strictEqual(
+      plain(NOON, "info", "m", undefined, new SharedFields({ event: long })),
+      `12:00:05.007 INFO  m  event=${"x".repeat(256)}\n`
+    )
+  })
+
+  it.prop(
+    "are as harmless as others: one line of printable text that gives the values back",
+    [nasty, nasty, nasty],
+    ([first, second, own]) => {
+      const common = new SharedFields({ delivery: first, [`event${second}`]: second, method: "POST" })
+      const fields: LogFields = { answer: own }
+      for (const render of [json, plain]) {
+        const line = render(NOON, "info", "m", fields, common)
+        // The shared ones may be rendered once for all lines.
+        assert.strictEqual(render(NOON, "info", "m", fields, common), line)
+        assert.strictEqual(render(NOON, "info", "m", { ...common.fields, ...fields }), line)
+        assert.strictEqual(line.at(-1), "\n")
+        assert.notMatch(line.slice(0, -1), STEERING)
+        assert.strictEqual(Buffer.from(line).toString(), line, "survives UTF-8")
+      }
+      const line = json(NOON, "info", "m", fields, common)
+      assert.notMatch(line, /(^|[^\\])(\\\\)*\\ud[89a-f]/, "no escaped half of a surrogate pair")
+      assert.deepStrictEqual(parse(line), {
+        ...parse(json(NOON, "info", "m")),
+        delivery: characters(first).slice(0, 256).join("").toWellFormed(),
+        [`event${second.toWellFormed()}`]: characters(second).slice(0, 256).join("").toWellFormed(),
+        method: "POST",
+        answer: characters(own).slice(0, 1024).join("").toWellFormed()
+      })
+    },
+    { arbitrary: { runs: 500 } }
+  )
 })
 
 describe("a pretty line", () => {

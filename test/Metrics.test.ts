@@ -309,6 +309,58 @@ describe("the series of a removed backend", () => {
       assert.strictEqual(yield* count, 1)
     })))
 
+  /** All that is counted of a backend is more than 0. */
+  const countEverything = (metrics: Metrics["Service"]) => {
+    for (const outcome of ["delivered", "rejected", "failed", "unreachable", "broken off", "timed out"] as const) {
+      attempt(metrics, reportOf(outcome, 1))
+    }
+    metrics.retried(pac)
+  }
+
+  it.effect("are back at 0, every one of them, when it is registered again", () =>
+    withMetrics(Effect.fnUntraced(function*(metrics) {
+      yield* TestClock.setTime(1_700_000_000_000)
+      metrics.added(pac)
+      countEverything(metrics)
+      const before = yield* scrape
+      const first = before.keysWith("pac.example.com")
+      assert.deepStrictEqual(first.filter((key) => before.value(key) === 0), [])
+      metrics.removed(pac)
+      assert.deepStrictEqual(yield* keys, [])
+
+      metrics.added(pac)
+      const again = yield* scrape
+      assert.sameMembers(Array.from(again.keysWith("pac.example.com")), Array.from(first))
+      assert.deepStrictEqual(first.filter((key) => again.value(key) !== 0), [])
+
+      // What is shown is what is counted now.
+      countEverything(metrics)
+      const after = yield* scrape
+      assert.deepStrictEqual(first.map((key) => after.value(key)), first.map((key) => before.value(key)))
+    })))
+
+  it.effect("go without those of other backends, of which none loses its count", () =>
+    withMetrics(Effect.fnUntraced(function*(metrics) {
+      const other = backendOf("https://other.example.com")
+      metrics.added(other)
+      metrics.added(pac)
+      attempt(metrics, reportOf("delivered"))
+      attempt(metrics, reportOf("delivered"), other)
+      metrics.retried(other)
+      const before = yield* scrape
+      metrics.removed(pac)
+      const after = yield* scrape
+      assert.deepStrictEqual(after.keysWith("pac.example.com"), [])
+      for (const key of before.keysWith("other.example.com")) {
+        assert.strictEqual(after.value(key), before.value(key), key)
+      }
+      attempt(metrics, reportOf("delivered"), other)
+      assert.strictEqual(
+        (yield* scrape).value(`sprayproxy_attempts_total{host="other.example.com",outcome="delivered"}`),
+        2
+      )
+    })))
+
   const hosts = ["a.example.com", "b.example.com"] as const
   const step = Arbitrary.schema(Schema.Struct({
     host: Schema.Literals(hosts),
@@ -353,6 +405,44 @@ describe("the series of a removed backend", () => {
 })
 
 describe("the rest", () => {
+  it.effect("every series is of the type that Prometheus is to treat it as, and described", () =>
+    withMetrics(Effect.fnUntraced(function*(metrics) {
+      metrics.added(pac)
+      const { families } = yield* scrape
+      assert.deepStrictEqual(Object.fromEntries(Array.from(families.values(), ({ name, type }) => [name, type])), {
+        sprayproxy_http_inbound_requests_total: "counter",
+        sprayproxy_http_forwarded_requests_total: "counter",
+        sprayproxy_http_response_time_duration_seconds: "histogram",
+        sprayproxy_deliveries_total: "counter",
+        sprayproxy_delivery_duration_seconds: "histogram",
+        sprayproxy_attempts_total: "counter",
+        sprayproxy_attempts_in_flight: "gauge",
+        sprayproxy_attempt_duration_seconds: "histogram",
+        sprayproxy_retries_total: "counter",
+        sprayproxy_backend_last_success_timestamp_seconds: "gauge",
+        sprayproxy_registry_changes_total: "counter",
+        sprayproxy_log_lines_dropped_total: "counter"
+      })
+      for (const { help, name } of families.values()) assert.isNotEmpty(help, name)
+    })))
+
+  it.effect("each registry has counts of its own", () =>
+    withMetrics(Effect.fnUntraced(function*(metrics) {
+      metrics.inbound()
+      metrics.began(pac)
+      yield* withMetrics(Effect.fnUntraced(function*(others) {
+        others.inbound()
+        others.inbound()
+        const seen = yield* scrape
+        assert.strictEqual(seen.value("sprayproxy_http_inbound_requests_total"), 2)
+        assert.strictEqual(seen.value("sprayproxy_attempts_in_flight"), 0)
+        assert.deepStrictEqual(seen.keysWith("pac.example.com"), [])
+      }))
+      const seen = yield* scrape
+      assert.strictEqual(seen.value("sprayproxy_http_inbound_requests_total"), 1)
+      assert.strictEqual(seen.value("sprayproxy_attempts_in_flight"), 1)
+    })))
+
   it.effect("counts changes of the registry and lost log lines", () =>
     withMetrics(Effect.fnUntraced(function*(metrics) {
       metrics.registryChanged("registered")

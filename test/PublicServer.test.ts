@@ -5,6 +5,7 @@ import * as Layer from "effect/Layer"
 import * as HttpServer from "effect/http/HttpServer"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Http from "node:http"
+import { text as textOf } from "node:stream/consumers"
 import { Log, LogEntries } from "../src/Logging.ts"
 import { PublicServer, requestIdOf } from "../src/PublicServer.ts"
 import { Readiness } from "../src/Readiness.ts"
@@ -83,6 +84,126 @@ describe("the id of a request", () => {
       const { port } = yield* start()
       const reply = yield* Effect.promise(() => send(port, { headers: { "x-request-id": "mine" } }))
       assert.match(requestId(reply), uuid)
+    }).pipe(Effect.provide(TestLayer)))
+
+  /** Each answers 202 with two headers, the body "text" and a phrase, where it can say them. */
+  const heads: ReadonlyArray<{
+    readonly how: string
+    readonly answer: (response: Http.ServerResponse) => unknown
+    readonly phrase?: string
+    readonly headers?: Record<string, string>
+  }> = [
+    { how: "with the status", answer: (response) => response.writeHead(202).end("text") },
+    {
+      how: "with a phrase",
+      answer: (response) => response.writeHead(202, "Fine").end("text"),
+      phrase: "Fine"
+    },
+    {
+      how: "with an object of headers",
+      answer: (response) => response.writeHead(202, { "X-One": "1", "X-Two": "2" }).end("text"),
+      headers: { "x-one": "1", "x-two": "2" }
+    },
+    {
+      how: "with a phrase and an object of headers",
+      answer: (response) => response.writeHead(202, "Fine", { "X-One": "1", "X-Two": "2" }).end("text"),
+      phrase: "Fine",
+      headers: { "x-one": "1", "x-two": "2" }
+    },
+    {
+      how: "with a flat list of headers",
+      answer: (response) => response.writeHead(202, ["X-One", "1", "X-Two", "2"]).end("text"),
+      headers: { "x-one": "1", "x-two": "2" }
+    },
+    {
+      how: "with a phrase and a flat list of headers",
+      answer: (response) => response.writeHead(202, "Fine", ["X-One", "1", "X-Two", "2"]).end("text"),
+      phrase: "Fine",
+      headers: { "x-one": "1", "x-two": "2" }
+    },
+    {
+      how: "with headers that were set before",
+      answer: (response) => response.setHeader("X-One", "1").setHeader("X-Two", "2").writeHead(202).end("text"),
+      headers: { "x-one": "1", "x-two": "2" }
+    },
+    {
+      how: "with one that was set before, and an object",
+      answer: (response) => response.setHeader("X-One", "1").writeHead(202, "Fine", { "X-Two": "2" }).end("text"),
+      phrase: "Fine",
+      headers: { "x-one": "1", "x-two": "2" }
+    },
+    {
+      how: "with one that was set before, and a flat list",
+      answer: (response) => response.setHeader("X-One", "1").writeHead(202, "Fine", ["X-Two", "2"]).end("text"),
+      phrase: "Fine",
+      headers: { "x-one": "1", "x-two": "2" }
+    },
+    {
+      how: "by the end of the reply",
+      answer: (response) => {
+        response.statusCode = 202
+        response.statusMessage = "Fine"
+        response.setHeader("X-One", "1").end("text")
+      },
+      phrase: "Fine",
+      headers: { "x-one": "1" }
+    },
+    {
+      how: "by the end of the reply, with nothing set",
+      answer: (response) => {
+        response.statusCode = 202
+        response.end("text")
+      }
+    },
+    {
+      how: "by the first part of the body",
+      answer: (response) => {
+        response.statusCode = 202
+        response.write("te")
+        response.end("xt")
+      }
+    },
+    {
+      how: "before the body",
+      answer: (response) => {
+        response.statusCode = 202
+        response.flushHeaders()
+        response.end("text")
+      }
+    }
+  ]
+
+  it.live.each(heads)(
+    "is on a reply whose head is written $how",
+    ({ answer, headers = {}, phrase = "Accepted" }) =>
+      Effect.gen(function*() {
+        const ids: Array<string> = []
+        const { port } = yield* start((_, response) => {
+          ids.push(requestIdOf(response))
+          answer(response)
+        })
+        const reply = yield* Effect.promise(() =>
+          new Promise<Http.IncomingMessage>((resolve, reject) => {
+            Http.get({ port, host: "127.0.0.1", agent: false }, resolve).on("error", reject)
+          })
+        )
+        assert.strictEqual(yield* Effect.promise(() => textOf(reply)), "text")
+        assert.deepStrictEqual([reply.statusCode, reply.statusMessage], [202, phrase])
+        assert.deepInclude(reply.headers, headers)
+        // Twice would be read as one value.
+        assert.strictEqual(reply.headers["x-request-id"], ids[0])
+        assert.match(ids[0]!, uuid)
+      }).pipe(Effect.provide(TestLayer))
+  )
+
+  it.live("is on a reply that has no body", () =>
+    Effect.gen(function*() {
+      const { port } = yield* start((request, response) =>
+        response.writeHead(request.method === "HEAD" ? 200 : 204).end()
+      )
+      for (const method of ["HEAD", "GET"]) {
+        assert.match(requestId(yield* Effect.promise(() => send(port, { method }))), uuid)
+      }
     }).pipe(Effect.provide(TestLayer)))
 
   it.live.each([

@@ -26,6 +26,7 @@ import { Resolver } from "../src/Resolver.ts"
 import { Settings } from "../src/Settings.ts"
 import { Spray } from "../src/Spray.ts"
 import { Timers } from "../src/Timers.ts"
+import { TurnShare } from "../src/TurnShare.ts"
 import { ScriptedConnections, type Sent } from "./ScriptedDispatcher.ts"
 
 const KiB = 1024
@@ -85,6 +86,7 @@ const setUp = Effect.fnUntraced(function*(backendCount: number, settings: Partia
       Layer.provideMerge(Layer.mergeAll(Forwarder.layer, DeliveryLog.layer, MemoryBudget.layer, BackendRegistry.layer)),
       Layer.provideMerge(Layer.mergeAll(Layer.succeed(BackendConnections, connections.service), BackendPolicy.layer)),
       Layer.provideMerge(Layer.mergeAll(Resolver.layerFrom(() => {}), Log.layerTest, Metrics.layer, counted.layer)),
+      Layer.provideMerge(TurnShare.layerUnshared),
       Layer.provideMerge(Settings.layerFrom({
         backends: allBackends.slice(0, backendCount),
         forwardingTimeout: Duration.millis(forwardingTimeout),

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { type Report, withTable as withBenchmark } from "../bench/Report.ts"
 import { settingsTable } from "../src/SettingsHelp.ts"
 
 const path = new URL("../README.md", import.meta.url)
@@ -23,6 +24,17 @@ describe("README", () => {
 
   it("has a settings table to renew", () => {
     assert.match(readme, /<!-- settings -->[^]*<!-- \/settings -->/)
+  })
+
+  it("shows the benchmark as it was measured last", () => {
+    assert.match(readme, /<!-- benchmark -->[^]*<!-- \/benchmark -->/, "it has no place for the benchmark")
+    const report: Report = JSON.parse(readFileSync(new URL("../docs/benchmark.json", import.meta.url), "utf8"))
+    assert.isNotEmpty(report.scenarios)
+    assert.strictEqual(
+      readme,
+      withBenchmark(readme, report),
+      "the benchmark's table is not that of docs/benchmark.json: `npm run bench -- --report` renews both"
+    )
   })
 
   it("names the two commands that a reader starts with", () => {
