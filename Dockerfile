@@ -29,7 +29,10 @@ LABEL org.opencontainers.image.title="sprayproxy" \
       org.opencontainers.image.revision="${REVISION}"
 
 # getaddrinfo runs on libuv's pool, four threads that file reads share: with them full, lookups waited for 6.4 s.
+# V8 sizes its heap for a machine: with 16 MiB semi-spaces pushes at full speed peak at 152 MiB instead of 177, at the same
+# CPU; with 8 at 139 (and 1 to 3 % more CPU), with 2 at 126 (25 % more). The rest of 384 MiB is for bodies and sockets.
 ENV NODE_ENV=production \
+    NODE_OPTIONS="--max-semi-space-size=16 --max-old-space-size=192" \
     UV_THREADPOOL_SIZE=16
 
 WORKDIR /app

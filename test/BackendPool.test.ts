@@ -94,16 +94,16 @@ const startServer = Effect.gen(function*() {
   }
 })
 
-const started = Effect.gen(function*() {
+const start = Effect.gen(function*() {
   const server = yield* startServer
   return { server, ...yield* poolTo(server.port) }
 })
 
-type Started = Effect.Success<typeof started>
+type Started = Effect.Success<typeof start>
 
 /** Runs `test` with a pool and its server. */
 const withPool = (test: (started: Started) => Promise<void>) => () =>
-  Effect.scoped(Effect.flatMap(started, (all) => Effect.promise(() => test(all))))
+  Effect.scoped(Effect.flatMap(start, (started) => Effect.promise(() => test(started))))
 
 const failureOf = (answer: Promise<Answer>): Promise<unknown> =>
   answer.then(({ status }) => assert.fail(`answered ${status}`), (error: unknown) => error)

@@ -247,6 +247,23 @@ describe("waiting for memory", () => {
       assert.strictEqual(bytesOf((yield* sender.end()).body).toString(), "body")
     }).pipe(Effect.provide(TestLayer({ capacity: MiB }))))
 
+  it.effect("is not waited for behind a thousand others: they could not all be served in time", () =>
+    Effect.gen(function*() {
+      const { giveBack } = yield* fillMemory
+      const budget = yield* MemoryBudget
+      const over = budget.open()
+      over.hold(1)
+      const senders = yield* Effect.forEach(Array.from({ length: 1_000 }), () => startReading())
+      assert.strictEqual(yield* waiting, 1_000)
+      const late = yield* startReading()
+      assert.deepInclude(yield* Effect.flip(Fiber.join(late.reading)), { _tag: "Overloaded", waited: 0 })
+      assert.strictEqual(yield* waiting, 1_000)
+      over.release()
+      yield* giveBack
+      for (const sender of senders) (yield* sender.end()).reservation.release()
+      assert.strictEqual((yield* (yield* startReading()).end()).body.length, 0)
+    }).pipe(Effect.provide(TestLayer({ capacity: MiB }))))
+
   it.effect("ends at the deadline, and gives up the place in the queue and what is held", () =>
     Effect.gen(function*() {
       yield* fillMemory

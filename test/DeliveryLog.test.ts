@@ -148,6 +148,15 @@ const printed = Effect.fnUntraced(function*(write: (log: DeliveryLog["Service"])
   return String(sink.read()).split("\n").slice(0, -1)
 })
 
+const named = (guid: string, event: string | undefined): Delivery => ({
+  ...delivery,
+  guid,
+  event,
+  requestId: `the ${guid}'s`,
+  target: `/proxy?${guid}`,
+  logged: undefined
+})
+
 describe("all lines of a delivery", () => {
   const trace: DeliveryTrace = {
     traceId: "0af7651916cd43dd8448eb211c80319c",
@@ -156,14 +165,7 @@ describe("all lines of a delivery", () => {
     verified: () => {},
     attempt: () => ({ headers: [], end: () => {} })
   }
-  const deliveries = ["one", "other"].map((guid): Delivery => ({
-    ...delivery,
-    guid,
-    requestId: `the ${guid}'s`,
-    event: guid === "one" ? "push" : undefined,
-    target: `/proxy?${guid}`,
-    logged: undefined
-  }))
+  const deliveries = [named("one", "push"), named("other", undefined)]
   const failed: AttemptReport = { ...report, outcome: "unreachable", status: undefined, error: "ECONNREFUSED" }
 
   it.effect("carry what describes it, though those of another come in between", () =>

@@ -151,9 +151,9 @@ describe("a JSON line", () => {
   })
 })
 
-describe("fields that lines share", () => {
-  const shared = () => new SharedFields({ "request-id": "9a5a", event: "push", trace_id: undefined })
+const shared = () => new SharedFields({ "request-id": "9a5a", event: "push", trace_id: undefined })
 
+describe("fields that lines share", () => {
   it("come first in a JSON line, before the line's own", () => {
     assert.strictEqual(
       json(NOON, "info", "m", { status: 202, gone: undefined }, shared()),

@@ -43,6 +43,14 @@ const attempt = (metrics: Metrics["Service"], report: AttemptReport, backend = p
   metrics.released(backend)
 }
 
+/** All that is counted of a backend is more than 0. */
+const countEverything = (metrics: Metrics["Service"]) => {
+  for (const outcome of ["delivered", "rejected", "failed", "unreachable", "broken off", "timed out"] as const) {
+    attempt(metrics, reportOf(outcome, 1))
+  }
+  metrics.retried(pac)
+}
+
 describe("the original's metrics", () => {
   it.effect("inbound requests are counted as they come", () =>
     withMetrics(Effect.fnUntraced(function*(metrics) {
@@ -308,14 +316,6 @@ describe("the series of a removed backend", () => {
       attempt(metrics, reportOf("delivered"))
       assert.strictEqual(yield* count, 1)
     })))
-
-  /** All that is counted of a backend is more than 0. */
-  const countEverything = (metrics: Metrics["Service"]) => {
-    for (const outcome of ["delivered", "rejected", "failed", "unreachable", "broken off", "timed out"] as const) {
-      attempt(metrics, reportOf(outcome, 1))
-    }
-    metrics.retried(pac)
-  }
 
   it.effect("are back at 0, every one of them, when it is registered again", () =>
     withMetrics(Effect.fnUntraced(function*(metrics) {

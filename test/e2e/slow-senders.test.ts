@@ -21,7 +21,7 @@ const slowHead = (guid: string) =>
     ""
   ].join("\r\n")
 
-/** Connected sockets of senders. Their system's buffers take what little they say. */
+/** Connections that have said nothing yet. */
 const connect = (port: number, count: number) =>
   Effect.acquireRelease(
     Effect.promise(() =>
@@ -41,7 +41,7 @@ it.live("a thousand senders of a byte now and then keep no delivery waiting", ()
     const slow = yield* connect(program.port, 1_000)
     let answered = 0
     for (const socket of slow) socket.once("data", () => answered += 1).once("close", () => answered += 1)
-    // One that sends all of its body in the end. It is the last of them: when it is read, so are the others.
+    // One that sends all of its body in the end.
     const last = yield* openConnection(program.port)
     const lastGuid = randomUUID()
     for (const socket of slow) socket.write(slowHead(randomUUID()))
