@@ -2,7 +2,7 @@
  * The connections to one origin. The one that was freed last is used first: so they are few, and warm.
  *
  * undici's own pool asks one busy connection after the other for each request, and each for its age. With 32 deliveries
- * under way to three backends that, and its agent before it, came to 17 µs of the 170 that a delivery cost.
+ * under way to three backends that, and its agent before it, cost 7 of 165 µs a delivery.
  */
 import type * as Undici from "undici"
 
@@ -34,8 +34,8 @@ export class BackendPool implements Sender {
     const connection = this.#take()
     const { client } = connection
     client.dispatch(options, handler)
-    // undici has refused the request, and nothing will ever end.
-    if (connection.connectedAt === undefined && client.stats.size === 0) this.#end(connection)
+    // undici has refused the request: nothing is under way that could end.
+    if (client.stats.size === 0) this.#freed(connection)
     return true
   }
 

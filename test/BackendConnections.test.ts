@@ -84,11 +84,11 @@ const headers = ["X-GitHub-Event", "push", "Accept", "a", "X-Many", "1", "Other"
 
 /** Each backend is asked for once, as its lane does. */
 const senders = new WeakMap<BackendConnections["Service"], Map<string, Sender>>()
-const senderTo = (connections: BackendConnections["Service"], to: Backend): Sender => {
-  const known = senders.get(connections) ?? new Map<string, Sender>()
-  senders.set(connections, known)
+const senderTo = (service: BackendConnections["Service"], to: Backend): Sender => {
+  const known = senders.get(service) ?? new Map<string, Sender>()
+  senders.set(service, known)
   const key = `${to.source} ${to.origin}`
-  const sender = known.get(key) ?? connections.dispatcherFor(to)
+  const sender = known.get(key) ?? service.dispatcherFor(to)
   known.set(key, sender)
   return sender
 }
