@@ -6,7 +6,6 @@
  * Where the budget has no room, the rest of the body stays unread in the socket, and TCP holds the sender back. A sender
  * must be at least as fast as 64 KiB/s over any 5 s and be done in 30 s; time in which we do not read does not count.
  */
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -56,12 +55,10 @@ export class BodyReader extends Context.Service<BodyReader, {
       const settings = yield* Settings
       const budget = yield* MemoryBudget
       const timers = yield* Timers
-      const clock = yield* Clock.Clock
-      const now = () => Number(clock.monotonicTimeNanosUnsafe() / 1_000_000n)
       const readings = new Roster<Reading>()
 
       yield* Effect.sync(() => {
-        const time = now()
+        const time = timers.now()
         for (const reading of readings) reading.checkPace(time)
       }).pipe(Effect.repeat(Schedule.spaced("1 second")), Effect.forkScoped)
 
@@ -70,7 +67,7 @@ export class BodyReader extends Context.Service<BodyReader, {
           Effect.callback((resume) => {
             const reservation = budget.open()
             const reading = new Reading(request, reservation, settings.maxRequestSize, onChunk, {
-              now,
+              now: timers.now,
               isCrowded: () => budget.state().waiting >= mostWaiting,
               onDeadline: (f) => timers.after(Math.max(0, deadline - timers.now()), f),
               done: (result) => {

@@ -290,14 +290,14 @@ const layerLogging = Layer.merge(
       const { logLevel } = yield* Settings
       const logger = (yield* OtelLogger.OtelLoggerProvider).getLogger(packageJson.name, packageJson.version)
       return Log.of({
-        write: (level, message, fields = {}) => {
-          log.write(level, message, fields)
+        write: (level, message, fields, shared) => {
+          log.write(level, message, fields, shared)
           if (!isLogged(level, logLevel)) return
           logger.emit({
             severityNumber: severities[level],
             severityText: level,
             body: message,
-            ...contextual(fields)
+            ...contextual({ ...shared?.fields, ...fields })
           })
         }
       })

@@ -58,14 +58,17 @@ class Share {
   }
 
   readonly #nextTurn = (): void => {
-    this.#scheduled = this.#waiting.length > 0
-    if (this.#scheduled) setImmediate(this.#nextTurn)
+    if (this.#waiting.length === 0) {
+      this.#scheduled = false
+      this.#spent = this.#resting = 0
+      return
+    }
+    setImmediate(this.#nextTurn)
     if (this.#resting > 0) {
       this.#resting -= 1
       return
     }
     this.#spent = 0
-    if (!this.#scheduled) return
     this.#resting = restingTurns
     let begun = 0
     while (begun < this.#waiting.length && this.#spent < shareMillis) this.#runNow(this.#waiting[begun++]!)
