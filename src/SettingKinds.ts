@@ -11,6 +11,7 @@ import { isIP } from "node:net"
 import * as Backend from "./Backend.ts"
 import { ByteSize, format as formatSize } from "./ByteSize.ts"
 import { GoDuration } from "./GoDuration.ts"
+import * as StoreLocation from "./StoreLocation.ts"
 
 /** Why a text was refused: the part that is wrong, fit to be printed, and what is allowed instead. */
 export interface Refusal {
@@ -144,4 +145,11 @@ export const backend: Kind<Backend.Backend> = {
         Backend.parse(url, "static"),
         ({ reason }) => ({ value: Backend.withoutSecrets(url), allowed: reason })
       )
+}
+
+/** Where deliveries are stored. A refused one is shown without what may be a password. */
+export const store: Kind<StoreLocation.StoreLocation> = {
+  metavar: "<url>",
+  decode: (text) =>
+    Result.mapError(StoreLocation.parse(text), (allowed) => ({ value: Backend.withoutSecrets(text), allowed }))
 }

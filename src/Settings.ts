@@ -17,6 +17,7 @@ import type { Backend } from "./Backend.ts"
 import { format as formatDuration } from "./GoDuration.ts"
 import { type GivenFlags, InvalidSetting, invalidSetting, read, source } from "./SettingDefinition.ts"
 import { definitions } from "./SettingsTable.ts"
+import type { StoreLocation } from "./StoreLocation.ts"
 
 /** Every setting, decoded and checked. */
 export class Settings extends Context.Service<Settings, {
@@ -46,6 +47,14 @@ export class Settings extends Context.Service<Settings, {
   readonly dynamicBackendAllow: ReadonlyArray<string>
   readonly dynamicBackendLimit: number
   readonly forwardingRetries: number
+  /** None: direct mode. */
+  readonly store: Option.Option<StoreLocation>
+  readonly maxDeliveryAge: Duration.Duration
+  readonly retryUnknown: boolean
+  readonly retainDelivered: Duration.Duration
+  readonly retainDead: Duration.Duration
+  /** Bytes. */
+  readonly storeLimit: number
   readonly shutdownDelay: Duration.Duration
   readonly shutdownGrace: Duration.Duration
   readonly logLevel: "debug" | "info" | "warn" | "error"

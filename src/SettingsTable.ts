@@ -136,6 +136,47 @@ export const definitions: { readonly [K in keyof Service]: Definition<Service[K]
     fallback: "2",
     description: "How often a delivery that surely did not arrive is sent again."
   }),
+  store: optional(Kind.store, {
+    flag: "store",
+    variable: "SPRAYPROXY_STORE",
+    secret: false,
+    defaultText: "none: nothing is kept",
+    description:
+      "Where deliveries are written down before they are answered, and kept until every backend has them: " +
+      "sqlite:/path/to/file for one replica, postgres://… for any number. The variable keeps a password out of ps."
+  }),
+  maxDeliveryAge: one(Kind.duration("above 0s"), {
+    flag: "max-delivery-age",
+    variable: "SPRAYPROXY_MAX_DELIVERY_AGE",
+    fallback: "72h",
+    description: "With a store: how long a delivery is sent again before it is given up as dead."
+  }),
+  retryUnknown: one(Kind.bool, {
+    flag: "retry-unknown",
+    variable: "SPRAYPROXY_RETRY_UNKNOWN",
+    fallback: "true",
+    bareValue: "true",
+    description:
+      "With a store: send again what may have arrived (timed out, broken off). False prefers a loss to a duplicate."
+  }),
+  retainDelivered: one(Kind.duration("above 0s"), {
+    flag: "retain-delivered",
+    variable: "SPRAYPROXY_RETAIN_DELIVERED",
+    fallback: "24h",
+    description: "With a store: how long the bodies of finished deliveries are kept."
+  }),
+  retainDead: one(Kind.duration("above 0s"), {
+    flag: "retain-dead",
+    variable: "SPRAYPROXY_RETAIN_DEAD",
+    fallback: "168h",
+    description: "With a store: how long dead deliveries are kept."
+  }),
+  storeLimit: one(Kind.size(1024 * 1024), {
+    flag: "store-limit",
+    variable: "SPRAYPROXY_STORE_LIMIT",
+    fallback: "10GiB",
+    description: "With a store: the most it may take up. When it is full, deliveries are forwarded without it."
+  }),
   shutdownDelay: one(Kind.duration("0s or more"), {
     flag: "shutdown-delay",
     variable: "SPRAYPROXY_SHUTDOWN_DELAY",

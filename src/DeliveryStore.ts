@@ -1,0 +1,265 @@
+/**
+ * Where deliveries are written down in durable mode, with what each backend has had of them.
+ *
+ * **Details**
+ *
+ * - A delivery has a row for each backend it goes to. A row that is `pending` is due at some time of the store's clock;
+ *   whoever claims it owns it for the length of a lease, and after that it is due again.
+ * - Deliveries are recognised by their fingerprint: hook id, GUID and the SHA-256 of the body. Two GitHub Apps share GUIDs,
+ *   and headers are not signed.
+ * - All times that go in or out are Unix times in milliseconds; all that is decided by time is decided by the store's clock.
+ *
+ * **Gotchas**
+ *
+ * Every operation may fail with `StoreUnavailable` at any time, and after a failed `write` it is open whether it happened.
+ */
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type { Outcome } from "./Outcome.ts"
+
+/** The store can't be reached, or does not do what it is told. `reason` names no address and no secret. */
+export class StoreUnavailable extends Schema.TaggedError<StoreUnavailable>()("StoreUnavailable", {
+  reason: Schema.String
+}) {}
+
+/** The store can't be used at all: not ours, locked, corrupt, too new, unsafe. Ends the start. */
+export class StoreUnusable extends Schema.TaggedError<StoreUnusable>()("StoreUnusable", {
+  reason: Schema.String
+}) {
+  override get message() {
+    return `the store can't be used: ${this.reason}`
+  }
+}
+
+/**
+ * What has become of a delivery at one backend. `cancelled`: the backend was unregistered. `dead`: too old to be sent
+ * again, kept and shown.
+ */
+export const rowStates = ["pending", "delivered", "rejected", "dead", "cancelled"] as const
+export type RowState = typeof rowStates[number]
+
+/** A backend as a row names it. */
+export interface RowTarget {
+  readonly key: string
+  readonly url: string
+  /** Not sent at once: nobody owns the row, and it is due. */
+  readonly held: boolean
+}
+
+export interface NewDelivery {
+  /** UUIDv7: ids sort by arrival. */
+  readonly id: string
+  readonly requestId: string
+  /** `X-GitHub-Hook-ID`; empty where there was none. */
+  readonly hookId: string
+  readonly guid: string | undefined
+  readonly event: string | undefined
+  readonly method: string
+  /** The request target as received. */
+  readonly target: string
+  /** Flat list of names and values, as they go out. */
+  readonly headers: ReadonlyArray<string>
+  readonly body: Buffer
+  /** SHA-256 of the body, hexadecimal. */
+  readonly bodyHash: string
+  readonly targets: ReadonlyArray<RowTarget>
+}
+
+/** What was written for a `NewDelivery`. */
+export interface Recorded {
+  /** The delivery's own id, or that of the stored one that it is a redelivery of. */
+  readonly id: string
+  readonly isRedelivery: boolean
+  /**
+   * Keys of the backends whose rows are now pending because of this delivery and not held: the caller owns these rows. For
+   * a redelivery, those that do not have it yet and on which no attempt is under way; if all have it, all.
+   */
+  readonly owned: ReadonlyArray<string>
+}
+
+/** One attempt, as it is kept. */
+export interface StoredAttempt {
+  /** When it ended. */
+  readonly at: number
+  readonly outcome: Outcome
+  readonly status: number | undefined
+  /** Milliseconds. */
+  readonly latency: number
+  readonly error: string | undefined
+  /** The first kB of an answer that is not 2xx. */
+  readonly answer: string | undefined
+}
+
+/** What became of one row that we own. */
+export interface Settlement {
+  readonly id: string
+  readonly key: string
+  /** Undefined: it was given back without an attempt. */
+  readonly attempt: StoredAttempt | undefined
+  /**
+   * `retryIn`: milliseconds from now until the row is due again. A row that somebody else owns by now or that is no longer
+   * pending takes `delivered` and `rejected` and ignores all else; the attempt is kept in any case.
+   */
+  readonly become: "delivered" | "rejected" | "dead" | { readonly retryIn: number }
+}
+
+/** A row that the caller now owns. */
+export interface Claimed {
+  readonly id: string
+  readonly key: string
+  /** Attempts that have ended. */
+  readonly tries: number
+  /** When the row's present delivering began: its arrival, or when it was last asked for again. */
+  readonly since: number
+  /** Length of the body. */
+  readonly bodyLength: number
+}
+
+/** A delivery as it was received. */
+export interface StoredDelivery extends Omit<NewDelivery, "targets" | "bodyHash" | "body"> {
+  readonly receivedAt: number
+  readonly body: Buffer
+}
+
+export interface RowView {
+  readonly key: string
+  readonly url: string
+  readonly state: RowState
+  readonly since: number
+  readonly tries: number
+  /** For `pending` rows. */
+  readonly dueAt: number | undefined
+  /** An attempt is under way. */
+  readonly underWay: boolean
+  readonly lastOutcome: Outcome | undefined
+  readonly settledAt: number | undefined
+}
+
+export interface DeliveryView {
+  readonly id: string
+  readonly requestId: string
+  readonly hookId: string
+  readonly guid: string | undefined
+  readonly event: string | undefined
+  readonly receivedAt: number
+  readonly bodyLength: number
+  /** Whether headers and body are still there. */
+  readonly hasBody: boolean
+  readonly rows: ReadonlyArray<RowView>
+}
+
+export interface DeliveryFilter {
+  /** A delivery matches if one of its rows matches `state` and `backend` together. */
+  readonly state?: RowState | undefined
+  /** A backend's key. */
+  readonly backend?: string | undefined
+  readonly event?: string | undefined
+  readonly guid?: string | undefined
+  /** Received at this time or later. */
+  readonly since?: number | undefined
+}
+
+export interface Page {
+  /** Newest first. */
+  readonly deliveries: ReadonlyArray<DeliveryView>
+  /** `after` for the next page; undefined on the last one. */
+  readonly next: string | undefined
+}
+
+/** A dynamic backend, as it is kept. */
+export interface StoredBackend {
+  readonly key: string
+  readonly url: string
+  readonly registeredAt: number
+  readonly expiresAt: number | undefined
+}
+
+export interface BackendBacklog {
+  readonly key: string
+  readonly pending: number
+  readonly dead: number
+  /** The earliest `since` of a pending row. */
+  readonly oldestSince: number | undefined
+}
+
+export interface Retention {
+  /** Milliseconds after its last row was settled, a delivery's headers and body go. */
+  readonly delivered: number
+  /** The same where a row is dead; after this what is left of any finished delivery goes. */
+  readonly dead: number
+  /** Pending rows whose delivering began longer ago become dead. */
+  readonly maxAge: number
+}
+
+export class DeliveryStore extends Context.Service<DeliveryStore, {
+  /**
+   * Writes everything in one transaction that is on disk when it succeeds. Idempotent in the deliveries' ids. The result
+   * is in the order of `deliveries`.
+   */
+  readonly write: (batch: {
+    readonly deliveries: ReadonlyArray<NewDelivery>
+    readonly settlements: ReadonlyArray<Settlement>
+  }) => Effect.Effect<ReadonlyArray<Recorded>, StoreUnavailable>
+  /** Which of these backends have rows that are due and that nobody owns. */
+  readonly due: (keys: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<string>, StoreUnavailable>
+  /** Takes rows that are due, the longest due first, or last for `newest`. */
+  readonly claim: (
+    key: string,
+    limit: number,
+    order: "oldest" | "newest"
+  ) => Effect.Effect<ReadonlyArray<Claimed>, StoreUnavailable>
+  /** Undefined when it is gone. */
+  readonly load: (id: string) => Effect.Effect<StoredDelivery | undefined, StoreUnavailable>
+  /** Extends the leases of all rows that this process owns. */
+  readonly renew: Effect.Effect<void, StoreUnavailable>
+  /** Gives back every row that this process owns: they are due. */
+  readonly release: Effect.Effect<void, StoreUnavailable>
+  /** The pending rows of a backend that is no longer there become `cancelled`; how many. */
+  readonly cancel: (key: string) => Effect.Effect<number, StoreUnavailable>
+
+  /** Bytes that the store takes up, as the limit counts them. */
+  readonly usage: Effect.Effect<number, StoreUnavailable>
+  readonly backlogs: Effect.Effect<ReadonlyArray<BackendBacklog>, StoreUnavailable>
+  /**
+   * Looks at up to `limit` deliveries that may be over some age; true: there may be more. Also mends due times that lie
+   * further ahead than any could (the clock was set back).
+   */
+  readonly prune: (retention: Retention, limit: number) => Effect.Effect<boolean, StoreUnavailable>
+
+  /** Newest first; `after` is an id. */
+  readonly list: (
+    filter: DeliveryFilter,
+    page: { readonly limit: number; readonly after?: string | undefined }
+  ) => Effect.Effect<Page, StoreUnavailable>
+  /** All that were received with this GUID (or that have it as their id), newest first, with the attempts of each row. */
+  readonly show: (guid: string) => Effect.Effect<
+    ReadonlyArray<DeliveryView & { readonly attempts: ReadonlyArray<StoredAttempt & { readonly key: string }> }>,
+    StoreUnavailable
+  >
+  /**
+   * Makes up to `limit` matching rows pending and due, as if just received (`since` is now); rows that are pending
+   * already become due, and those without a body are left as they are. `remaining`: matching rows beyond the limit.
+   */
+  readonly redeliver: (
+    filter: DeliveryFilter & { readonly id?: string | undefined },
+    limit: number
+  ) => Effect.Effect<{ readonly redelivered: number; readonly remaining: number }, StoreUnavailable>
+
+  readonly backends: Effect.Effect<ReadonlyArray<StoredBackend>, StoreUnavailable>
+  /** Adds it, or changes its url and expiry. `"limit"`: there are as many as `limit` already, and it is not among them. */
+  readonly putBackend: (
+    backend: { readonly key: string; readonly url: string; readonly ttl: number | undefined },
+    limit: number
+  ) => Effect.Effect<"added" | "renewed" | "limit", StoreUnavailable>
+  /** False: it was not there. Its pending rows become `cancelled` in the same transaction. */
+  readonly deleteBackend: (key: string) => Effect.Effect<boolean, StoreUnavailable>
+  /** Deletes the backends whose time is over, as `deleteBackend` does; their keys. */
+  readonly expireBackends: Effect.Effect<ReadonlyArray<string>, StoreUnavailable>
+}>()("sprayproxy/DeliveryStore") {}
+
+/** Milliseconds for which a claimed row is its owner's, unless renewed. */
+export const leaseMillis = 30_000
+
+/** No row is due further ahead than this (milliseconds): `Retry-After` is honoured up to it. */
+export const longestDelay = 3_600_000
