@@ -16,13 +16,25 @@ export class Body {
     this.length = length
   }
 
+  /** A body that is here as a whole. */
+  static of(bytes: Buffer): Body {
+    const chunks: Array<Buffer> = []
+    for (let at = 0; at < bytes.length; at += wholeBytes) chunks.push(bytes.subarray(at, at + wholeBytes))
+    return new Body(chunks, bytes.length)
+  }
+
+  /** The whole body in one buffer; of a large one, a copy. */
+  toBuffer(): Buffer {
+    if (this.length > wholeBytes) return Buffer.concat(this.#chunks, this.length)
+    return this.#whole ??= this.#chunks.length === 1 ? this.#chunks[0]! : Buffer.concat(this.#chunks, this.length)
+  }
+
   /**
    * What undici takes: small bodies as one buffer, larger ones as slices for which it waits until the socket has drained.
    * A buffer written whole over TLS is encrypted whole into memory, once for each backend.
    */
   toDispatch(): Buffer | Iterable<Buffer> {
-    if (this.length > wholeBytes) return this.#chunks
-    return this.#whole ??= this.#chunks.length === 1 ? this.#chunks[0]! : Buffer.concat(this.#chunks, this.length)
+    return this.length > wholeBytes ? this.#chunks : this.toBuffer()
   }
 }
 

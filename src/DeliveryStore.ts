@@ -99,7 +99,8 @@ export interface Settlement {
   readonly attempt: StoredAttempt | undefined
   /**
    * `retryIn`: milliseconds from now until the row is due again. A row that somebody else owns by now or that is no longer
-   * pending takes `delivered` and `rejected` and ignores all else; the attempt is kept in any case.
+   * pending takes `delivered` and `rejected` and ignores all else; the attempt is kept in any case. What is said of a row
+   * that is not there is ignored altogether: the write of its delivery may have failed.
    */
   readonly become: "delivered" | "rejected" | "dead" | { readonly retryIn: number }
 }

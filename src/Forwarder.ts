@@ -38,6 +38,8 @@ export interface AttemptReport {
   readonly latency: number
   /** Requests that were sent, or tried to be. */
   readonly tries: number
+  /** What a 429 or 503 asked for, in milliseconds from its answer. */
+  readonly retryAfter?: number | undefined
 }
 
 export interface AttemptObserver {
@@ -198,7 +200,8 @@ class ForwardAttempt implements Attempt, Waiting, RequestOwner {
       error: result.error,
       answer: result.answer,
       latency: result.latency ?? this.#lane.timers.now() - this.#startedAt,
-      tries: this.#tried
+      tries: this.#tried,
+      retryAfter: result.retryAfter
     }
     this.#trace?.end(report)
     this.#observer.settled(report, this.#lane.backend)

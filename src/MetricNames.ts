@@ -12,12 +12,21 @@ export interface MetricName {
 }
 
 const names: Array<string> = []
+const storeNames: Array<string> = []
 
-/** All names, in the order of this file. */
+/** The names that are always there, in the order of this file. */
 export const metricNames: ReadonlyArray<string> = names
+
+/** Those that are there only with a store. */
+export const storeMetricNames: ReadonlyArray<string> = storeNames
 
 const metric = (name: string, help: string): MetricName => {
   names.push(name)
+  return { name, help }
+}
+
+const storeMetric = (name: string, help: string): MetricName => {
+  storeNames.push(name)
   return { name, help }
 }
 
@@ -57,6 +66,35 @@ export const lastSuccess = metric(
   "sprayproxy_backend_last_success_timestamp_seconds",
   "When a backend last took a delivery, Unix time; 0 if it never did."
 )
+
+// With a store only. Every replica reports the whole of what they share: the greatest value counts, not the sum.
+export const backlogDeliveries = storeMetric(
+  "sprayproxy_backlog_deliveries",
+  "Stored deliveries that a backend is still to get."
+)
+export const backlogOldestAge = storeMetric(
+  "sprayproxy_backlog_oldest_age_seconds",
+  "Age of the oldest stored delivery that a backend is still to get; 0 if there is none."
+)
+export const deadDeliveries = storeMetric(
+  "sprayproxy_dead_deliveries",
+  "Stored deliveries that were given up for a backend."
+)
+export const redeliveries = storeMetric(
+  "sprayproxy_redeliveries_total",
+  "Attempts that were made again from the store."
+)
+export const storeWriteDuration = storeMetric(
+  "sprayproxy_store_write_duration_seconds",
+  "Time of a transaction of the store, which many deliveries may share."
+)
+export const storeFallbacks = storeMetric(
+  "sprayproxy_store_fallbacks_total",
+  "Deliveries that were forwarded without the store, by reason."
+)
+export const storeUsed = storeMetric("sprayproxy_store_used_bytes", "Bytes that the store takes up.")
+export const storeLimit = storeMetric("sprayproxy_store_limit_bytes", "Bytes that the store may take up.")
+export const storeUp = storeMetric("sprayproxy_store_up", "1 while deliveries are written to the store, else 0.")
 
 export const bodyMemoryUsed = metric("sprayproxy_body_memory_used_bytes", "Memory charged for deliveries.")
 export const bodyMemoryBudget = metric("sprayproxy_body_memory_budget_bytes", "Memory that may be charged.")

@@ -141,8 +141,7 @@ export const definitions: { readonly [K in keyof Service]: Definition<Service[K]
     variable: "SPRAYPROXY_STORE",
     secret: false,
     defaultText: "none: nothing is kept",
-    description:
-      "Where deliveries are written down before they are answered, and kept until every backend has them: " +
+    description: "Where deliveries are written down before they are answered, and kept until every backend has them: " +
       "sqlite:/path/to/file for one replica, postgres://… for any number. The variable keeps a password out of ps."
   }),
   maxDeliveryAge: one(Kind.duration("above 0s"), {

@@ -5,6 +5,8 @@
  *
  * Attempts belong to the server, not to the request: a client that hangs up cancels nothing, and when the reply is due
  * before they have ended they go on behind it. The memory of a delivery is given back when nothing of it is under way.
+ *
+ * The ledger comes first. What it has on disk is answered at once; else the outcomes decide the reply.
  */
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -16,6 +18,7 @@ import { Overloaded } from "./BodyReader.ts"
 import type { Delivery } from "./Delivery.ts"
 import { DeliveryLog } from "./DeliveryLog.ts"
 import { type Attempt, type AttemptObserver, Forwarder } from "./Forwarder.ts"
+import { Ledger, type LedgerEntry } from "./Ledger.ts"
 import type { Reservation } from "./MemoryBudget.ts"
 import { Metrics } from "./Metrics.ts"
 import * as Outcome from "./Outcome.ts"
@@ -24,7 +27,10 @@ import { Settings } from "./Settings.ts"
 import { Timers } from "./Timers.ts"
 import { TurnShare } from "./TurnShare.ts"
 
-/** `proxied`: every backend has it. `failed`: at least one does not. `accepted`: the reply was due before that was known. */
+/**
+ * `proxied`: every backend has it. `failed`: at least one does not. `accepted`: the delivery is on disk, or the reply was due
+ * before the outcomes were known.
+ */
 export type SprayResult = "proxied" | "failed" | "accepted"
 
 export class Spray extends Context.Service<Spray, {
@@ -37,11 +43,13 @@ export class Spray extends Context.Service<Spray, {
     reservation: Reservation,
     replyDeadline: number
   ) => Effect.Effect<SprayResult, Overloaded>
+  /** Starts the attempts of a delivery that nobody waits for. Takes the reservation over. */
+  readonly begin: (delivery: Delivery, reservation: Reservation, entry: LedgerEntry) => void
   /** Deliveries of which something is under way. */
   readonly inFlight: () => number
   /** Waits until nothing is under way. */
   readonly idle: Effect.Effect<void>
-  /** Ends everything that is under way; the number of attempts that had no outcome yet. */
+  /** Ends everything that is under way; the number of attempts that had no outcome yet and will not be made again. */
   readonly cutOff: Effect.Effect<number>
 }>()("sprayproxy/Spray") {
   static readonly layer = Layer.effect(
@@ -54,6 +62,7 @@ export class Spray extends Context.Service<Spray, {
       const log = yield* DeliveryLog
       const metrics = yield* Metrics
       const turns = yield* TurnShare
+      const ledger = yield* Ledger
       const forwardingTimeout = Duration.toMillis(settings.forwardingTimeout)
       const underWay = new Roster<InFlight>()
       const idleListeners = new Set<() => void>()
@@ -66,10 +75,11 @@ export class Spray extends Context.Service<Spray, {
         if (isIdle()) { for (const listener of idleListeners) listener() }
       }
 
-      const start = (delivery: Delivery, reservation: Reservation, backends: ReadonlyArray<Backend>) => {
+      const start = (delivery: Delivery, reservation: Reservation, entry: LedgerEntry) => {
+        const { backends } = entry
         const deadline = timers.now() + forwardingTimeout
         const cancelTimeout = timers.after(forwardingTimeout, () => inFlight.expire("no answer in time"))
-        const inFlight = new InFlight(backends.length, reservation.bytes, () => {
+        const inFlight = new InFlight(backends.length, entry.isDurable, reservation.bytes, () => {
           cancelTimeout()
           reservation.release()
           underWay.delete(inFlight)
@@ -80,6 +90,7 @@ export class Spray extends Context.Service<Spray, {
             metrics.settled(backend, report)
             registry.recordOutcome(backend, report.outcome, Date.now())
             log.attempted(delivery, backend, report)
+            entry.settled(backend, report)
             inFlight.settled(report.outcome)
           },
           released: (backend) => {
@@ -106,40 +117,71 @@ export class Spray extends Context.Service<Spray, {
           return Effect.sync(cancelDeadline)
         })
 
+      /** Without room, a delivery that is on disk is left for later. */
+      const startDurable = (delivery: Delivery, reservation: Reservation, entry: LedgerEntry) => {
+        if (!reservation.hold(chargeOf(entry.backends))) return abandon(reservation, entry)
+        waiting += 1
+        turns.run(() => {
+          waiting -= 1
+          if (closed) return abandon(reservation, entry)
+          start(delivery, reservation, entry)
+        })
+      }
+
+      const abandon = (reservation: Reservation, entry: LedgerEntry) => {
+        reservation.release()
+        entry.abandoned()
+        ended()
+      }
+
+      const startAndAwait = (
+        delivery: Delivery,
+        reservation: Reservation,
+        replyDeadline: number,
+        entry: LedgerEntry,
+        restore: <A, E>(self: Effect.Effect<A, E>) => Effect.Effect<A, E>
+      ): Effect.Effect<SprayResult, Overloaded> => {
+        let inFlight: InFlight | undefined
+        const begin = () => {
+          if (!closed) inFlight = start(delivery, reservation, entry)
+        }
+        const awaited = (): Effect.Effect<SprayResult, Overloaded> => {
+          if (inFlight !== undefined) return result(inFlight, replyDeadline)
+          reservation.release()
+          return Effect.fail(new Overloaded({ waited: 0 }))
+        }
+        const hasRoom = reservation.hold(chargeOf(entry.backends))
+        if (hasRoom && turns.isOpen()) {
+          turns.run(begin)
+          return restore(awaited())
+        }
+        const turn = Effect.callback<void>((resume) => {
+          turns.run(() => {
+            begin()
+            resume(Effect.void)
+          })
+        })
+        const room = hasRoom ? Effect.void : roomBefore(replyDeadline, reservation, timers)
+        waiting += 1
+        const begun = Effect.andThen(room, turn).pipe(Effect.ensuring(Effect.sync(() => {
+          waiting -= 1
+          ended()
+        })))
+        return Effect.flatMap(begun, () => restore(Effect.suspend(awaited)))
+      }
+
       return Spray.of({
         spray: (delivery, reservation, replyDeadline) =>
-          Effect.suspend(() => {
-            const backends = registry.snapshot()
-            let inFlight: InFlight | undefined
-            const begin = () => {
-              if (!closed) inFlight = start(delivery, reservation, backends)
-            }
-            const awaited = (): Effect.Effect<SprayResult, Overloaded> => {
-              if (inFlight !== undefined) return result(inFlight, replyDeadline)
-              reservation.release()
-              return Effect.fail(new Overloaded({ waited: 0 }))
-            }
+          // What is verified and complete is not lost because its sender has hung up meanwhile.
+          Effect.uninterruptibleMask((restore) => {
             reservation.verified()
-            const hasRoom = reservation.hold(deliveryBytes + backendBytes * backends.length)
-            if (hasRoom && turns.isOpen()) {
-              turns.run(begin)
-              return awaited()
-            }
-            const turn = Effect.callback<void>((resume) => {
-              turns.run(() => {
-                begin()
-                resume(Effect.void)
-              })
+            return Effect.flatMap(ledger.record(delivery, registry.snapshot()), (entry) => {
+              if (!entry.isDurable) return startAndAwait(delivery, reservation, replyDeadline, entry, restore)
+              startDurable(delivery, reservation, entry)
+              return Effect.succeed("accepted")
             })
-            const room = hasRoom ? Effect.void : roomBefore(replyDeadline, reservation, timers)
-            waiting += 1
-            const begun = Effect.andThen(room, turn).pipe(Effect.ensuring(Effect.sync(() => {
-              waiting -= 1
-              ended()
-            })))
-            // What is verified and complete is not lost because its sender has hung up meanwhile.
-            return Effect.uninterruptibleMask((restore) => Effect.flatMap(begun, () => restore(awaited())))
           }),
+        begin: startDurable,
         inFlight: () => underWay.size + waiting,
         idle: Effect.callback((resume) => {
           if (isIdle()) return resume(Effect.void)
@@ -152,7 +194,7 @@ export class Spray extends Context.Service<Spray, {
           closed = true
           let attempts = 0
           for (const inFlight of underWay) {
-            attempts += inFlight.unsettled
+            if (!inFlight.isDurable) attempts += inFlight.unsettled
             inFlight.expire("cut off by the shutdown")
           }
           return attempts
@@ -165,6 +207,9 @@ export class Spray extends Context.Service<Spray, {
 /** What a delivery is charged beside its body: for its request, timers and log lines, and for each of its attempts. */
 const deliveryBytes = 32 * 1024
 const backendBytes = 4 * 1024
+
+/** What a delivery to these backends is charged beside its body. */
+export const chargeOf = (backends: ReadonlyArray<Backend>): number => deliveryBytes + backendBytes * backends.length
 
 const roomBefore = (deadline: number, reservation: Reservation, timers: Timers["Service"]) =>
   Effect.callback<void, Overloaded>((resume) => {
@@ -188,10 +233,12 @@ class InFlight implements Member {
   #failed = false
   #attempts: ReadonlyArray<Attempt> = []
   #reply: ((result: SprayResult) => void) | undefined
+  readonly isDurable: boolean
   readonly #bytes: number
   readonly #onReleased: () => void
 
-  constructor(attempts: number, bytes: number, onReleased: () => void) {
+  constructor(attempts: number, isDurable: boolean, bytes: number, onReleased: () => void) {
+    this.isDurable = isDurable
     this.unsettled = this.#unreleased = attempts
     this.#bytes = bytes
     this.#onReleased = onReleased

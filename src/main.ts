@@ -5,6 +5,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import { BackendConnections } from "./BackendConnections.ts"
 import { BackendPolicy } from "./BackendPolicy.ts"
 import { BackendRegistry } from "./BackendRegistry.ts"
@@ -13,6 +14,7 @@ import * as Cli from "./Cli.ts"
 import { DeliveryLog } from "./DeliveryLog.ts"
 import { Forwarder } from "./Forwarder.ts"
 import { Identity } from "./Identity.ts"
+import { Ledger } from "./Ledger.ts"
 import { Log } from "./Logging.ts"
 import { MemoryBudget } from "./MemoryBudget.ts"
 import * as MetricReadings from "./MetricReadings.ts"
@@ -28,34 +30,58 @@ import { Settings } from "./Settings.ts"
 import { untilShutDown } from "./Shutdown.ts"
 import { Spray } from "./Spray.ts"
 import { announce } from "./Startup.ts"
+import type { StoreLocation } from "./StoreLocation.ts"
 import * as Telemetry from "./Telemetry.ts"
 import { Timers } from "./Timers.ts"
 import { TurnShare } from "./TurnShare.ts"
 import { WebhookSecrets } from "./WebhookSecrets.ts"
 import { WebhookVerifier } from "./WebhookVerifier.ts"
 
-/** Finalizers run from the top down: the listener closes before the spray ends before connections are destroyed. */
-const Server = Layer.mergeAll(
-  Layer.mergeAll(RoutesLayer, Layer.effectDiscard(announce)).pipe(Layer.provide(PublicServer.layerHttpServer)),
-  // Beside the public routes, not on top of them: there it would get their router.
-  MetricsServer.layer,
-  MetricReadings.layer,
-  ProcessMetrics.layer
-).pipe(
-  Layer.provideMerge(PublicServer.layer),
-  Layer.provideMerge(Layer.mergeAll(Spray.layer, BodyReader.layer, WebhookVerifier.layer)),
-  Layer.provideMerge(Layer.mergeAll(Forwarder.layer, DeliveryLog.layer, MemoryBudget.layer, WebhookSecrets.layer)),
-  Layer.provideMerge(Layer.mergeAll(BackendConnections.layer, BackendRegistry.layer)),
-  Layer.provideMerge(BackendPolicy.layer),
-  Layer.provideMerge(Layer.mergeAll(Resolver.layer, RefusalLog.layer, Readiness.layer, Timers.layer, TurnShare.layer)),
-  Layer.provideMerge(Telemetry.layer),
-  Layer.provideMerge(Layer.mergeAll(Log.layer, Identity.layer)),
-  Layer.provideMerge(Metrics.layer),
-  Layer.provide(NodeFileSystem.layer)
-)
+/** What direct and durable mode do differently: a ledger below the spray, and what works above it. */
+const Mode = {
+  direct: { ledger: Ledger.layerDirect, backlog: Layer.empty },
+  durable: (location: StoreLocation) =>
+    Effect.map(Effect.promise(() => import("./Durable.ts")), ({ layerBacklog, layerLedger }) => ({
+      ledger: layerLedger(location),
+      backlog: layerBacklog
+    }))
+}
 
-const serve = (settings: Settings["Service"]) =>
-  Effect.provide(untilShutDown, Server.pipe(Layer.provideMerge(Layer.succeed(Settings, settings))))
+/** Finalizers run from the top down: the listener closes before the spray ends before connections are destroyed. */
+const server = <Written, Unwritten, WrittenBy, Backlogged, BackloggedBy>(mode: {
+  readonly ledger: Layer.Layer<Written | Ledger, Unwritten, WrittenBy>
+  readonly backlog: Layer.Layer<never, Backlogged, BackloggedBy>
+}) =>
+  Layer.mergeAll(
+    Layer.mergeAll(RoutesLayer, Layer.effectDiscard(announce)).pipe(Layer.provide(PublicServer.layerHttpServer)),
+    // Beside the public routes, not on top of them: there it would get their router.
+    MetricsServer.layer,
+    MetricReadings.layer,
+    ProcessMetrics.layer,
+    mode.backlog
+  ).pipe(
+    Layer.provideMerge(PublicServer.layer),
+    Layer.provideMerge(Layer.mergeAll(Spray.layer, BodyReader.layer, WebhookVerifier.layer)),
+    Layer.provideMerge(Layer.mergeAll(Forwarder.layer, DeliveryLog.layer, MemoryBudget.layer, WebhookSecrets.layer)),
+    Layer.provideMerge(Layer.mergeAll(BackendConnections.layer, BackendRegistry.layer)),
+    Layer.provideMerge(BackendPolicy.layer),
+    Layer.provideMerge(mode.ledger),
+    Layer.provideMerge(Layer.mergeAll(Resolver.layer, RefusalLog.layer, Readiness.layer, Timers.layer, TurnShare.layer)),
+    Layer.provideMerge(Telemetry.layer),
+    Layer.provideMerge(Layer.mergeAll(Log.layer, Identity.layer)),
+    Layer.provideMerge(Metrics.layer),
+    Layer.provide(NodeFileSystem.layer)
+  )
+
+const serve = (settings: Settings["Service"]) => {
+  const Configured = Layer.succeed(Settings, settings)
+  return Option.match(settings.store, {
+    onNone: () => Effect.provide(untilShutDown, Layer.provideMerge(server(Mode.direct), Configured)),
+    onSome: (location) =>
+      Effect.flatMap(Mode.durable(location), (mode) =>
+        Effect.provide(untilShutDown, Layer.provideMerge(server(mode), Configured)))
+  })
+}
 
 NodeRuntime.runMain(Cli.run(process.argv.slice(2), process.env, serve), {
   disableErrorReporting: true,

@@ -40,6 +40,7 @@ const scrapeOfAll = withFreshMetrics(
           }),
           Layer.succeed(Spray, {
             spray: () => Effect.never,
+            begin: () => {},
             inFlight: () => 0,
             idle: Effect.never,
             cutOff: Effect.never

@@ -82,6 +82,7 @@ describe("what the services know of themselves", () => {
           Layer.succeed(WebhookSecrets, { current: () => state.secrets, changedAt: () => state.changedAt }),
           Layer.succeed(Spray, {
             spray: () => Effect.never,
+            begin: () => {},
             inFlight: () => state.inFlight,
             idle: Effect.never,
             cutOff: Effect.never

@@ -46,6 +46,7 @@ const SprayStub = Layer.effect(
             ? Effect.fail(new Overloaded({ waited: 9_000 }))
             : Effect.succeed(sprayed.result)
         }),
+      begin: () => {},
       inFlight: () => 0,
       idle: Effect.void,
       cutOff: Effect.succeed(0)

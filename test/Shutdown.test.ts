@@ -44,6 +44,7 @@ const serving = Effect.fnUntraced(function*(options: { readonly delay?: string; 
       Spray,
       Spray.of({
         spray: () => Effect.die("unused"),
+        begin: () => {},
         inFlight: () => inFlight,
         idle: sprayIdle.await,
         cutOff: Effect.suspend(() => Effect.as(step("cut off"), options.attempts ?? 0))

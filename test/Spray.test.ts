@@ -18,6 +18,7 @@ import { Overloaded } from "../src/BodyReader.ts"
 import type { Delivery } from "../src/Delivery.ts"
 import { DeliveryLog } from "../src/DeliveryLog.ts"
 import { Forwarder } from "../src/Forwarder.ts"
+import { Ledger } from "../src/Ledger.ts"
 import { Log, LogEntries } from "../src/Logging.ts"
 import { MemoryBudget } from "../src/MemoryBudget.ts"
 import { Metrics } from "../src/Metrics.ts"
@@ -86,7 +87,7 @@ const setUp = Effect.fnUntraced(function*(backendCount: number, settings: Partia
       Layer.provideMerge(Layer.mergeAll(Forwarder.layer, DeliveryLog.layer, MemoryBudget.layer, BackendRegistry.layer)),
       Layer.provideMerge(Layer.mergeAll(Layer.succeed(BackendConnections, connections.service), BackendPolicy.layer)),
       Layer.provideMerge(Layer.mergeAll(Resolver.layerFrom(() => {}), Log.layerTest, Metrics.layer, counted.layer)),
-      Layer.provideMerge(TurnShare.layerUnshared),
+      Layer.provideMerge(Layer.mergeAll(TurnShare.layerUnshared, Ledger.layerDirect)),
       Layer.provideMerge(Settings.layerFrom({
         backends: allBackends.slice(0, backendCount),
         forwardingTimeout: Duration.millis(forwardingTimeout),

@@ -31,7 +31,18 @@ export const targets = {
     resources: ["k8s/overlays/cert-manager"],
     components: ["k8s/components/dynamic-backends"]
   },
-  "dynamic-backends": { resources: ["k8s/overlays/dynamic-backends"], components: [] }
+  "dynamic-backends": { resources: ["k8s/overlays/dynamic-backends"], components: [] },
+  durable: { resources: ["k8s/overlays/durable"], components: [] },
+  "durable, autoscaling, dynamic backends": {
+    resources: ["k8s/overlays/durable"],
+    components: ["k8s/components/autoscaling", "k8s/components/dynamic-backends-shared"]
+  },
+  "durable-sqlite": { resources: ["k8s/overlays/durable-sqlite"], components: [] },
+  "cert-manager, durable": { resources: ["k8s/overlays/cert-manager"], components: ["k8s/components/durable"] },
+  "cert-manager, durable-sqlite, dynamic backends": {
+    resources: ["k8s/overlays/cert-manager"],
+    components: ["k8s/components/durable-sqlite", "k8s/components/dynamic-backends-shared"]
+  }
 } as const
 
 export type Target = keyof typeof targets

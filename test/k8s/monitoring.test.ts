@@ -4,7 +4,7 @@ import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFile
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { parse, stringify } from "yaml"
-import { metricNames } from "../../src/MetricNames.ts"
+import { metricNames, storeMetricNames } from "../../src/MetricNames.ts"
 import { find, type KubernetesObject, kustomize, render, root } from "./kustomize.ts"
 import type { PrometheusRule, Rule } from "./objects.ts"
 import { namedIn } from "./promql.ts"
@@ -15,6 +15,8 @@ interface Panel {
   readonly title: string
   readonly datasource?: { readonly uid: string }
   readonly gridPos: Readonly<Record<"x" | "y" | "w" | "h", number>>
+  /** Of a row that is closed at first. */
+  readonly panels?: ReadonlyArray<Panel>
   readonly targets?: ReadonlyArray<{ readonly refId: string; readonly expr: string }>
 }
 
@@ -53,13 +55,15 @@ function sources(): ReadonlyArray<string> {
   return readdirSync(join(root, "src")).map((file) => readFileSync(join(root, "src", file), "utf8"))
 }
 
-const metricOf = (series: string) => metricNames.includes(series) ? series : series.replace(/_(bucket|sum|count)$/, "")
+const ownNames = [...metricNames, ...storeMetricNames]
+
+const metricOf = (series: string) => ownNames.includes(series) ? series : series.replace(/_(bucket|sum|count)$/, "")
 
 const checkExpression = (expression: string) => {
   const { errors, matchers, metrics } = namedIn(expression)
   assert.deepStrictEqual(errors, [], expression)
   assert.isNotEmpty(metrics, expression)
-  for (const metric of metrics) assert.include([...metricNames, ...foreign], metricOf(metric))
+  for (const metric of metrics) assert.include([...ownNames, ...foreign], metricOf(metric))
   for (const { label, operator, value } of matchers) {
     if (value.startsWith("$") || addedLabels.has(label)) continue
     const known = labels[label]
@@ -79,7 +83,7 @@ const checkExpression = (expression: string) => {
 }
 
 const rules = () =>
-  render("cert-manager")
+  render("cert-manager, durable")
     .filter((object): object is PrometheusRule => object.kind === "PrometheusRule")
     .flatMap(({ spec }) => spec.groups)
 
@@ -99,6 +103,29 @@ describe.skipIf(kustomize() === undefined)("the alerts", () => {
   it("name metrics and label values that exist", () => {
     assert.isAtLeast(alerts().length, 8)
     for (const { expr } of alerts()) checkExpression(expr)
+  })
+
+  it("ask for the store's metrics only where there is a store, but for what a store makes pointless", () => {
+    for (const target of ["cert-manager", "openshift"] as const) {
+      const base = render(target).filter((object): object is PrometheusRule => object.kind === "PrometheusRule")
+      const asking = base.flatMap(({ spec }) => spec.groups).flatMap((group) => group.rules).filter(({ expr }) =>
+        namedIn(expr).metrics.some((name) => storeMetricNames.includes(name))
+      )
+      assert.deepStrictEqual(asking.map(({ alert }) => alert), ["SprayproxyReplyDeadlineHit"])
+    }
+    const named = alerts().flatMap(({ expr }) => namedIn(expr).metrics)
+    assert.includeMembers(
+      named,
+      storeMetricNames.filter((name) => name.endsWith("_seconds") || name.endsWith("_bytes") || name.endsWith("_up"))
+        .map((name) => name.endsWith("write_duration_seconds") ? `${name}_bucket` : name)
+    )
+  })
+
+  it("take the greatest of what every replica reports of the one store, never the sum", () => {
+    const shared =
+      /\b(sum|avg|count) (by \([^)]*\) )?\((rate|increase|delta)?\(?sprayproxy_(backlog|dead|store_(used|limit))/
+    const panels = panelsOf(dashboard()).flatMap(({ targets = [] }) => targets.map(({ expr }) => expr))
+    for (const expression of [...alerts().map(({ expr }) => expr), ...panels]) assert.notMatch(expression, shared)
   })
 
   it("have a severity, a summary, and a runbook with words in it", () => {
@@ -148,6 +175,8 @@ const configMap = () =>
     "sprayproxy-dashboard"
   )
 const dashboard = () => JSON.parse(configMap().data["sprayproxy.json"]!) as Dashboard
+const panelsOf = (board: Dashboard): ReadonlyArray<Panel> =>
+  board.panels.flatMap((panel) => [panel, ...(panel.panels ?? [])])
 
 describe.skipIf(kustomize() === undefined)("the dashboard", () => {
   it("has the label that Grafana's sidecar looks for", () => {
@@ -155,12 +184,12 @@ describe.skipIf(kustomize() === undefined)("the dashboard", () => {
   })
 
   it("asks for metrics and label values that exist, from the data source that is chosen", () => {
-    const expressions = dashboard().panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr))
+    const expressions = panelsOf(dashboard()).flatMap(({ targets = [] }) => targets.map(({ expr }) => expr))
     assert.isNotEmpty(expressions)
     for (const expression of expressions) {
       checkExpression(expression.replaceAll("$__rate_interval", "5m"))
     }
-    for (const { datasource, type } of dashboard().panels) {
+    for (const { datasource, type } of panelsOf(dashboard())) {
       if (type !== "row") assert.strictEqual(datasource?.uid, "${datasource}")
     }
   })
@@ -177,13 +206,24 @@ describe.skipIf(kustomize() === undefined)("the dashboard", () => {
     for (const [, name] of used) assert.include(known, name)
   })
 
-  it("answers the four questions, without two panels in one place", () => {
-    const { panels } = dashboard()
+  it("shows every metric of the store, in a row that asks for nothing until it is opened", () => {
+    const row = dashboard().panels.find(({ title }) => title === "What is in the store?")
+    const named = (row?.panels ?? []).flatMap(({ targets = [] }) => targets).flatMap(({ expr }) =>
+      namedIn(expr.replaceAll("$__rate_interval", "5m")).metrics.map(metricOf)
+    )
+    assert.sameMembers([...new Set(named)], [...storeMetricNames])
+    const open = dashboard().panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr)).join("\n")
+    for (const name of storeMetricNames) assert.notInclude(open, name)
+  })
+
+  it("answers the five questions, without two panels in one place", () => {
+    const panels = panelsOf(dashboard())
     assert.deepStrictEqual(panels.filter(({ type }) => type === "row").map(({ title }) => title), [
       "Is every cluster getting its webhooks?",
       "How fast?",
       "What is refused?",
-      "What is it costing?"
+      "What is it costing?",
+      "What is in the store?"
     ])
     assert.lengthOf(new Set(panels.map(({ id }) => id)), panels.length)
     const taken = new Set<string>()

@@ -29,12 +29,18 @@ export interface PodSpec {
   readonly automountServiceAccountToken: boolean
   readonly terminationGracePeriodSeconds: number
   readonly hostNetwork?: boolean
-  readonly securityContext: { readonly runAsNonRoot: boolean; readonly seccompProfile: { readonly type: string } }
+  readonly securityContext: {
+    readonly runAsNonRoot: boolean
+    readonly seccompProfile: { readonly type: string }
+    readonly fsGroup?: number
+    readonly fsGroupChangePolicy?: string
+  }
   readonly containers: ReadonlyArray<Container>
   readonly initContainers: ReadonlyArray<Container>
   readonly volumes: ReadonlyArray<{
     readonly name: string
     readonly projected?: unknown
+    readonly persistentVolumeClaim?: { readonly claimName: string }
     readonly secret?: {
       readonly secretName: string
       readonly optional?: boolean
@@ -50,7 +56,10 @@ export interface Deployment extends KubernetesObject {
   readonly spec: {
     readonly replicas?: number
     readonly selector: { readonly matchLabels: Readonly<Record<string, string>> }
-    readonly strategy: { readonly rollingUpdate: { readonly maxUnavailable: number; readonly maxSurge: number } }
+    readonly strategy: {
+      readonly type?: string
+      readonly rollingUpdate?: { readonly maxUnavailable: number; readonly maxSurge: number }
+    }
     readonly template: {
       readonly metadata: { readonly labels: Readonly<Record<string, string>> }
       readonly spec: PodSpec
@@ -76,6 +85,13 @@ export interface NetworkPolicy extends KubernetesObject {
     readonly policyTypes: ReadonlyArray<string>
     readonly ingress: ReadonlyArray<{ readonly ports: ReadonlyArray<PolicyPort> }>
     readonly egress: ReadonlyArray<{ readonly ports: ReadonlyArray<PolicyPort> }>
+  }
+}
+
+export interface Claim extends KubernetesObject {
+  readonly spec: {
+    readonly accessModes: ReadonlyArray<string>
+    readonly resources: { readonly requests: { readonly storage: string } }
   }
 }
 

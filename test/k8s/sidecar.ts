@@ -61,10 +61,14 @@ export const refusal = (
   if (request.account === undefined) return 401
   const verb = { GET: "get", POST: "create", DELETE: "delete" }[request.method]
   const granted = rulesOf(objects, request.account).some(({ nonResourceURLs = [], verbs }) =>
-    verb !== undefined && nonResourceURLs.includes(path) && verbs.includes(verb)
+    verb !== undefined && verbs.includes(verb) && nonResourceURLs.some((url) => covers(url, path))
   )
   return granted ? undefined : 403
 }
+
+/** As Kubernetes reads a role: an asterisk at the end stands for all that may follow. */
+const covers = (url: string, path: string): boolean =>
+  url.endsWith("*") ? path.startsWith(url.slice(0, -1)) : path === url
 
 /** What the cluster roles of these objects grant to a service account. */
 export const rulesOf = (objects: ReadonlyArray<KubernetesObject>, account: string): ClusterRole["rules"] => {

@@ -1,0 +1,41 @@
+/**
+ * What durable mode adds to the program. Loaded only when a store is set: direct mode does not pay for it, in its start
+ * least of all.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { layerWebCrypto } from "effect/crypto/SecureRandom"
+import { BackendBreakers } from "./BackendBreakers.ts"
+import * as Backlog from "./Backlog.ts"
+import * as DurableLedger from "./DurableLedger.ts"
+import { Identity } from "./Identity.ts"
+import { Settings } from "./Settings.ts"
+import { SettlementPolicy } from "./SettlementPolicy.ts"
+import * as SqlDeliveryStore from "./SqlDeliveryStore.ts"
+import type { StoreLocation } from "./StoreLocation.ts"
+import * as StoreMaintenance from "./StoreMaintenance.ts"
+import { StoreMetrics } from "./StoreMetrics.ts"
+import { StoreWriter } from "./StoreWriter.ts"
+
+/** Below the spray: the store, and the ledger that writes to it. */
+export const layerLedger = (location: StoreLocation) =>
+  DurableLedger.layer.pipe(
+    Layer.provideMerge(StoreWriter.layer),
+    Layer.provideMerge(
+      Layer.mergeAll(BackendBreakers.layer, SettlementPolicy.layer, StoreMetrics.layer, layerWebCrypto)
+    ),
+    Layer.provideMerge(Layer.unwrap(Effect.gen(function*() {
+      const { pseudonym } = yield* Identity
+      const { forwardingTimeout } = yield* Settings
+      // An attempt ends with the forwarding timeout, so whoever holds a row for longer is gone.
+      const lease = Duration.toMillis(forwardingTimeout) + leaseMargin
+      return SqlDeliveryStore.layer(location, { owner: pseudonym, lease })
+    })))
+  )
+
+/** Above it: what sends the rest, and cleans up. */
+export const layerBacklog = Layer.mergeAll(Backlog.layer, StoreMaintenance.layer)
+
+/** Milliseconds in which an attempt that was claimed begins, and its outcome is written. */
+const leaseMargin = 15_000

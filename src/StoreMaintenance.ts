@@ -1,0 +1,64 @@
+/** What the store needs from time to time: what is too old goes, and backlogs are counted. */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
+import { parse } from "./Backend.ts"
+import { BackendRegistry } from "./BackendRegistry.ts"
+import { type BackendBacklog, DeliveryStore } from "./DeliveryStore.ts"
+import { Settings } from "./Settings.ts"
+import { type HostBacklog, StoreMetrics } from "./StoreMetrics.ts"
+
+export const layer = Layer.effectDiscard(Effect.gen(function*() {
+  const settings = yield* Settings
+  const store = yield* DeliveryStore
+  const metrics = yield* StoreMetrics
+  const registry = yield* BackendRegistry
+  const clock = yield* Clock.Clock
+  const retention = {
+    delivered: Duration.toMillis(settings.retainDelivered),
+    dead: Duration.toMillis(settings.retainDead),
+    maxAge: Duration.toMillis(settings.maxDeliveryAge)
+  }
+
+  // Between two steps deliveries are written: pruning never makes one wait for longer than a step takes.
+  const prune = Effect.gen(function*() {
+    for (let steps = 0; steps < mostSteps; steps += 1) {
+      if (!(yield* store.prune(retention, stepSize))) return
+      yield* Effect.sleep("20 millis")
+    }
+  })
+
+  const count = Effect.map(store.backlogs, (backlogs) => {
+    const now = clock.currentTimeMillisUnsafe()
+    const hostOf = new Map(registry.snapshot().map(({ host, key }) => [key, host]))
+    const byHost = new Map<string, HostBacklog>()
+    for (const host of hostOf.values()) byHost.set(host, { pending: 0, dead: 0, oldestAge: 0 })
+    for (const backlog of backlogs) {
+      const host = hostOf.get(backlog.key) ?? hostOfKey(backlog)
+      const { dead, oldestAge, pending } = byHost.get(host) ?? { pending: 0, dead: 0, oldestAge: 0 }
+      const age = backlog.oldestSince === undefined ? 0 : Math.max(0, now - backlog.oldestSince) / 1_000
+      // Backends that differ in their paths alone share their series.
+      byHost.set(host, {
+        pending: pending + backlog.pending,
+        dead: dead + backlog.dead,
+        oldestAge: Math.max(oldestAge, age)
+      })
+    }
+    metrics.backlogs(byHost)
+  })
+
+  yield* Effect.forkScoped(Effect.ignore(prune).pipe(Effect.repeat(Schedule.spaced("10 seconds"))))
+  yield* Effect.forkScoped(Effect.ignore(count).pipe(Effect.repeat(Schedule.spaced("5 seconds"))))
+}))
+
+/** Deliveries in one transaction of pruning. */
+const stepSize = 200
+const mostSteps = 400
+
+/** A backend that is gone has rows for a while. */
+const hostOfKey = ({ key }: BackendBacklog): string =>
+  Option.match(Result.getSuccess(parse(key, "dynamic")), { onNone: () => key, onSome: ({ host }) => host })
