@@ -66,7 +66,9 @@ const server = <Written, Unwritten, WrittenBy, Backlogged, BackloggedBy>(mode: {
     Layer.provideMerge(Layer.mergeAll(BackendConnections.layer, BackendRegistry.layer)),
     Layer.provideMerge(BackendPolicy.layer),
     Layer.provideMerge(mode.ledger),
-    Layer.provideMerge(Layer.mergeAll(Resolver.layer, RefusalLog.layer, Readiness.layer, Timers.layer, TurnShare.layer)),
+    Layer.provideMerge(
+      Layer.mergeAll(Resolver.layer, RefusalLog.layer, Readiness.layer, Timers.layer, TurnShare.layer)
+    ),
     Layer.provideMerge(Telemetry.layer),
     Layer.provideMerge(Layer.mergeAll(Log.layer, Identity.layer)),
     Layer.provideMerge(Metrics.layer),
@@ -78,8 +80,10 @@ const serve = (settings: Settings["Service"]) => {
   return Option.match(settings.store, {
     onNone: () => Effect.provide(untilShutDown, Layer.provideMerge(server(Mode.direct), Configured)),
     onSome: (location) =>
-      Effect.flatMap(Mode.durable(location), (mode) =>
-        Effect.provide(untilShutDown, Layer.provideMerge(server(mode), Configured)))
+      Effect.flatMap(
+        Mode.durable(location),
+        (mode) => Effect.provide(untilShutDown, Layer.provideMerge(server(mode), Configured))
+      )
   })
 }
 
