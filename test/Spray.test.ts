@@ -79,7 +79,11 @@ const countedTimers = () => {
   return { count, layer: Layer.provide(layer, Timers.layerClock) }
 }
 
-const setUp = Effect.fnUntraced(function*(backendCount: number, settings: Partial<Settings["Service"]> = {}) {
+const setUp = Effect.fnUntraced(function*(
+  backendCount: number,
+  settings: Partial<Settings["Service"]> = {},
+  ledger: Layer.Layer<Ledger> = Ledger.layerDirect
+) {
   const connections = new ScriptedConnections()
   const counted = countedTimers()
   const services = yield* Layer.build(
@@ -87,7 +91,7 @@ const setUp = Effect.fnUntraced(function*(backendCount: number, settings: Partia
       Layer.provideMerge(Layer.mergeAll(Forwarder.layer, DeliveryLog.layer, MemoryBudget.layer, BackendRegistry.layer)),
       Layer.provideMerge(Layer.mergeAll(Layer.succeed(BackendConnections, connections.service), BackendPolicy.layer)),
       Layer.provideMerge(Layer.mergeAll(Resolver.layerFrom(() => {}), Log.layerTest, Metrics.layer, counted.layer)),
-      Layer.provideMerge(Layer.mergeAll(TurnShare.layerUnshared, Ledger.layerDirect)),
+      Layer.provideMerge(Layer.mergeAll(TurnShare.layerUnshared, ledger)),
       Layer.provideMerge(Settings.layerFrom({
         backends: allBackends.slice(0, backendCount),
         forwardingTimeout: Duration.millis(forwardingTimeout),
@@ -409,6 +413,65 @@ describe("the end of the process", () => {
       expect(spray.inFlight()).toBe(0)
       expect(budget.state().used).toBe(0)
       expect(yield* spray.cutOff).toBe(0)
+    }))
+})
+
+describe("a delivery that is on disk", () => {
+  /** A ledger that has everything on disk, but owns no row of backend c's, and what it is told. */
+  const onDisk = () => {
+    const told: Array<string> = []
+    const layer = Layer.succeed(
+      Ledger,
+      Ledger.of({
+        record: ({ guid }, backends) =>
+          Effect.succeed({
+            backends: backends.slice(0, 2),
+            isDurable: true,
+            settled: (backend, { outcome }) => void told.push(`${guid} ${backend.host}: ${outcome}`),
+            abandoned: () => void told.push(`${guid} abandoned`)
+          })
+      })
+    )
+    return { layer, told }
+  }
+
+  it.effect("is answered at once, and goes to the backends that the ledger names", () =>
+    Effect.gen(function*() {
+      const { layer, told } = onDisk()
+      const { a, b, budget, c, spray, start } = yield* setUp(3, withoutRetries, layer)
+      const reply = yield* start()
+      expect(yield* Fiber.join(reply)).toBe("accepted")
+      expect([a, b, c].map(({ sent }) => sent.length)).toEqual([1, 1, 0])
+      expect(spray.inFlight()).toBe(1)
+      a.last.answer(202)
+      b.last.answer(500)
+      expect(told).toEqual(["guid a.test: delivered", "guid b.test: failed"])
+      expect(spray.inFlight()).toBe(0)
+      expect(budget.state().used).toBe(0)
+    }))
+
+  it.effect("is left for later where there is no memory for its attempts", () =>
+    Effect.gen(function*() {
+      const { layer, told } = onDisk()
+      const { a, budget, spray, start } = yield* setUp(1, { bodyMemory: 1024 * 1024 }, layer)
+      a.onDispatch = (sent) => void sent.start()
+      yield* start("first", 900_000)
+      const reply = yield* start("second", 200_000)
+      expect(yield* Fiber.join(reply)).toBe("accepted")
+      expect(told).toEqual(["second abandoned"])
+      expect(a.sent.map(guidOf)).toEqual(["first"])
+      expect(spray.inFlight()).toBe(1)
+      expect(budget.state().used).toBeLessThan(1024 * 1024)
+    }))
+
+  it.effect("is not lost when its attempts are cut off", () =>
+    Effect.gen(function*() {
+      const { layer, told } = onDisk()
+      const { a, spray, start } = yield* setUp(1, withoutRetries, layer)
+      a.onDispatch = (sent) => void sent.start()
+      yield* start()
+      expect(yield* spray.cutOff).toBe(0)
+      expect(told).toEqual(["guid a.test: timed out"])
     }))
 })
 
