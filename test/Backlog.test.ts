@@ -1,0 +1,264 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import { layerWebCrypto } from "effect/crypto/SecureRandom"
+import { TestClock } from "effect/testing"
+import { parse } from "../src/Backend.ts"
+import { BackendBreakers } from "../src/BackendBreakers.ts"
+import { BackendConnections } from "../src/BackendConnections.ts"
+import { BackendPolicy } from "../src/BackendPolicy.ts"
+import { BackendRegistry } from "../src/BackendRegistry.ts"
+import * as Backlog from "../src/Backlog.ts"
+import { Body } from "../src/Body.ts"
+import type { Delivery } from "../src/Delivery.ts"
+import { DeliveryLog } from "../src/DeliveryLog.ts"
+import { DeliveryStore } from "../src/DeliveryStore.ts"
+import * as DurableLedger from "../src/DurableLedger.ts"
+import { Forwarder } from "../src/Forwarder.ts"
+import { Log } from "../src/Logging.ts"
+import { MemoryBudget } from "../src/MemoryBudget.ts"
+import { Metrics } from "../src/Metrics.ts"
+import { Readiness } from "../src/Readiness.ts"
+import { Resolver } from "../src/Resolver.ts"
+import { Settings } from "../src/Settings.ts"
+import { SettlementPolicy } from "../src/SettlementPolicy.ts"
+import { Spray } from "../src/Spray.ts"
+import { StoreMetrics } from "../src/StoreMetrics.ts"
+import { StoreWriter } from "../src/StoreWriter.ts"
+import { Timers } from "../src/Timers.ts"
+import { TurnShare } from "../src/TurnShare.ts"
+import * as MemoryDeliveryStore from "./MemoryDeliveryStore.ts"
+import { ScriptedConnections, type Sent } from "./ScriptedDispatcher.ts"
+
+const [a, b] = ["http://a.test", "http://b.test"].map((url) => Result.getOrThrow(parse(url, "static"))) as [
+  Backend,
+  Backend
+]
+type Backend = Result.Result.Success<ReturnType<typeof parse>>
+
+const guidOf = (sent: Sent) => (sent.options.headers as ReadonlyArray<string>)[1]!
+
+/** Durable mode as a whole, between a store in memory and backends that the test plays. */
+const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Service"]> = {}) {
+  const connections = new ScriptedConnections()
+  const database = new MemoryDeliveryStore.MemoryDatabase()
+  const services = yield* Layer.build(
+    Backlog.layer.pipe(
+      Layer.provideMerge(Spray.layer),
+      Layer.provideMerge(Layer.mergeAll(Forwarder.layer, DeliveryLog.layer, MemoryBudget.layer, BackendRegistry.layer)),
+      Layer.provideMerge(DurableLedger.layer),
+      Layer.provideMerge(StoreWriter.layer),
+      Layer.provideMerge(
+        Layer.mergeAll(BackendBreakers.layer, SettlementPolicy.layer, StoreMetrics.layer, layerWebCrypto)
+      ),
+      Layer.provideMerge(MemoryDeliveryStore.layer({ shared: database })),
+      Layer.provideMerge(Layer.mergeAll(Layer.succeed(BackendConnections, connections.service), BackendPolicy.layer)),
+      Layer.provideMerge(Layer.mergeAll(Resolver.layerFrom(() => {}), Log.layerTest, Metrics.layer, Timers.layerClock)),
+      Layer.provideMerge(Layer.mergeAll(TurnShare.layerUnshared, Readiness.layer)),
+      Layer.provideMerge(Settings.layerFrom({ backends: [a, b], forwardingRetries: 0, ...settings }))
+    )
+  )
+  const spray = Context.get(services, Spray)
+  const budget = Context.get(services, MemoryBudget)
+  const timers = Context.get(services, Timers)
+  const store = Context.get(services, DeliveryStore)
+  const at = { a: connections.to(a), b: connections.to(b) }
+  const deliver = Effect.fnUntraced(function*(guid: string, body = guid) {
+    const reservation = budget.open()
+    reservation.hold(body.length)
+    const delivery: Delivery = {
+      requestId: guid,
+      guid,
+      event: "push",
+      method: "POST",
+      target: "/proxy?x=1",
+      forwardedTarget: "/?x=1",
+      headers: ["X-GitHub-Delivery", guid],
+      body: new Body([Buffer.from(body)], body.length)
+    }
+    const reply = yield* Effect.forkChild(spray.spray(delivery, reservation, timers.now() + 9_000), {
+      startImmediately: true
+    })
+    yield* TestClock.adjust(3)
+    return yield* Fiber.join(reply)
+  })
+  return { at, budget, database, deliver, readiness: Context.get(services, Readiness), spray, store }
+})
+
+/** In steps, so that what a tick begins is done before the next. */
+const advance = Effect.fnUntraced(function*(millis: number, step = 250) {
+  for (let passed = 0; passed < millis; passed += step) yield* TestClock.adjust(Math.min(step, millis - passed))
+})
+
+const accept = (sent: Sent) => void sent.answer(202)
+const refuse = (sent: Sent) => void sent.fail("ECONNREFUSED")
+
+describe("a backlog", () => {
+  it.effect("is sent byte for byte when its backend is there again, and to that backend alone", () =>
+    Effect.gen(function*() {
+      const { at, budget, deliver, store } = yield* setUp()
+      at.a.onDispatch = accept
+      at.b.onDispatch = refuse
+      assert.strictEqual(yield* deliver("1", "héllo"), "accepted")
+      assert.deepStrictEqual([at.a.sent.length, at.b.sent.length], [1, 1])
+      at.b.onDispatch = accept
+      yield* advance(3_000)
+      assert.deepStrictEqual([at.a.sent.length, at.b.sent.length], [1, 2])
+      const { body, headers, method, path } = at.b.last.options
+      assert.deepStrictEqual([method, path, String(body)], ["POST", "/?x=1", "héllo"])
+      assert.deepStrictEqual(headers, at.b.sent[0]!.options.headers)
+      yield* advance(1_000)
+      const [{ rows }] = yield* store.show("1") as never as Effect.Effect<[{ rows: Array<{ state: string }> }]>
+      assert.deepStrictEqual(rows.map(({ state }) => state), ["delivered", "delivered"])
+      assert.strictEqual(budget.state().used, 0)
+    }))
+
+  it.effect("is attempted less and less often while its backend is down", () =>
+    Effect.gen(function*() {
+      const { at, deliver } = yield* setUp()
+      at.a.onDispatch = accept
+      at.b.onDispatch = refuse
+      yield* deliver("1")
+      const times: Array<number> = []
+      for (let second = 0; second < 900; second += 1) {
+        const before = at.b.sent.length
+        yield* advance(1_000)
+        if (at.b.sent.length > before) times.push(second)
+      }
+      const waits = times.map((time, place) => time - (times[place - 1] ?? 0))
+      assert.isAbove(waits.length, 7)
+      assert.isBelow(waits.length, 16)
+      assert.isAbove(waits.at(-1)!, 100)
+    }))
+
+  it.effect(
+    "of an hour drains at a limited rate, and fresh deliveries do not wait behind it",
+    () =>
+      Effect.gen(function*() {
+        const { at, deliver, store } = yield* setUp()
+        at.a.onDispatch = accept
+        at.b.onDispatch = refuse
+        // One delivery each six seconds for an hour.
+        for (let n = 0; n < 600; n += 1) {
+          assert.strictEqual(yield* deliver(`old-${n}`), "accepted")
+          yield* advance(6_000 - 3, 1_000)
+        }
+        const triedInVain = at.b.sent.length
+        // Each breaker's probe, and no attempt for each delivery.
+        assert.isBelow(triedInVain, 600)
+        assert.strictEqual((yield* store.backlogs).find(({ key }) => key === b.key)?.pending, 600)
+
+        const arrived = new Map<string, number>()
+        let time = 0
+        at.b.onDispatch = (sent) => {
+          arrived.set(guidOf(sent), time)
+          accept(sent)
+        }
+        const perSecond: Array<number> = []
+        const sentAt = new Map<string, number>()
+        for (; time < 600 && arrived.size < 600 + sentAt.size || time < 20; time += 1) {
+          const before = arrived.size
+          if (time % 5 === 0) {
+            sentAt.set(`fresh-${time}`, time)
+            yield* deliver(`fresh-${time}`)
+          }
+          yield* advance(1_000)
+          perSecond.push(arrived.size - before)
+        }
+        assert.strictEqual(arrived.size, 600 + sentAt.size, "all arrived")
+        assert.isBelow(Math.max(...perSecond), 220)
+        // It starts slowly, once the probe has shown that the backend is there, within its 15 s.
+        const first = perSecond.findIndex((count) => count > 0)
+        assert.isAtMost(first, 16)
+        assert.isBelow(perSecond[first]! + perSecond[first + 1]!, 20)
+        const waited = [...sentAt].map(([guid, at]) => arrived.get(guid)! - at)
+        assert.isAtMost(Math.max(...waited), 17, waited.join())
+        // Not one more once the breaker is closed.
+        assert.isAtMost(Math.max(...waited.slice(4)), 0)
+      }),
+    60_000
+  )
+
+  it.effect("waits while the store is down, and goes on when it is back", () =>
+    Effect.gen(function*() {
+      const { at, database, deliver } = yield* setUp()
+      at.a.onDispatch = accept
+      at.b.onDispatch = refuse
+      yield* deliver("1")
+      at.b.onDispatch = accept
+      database.fail = true
+      yield* advance(60_000)
+      assert.strictEqual(at.b.sent.length, 1)
+      database.fail = false
+      yield* advance(30_000)
+      assert.strictEqual(at.b.sent.length, 2)
+    }))
+
+  it.effect("rests from the moment the process drains", () =>
+    Effect.gen(function*() {
+      const { at, deliver, readiness } = yield* setUp()
+      at.a.onDispatch = accept
+      at.b.onDispatch = refuse
+      yield* deliver("1")
+      readiness.beginDraining()
+      at.b.onDispatch = accept
+      yield* advance(60_000)
+      assert.strictEqual(at.b.sent.length, 1)
+    }))
+
+  it.effect("takes no more than half of its backend's permits", () =>
+    Effect.gen(function*() {
+      const { at, deliver } = yield* setUp({ backendConcurrency: 6 })
+      at.a.onDispatch = accept
+      at.b.onDispatch = refuse
+      for (let n = 0; n < 40; n += 1) yield* deliver(String(n))
+      at.b.onDispatch = accept
+      // The probe closes the breaker; from then on the backend takes all and answers nothing.
+      const inVain = at.b.sent.length
+      for (let second = 0; second < 30 && at.b.sent.length === inVain; second += 1) yield* advance(1_000)
+      const from = at.b.sent.length
+      at.b.onDispatch = (sent) => void sent.start()
+      yield* advance(10_000)
+      assert.isAtMost(at.b.sent.length - from, 3)
+      assert.isAtLeast(at.b.sent.length - from, 1)
+      yield* deliver("fresh")
+      assert.strictEqual(guidOf(at.b.last), "fresh")
+    }))
+
+  it.effect("goes to a backend that came too late for a first attempt: its memory was used up", () =>
+    Effect.gen(function*() {
+      const { at, budget, deliver } = yield* setUp({ bodyMemory: 1024 * 1024 })
+      at.a.onDispatch = accept
+      at.b.onDispatch = accept
+      const hog = budget.open()
+      hog.hold(1024 * 1024)
+      assert.strictEqual(yield* deliver("1"), "accepted")
+      assert.deepStrictEqual([at.a.sent.length, at.b.sent.length], [0, 0])
+      hog.release()
+      yield* advance(3_000)
+      assert.deepStrictEqual([at.a.sent.length, at.b.sent.length], [1, 1])
+    }))
+
+  it.effect("is given back when there is no memory for it in time, and sent once there is", () =>
+    Effect.gen(function*() {
+      const { at, budget, deliver } = yield* setUp({ bodyMemory: 1024 * 1024 })
+      at.a.onDispatch = accept
+      at.b.onDispatch = refuse
+      yield* deliver("1")
+      at.b.onDispatch = accept
+      const hog = budget.open()
+      hog.hold(1024 * 1024)
+      // One may go beyond the budget; this one takes that place.
+      const beyond = budget.open()
+      beyond.wait(1, () => {})
+      yield* advance(60_000)
+      assert.strictEqual(at.b.sent.length, 1)
+      hog.release()
+      beyond.release()
+      yield* advance(15_000)
+      assert.strictEqual(at.b.sent.length, 2)
+    }))
+})

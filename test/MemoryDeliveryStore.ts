@@ -1,0 +1,401 @@
+/**
+ * A delivery store without a disk, for tests: the whole contract on Effect's `Clock`, so that `TestClock` drives it.
+ *
+ * **Details**
+ *
+ * - Two layers with one `shared` database and different owners are two replicas.
+ * - The database can be told to fail, to hang, and to lose its answers.
+ */
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import * as Layer from "effect/Layer"
+import {
+  type Claimed,
+  type DeliveryFilter,
+  DeliveryStore,
+  type DeliveryView,
+  leaseMillis,
+  longestDelay,
+  type NewDelivery,
+  type Recorded,
+  type Retention,
+  type RowState,
+  type RowTarget,
+  type RowView,
+  type Settlement,
+  type StoredAttempt,
+  type StoredBackend,
+  StoreUnavailable
+} from "../src/DeliveryStore.ts"
+import type { Outcome } from "../src/Outcome.ts"
+
+/** What is stored, and how it fails. */
+export class MemoryDatabase {
+  /** Every operation fails, and nothing happens. */
+  fail = false
+  /** Every operation happens, and fails nevertheless: the connection is lost before the answer. */
+  losesAnswers = false
+  readonly deliveries = new Map<string, Delivery>()
+  readonly backends = new Map<string, StoredBackend>()
+  readonly #passage = Latch.makeUnsafe(true)
+
+  /** From now on operations wait. One that is interrupted meanwhile does not happen. */
+  hang(): void {
+    Latch.closeUnsafe(this.#passage)
+  }
+
+  /** They go on. */
+  resume(): void {
+    Latch.openUnsafe(this.#passage)
+  }
+
+  operation<A>(perform: (now: number) => A): Effect.Effect<A, StoreUnavailable> {
+    return Effect.andThen(
+      this.#passage.await,
+      Effect.clockWith((clock) => {
+        if (this.fail) return Effect.fail(new StoreUnavailable({ reason: "told to fail" }))
+        const result = perform(clock.currentTimeMillisUnsafe())
+        return this.losesAnswers
+          ? Effect.fail(new StoreUnavailable({ reason: "the answer is lost" }))
+          : Effect.succeed(result)
+      })
+    )
+  }
+}
+
+export interface Options {
+  readonly owner?: string
+  /** Milliseconds. */
+  readonly lease?: number
+  readonly shared?: MemoryDatabase
+}
+
+export const layer = (options: Options = {}): Layer.Layer<DeliveryStore> =>
+  Layer.sync(DeliveryStore, () => make(options.shared ?? new MemoryDatabase(), options))
+
+interface Delivery {
+  readonly id: string
+  readonly bodyHash: string
+  readonly bodyLength: number
+  readonly receivedAt: number
+  readonly head: Omit<NewDelivery, "targets" | "bodyHash" | "body" | "headers">
+  /** Undefined when it is gone. */
+  content: { readonly headers: ReadonlyArray<string>; readonly body: Buffer } | undefined
+  readonly rows: Map<string, Row>
+}
+
+interface Row {
+  readonly key: string
+  url: string
+  state: RowState
+  since: number
+  tries: number
+  /** Of an owned row, the end of its lease. */
+  dueAt: number
+  owner: string | undefined
+  settledAt: number | undefined
+  lastOutcome: Outcome | undefined
+  readonly attempts: Array<StoredAttempt>
+}
+
+const make = (
+  database: MemoryDatabase,
+  { lease = leaseMillis, owner = "memory" }: Options
+): DeliveryStore["Service"] => {
+  const { backends, deliveries } = database
+
+  const write = (now: number, delivery: NewDelivery): Recorded => {
+    const known = deliveries.get(delivery.id)
+    if (known !== undefined) {
+      const owned = [...known.rows.values()].filter((row) => isUnderWay(row, now) && row.owner === owner)
+      return { id: known.id, isRedelivery: false, owned: owned.map(({ key }) => key) }
+    }
+    const earlier = delivery.guid === undefined
+      ? undefined
+      : newestFirst(deliveries).find((stored) => isSame(stored, delivery))
+    if (earlier !== undefined) return writeAgain(now, delivery, earlier)
+    const { body, bodyHash, headers, targets, ...head } = delivery
+    const stored: Delivery = {
+      id: delivery.id,
+      bodyHash,
+      bodyLength: body.length,
+      receivedAt: now,
+      head,
+      content: { headers: [...headers], body: Buffer.from(body) },
+      rows: new Map()
+    }
+    deliveries.set(delivery.id, stored)
+    return { id: delivery.id, isRedelivery: false, owned: begin(now, stored, targets) }
+  }
+
+  const writeAgain = (now: number, { body, headers, targets }: NewDelivery, earlier: Delivery): Recorded => {
+    const lacking = targets.filter(({ key }) => !has(earlier.rows.get(key)))
+    const idle = (lacking.length === 0 ? targets : lacking).filter(({ key }) => {
+      const row = earlier.rows.get(key)
+      return row === undefined || !isUnderWay(row, now)
+    })
+    if (idle.length > 0) earlier.content ??= { headers: [...headers], body: Buffer.from(body) }
+    return { id: earlier.id, isRedelivery: true, owned: begin(now, earlier, idle) }
+  }
+
+  /** Makes rows pending; those that are ours at once. */
+  const begin = (now: number, delivery: Delivery, targets: ReadonlyArray<RowTarget>): ReadonlyArray<string> => {
+    for (const { held, key, url } of targets) {
+      const row = delivery.rows.get(key) ?? newRow(key)
+      delivery.rows.set(key, row)
+      row.url = url
+      askFor(row, now)
+      if (!held) take(row, now)
+    }
+    return targets.filter(({ held }) => !held).map(({ key }) => key)
+  }
+
+  const take = (row: Row, now: number) => {
+    row.owner = owner
+    row.dueAt = now + lease
+  }
+
+  const settle = (now: number, { attempt, become, id, key }: Settlement) => {
+    const row = deliveries.get(id)?.rows.get(key)
+    if (row === undefined) return
+    if (attempt !== undefined) {
+      row.attempts.push(attempt)
+      row.tries += 1
+      row.lastOutcome = attempt.outcome
+    }
+    const isOurs = row.state === "pending" && (row.owner === owner || !isUnderWay(row, now))
+    if (become === "delivered" || become === "rejected" || (isOurs && become === "dead")) end(row, become, now)
+    else if (isOurs && typeof become === "object") {
+      row.owner = undefined
+      row.dueAt = now + become.retryIn
+    }
+  }
+
+  const cancel = (now: number, key: string): number => {
+    const cancelled = rowsOf(deliveries).filter(([, row]) => row.key === key && row.state === "pending")
+    for (const [, row] of cancelled) end(row, "cancelled", now)
+    return cancelled.length
+  }
+
+  const removeBackend = (now: number, key: string): boolean => {
+    if (!backends.delete(key)) return false
+    cancel(now, key)
+    return true
+  }
+
+  return DeliveryStore.of({
+    write: (batch) =>
+      database.operation((now) => {
+        for (const settlement of batch.settlements) settle(now, settlement)
+        return batch.deliveries.map((delivery) => write(now, delivery))
+      }),
+    due: (keys) =>
+      database.operation((now) => {
+        const due = new Set(rowsOf(deliveries).filter(([, row]) => isDue(row, now)).map(([, { key }]) => key))
+        return keys.filter((key) => due.has(key))
+      }),
+    claim: (key, limit, order) =>
+      database.operation((now): ReadonlyArray<Claimed> => {
+        const sign = order === "oldest" ? 1 : -1
+        const due = rowsOf(deliveries)
+          .filter(([, row]) => row.key === key && isDue(row, now))
+          .toSorted(([one, a], [other, b]) => sign * (a.dueAt - b.dueAt || (one.id < other.id ? -1 : 1)))
+          .slice(0, limit)
+        for (const [, row] of due) take(row, now)
+        return due.map(([{ bodyLength, id }, { since, tries }]) => ({ id, key, tries, since, bodyLength }))
+      }),
+    load: (id) =>
+      database.operation(() => {
+        const delivery = deliveries.get(id)
+        return delivery?.content && { ...delivery.head, receivedAt: delivery.receivedAt, ...delivery.content }
+      }),
+    renew: database.operation((now) => {
+      for (const [, row] of rowsOf(deliveries)) if (isUnderWay(row, now) && row.owner === owner) take(row, now)
+    }),
+    release: database.operation((now) => {
+      for (const [, row] of rowsOf(deliveries)) {
+        if (row.state !== "pending" || row.owner !== owner) continue
+        row.owner = undefined
+        row.dueAt = now
+      }
+    }),
+    cancel: (key) => database.operation((now) => cancel(now, key)),
+    usage: database.operation(() => {
+      let bytes = 0
+      for (const { content } of deliveries.values()) {
+        if (content !== undefined) bytes += content.body.length + content.headers.join("").length
+      }
+      return bytes
+    }),
+    backlogs: database.operation(() =>
+      [...Map.groupBy(rowsOf(deliveries).map(([, row]) => row), ({ key }) => key)].map(([key, rows]) => {
+        const pending = rows.filter(({ state }) => state === "pending")
+        return {
+          key,
+          pending: pending.length,
+          dead: rows.filter(({ state }) => state === "dead").length,
+          oldestSince: pending.length === 0 ? undefined : Math.min(...pending.map(({ since }) => since))
+        }
+      })
+    ),
+    prune: (retention, limit) => database.operation((now) => prune(database, retention, limit, now)),
+    list: (filter, { after, limit }) =>
+      database.operation((now) => {
+        const matching = newestFirst(deliveries).filter((delivery) =>
+          (after === undefined || delivery.id < after) && matches(delivery, filter) &&
+          (!isOfRows(filter) || [...delivery.rows.values()].some((row) => matchesRow(row, filter)))
+        )
+        const page = matching.slice(0, limit)
+        return {
+          deliveries: page.map((delivery) => viewOf(delivery, now)),
+          next: matching.length > limit ? page.at(-1)?.id : undefined
+        }
+      }),
+    show: (guid) =>
+      database.operation((now) =>
+        newestFirst(deliveries).filter(({ head, id }) => head.guid === guid || id === guid).map((delivery) =>
+          Object.assign(viewOf(delivery, now), { attempts: attemptsOf(delivery) })
+        )
+      ),
+    redeliver: (filter, limit) =>
+      database.operation((now) => {
+        const matching = rowsOf(deliveries).filter(([delivery, row]) =>
+          delivery.content !== undefined && (filter.id === undefined || delivery.id === filter.id) &&
+          matches(delivery, filter) && matchesRow(row, filter)
+        )
+        const redelivered = matching.slice(0, limit)
+        for (const [, row] of redelivered) if (!isUnderWay(row, now)) askFor(row, now)
+        return { redelivered: redelivered.length, remaining: matching.length - redelivered.length }
+      }),
+    backends: database.operation(() => [...backends.values()]),
+    putBackend: ({ key, ttl, url }, limit) =>
+      database.operation((now) => {
+        const known = backends.get(key)
+        if (known === undefined && backends.size >= limit) return "limit"
+        const expiresAt = ttl === undefined ? undefined : now + ttl
+        backends.set(key, { key, url, registeredAt: known?.registeredAt ?? now, expiresAt })
+        return known === undefined ? "added" : "renewed"
+      }),
+    deleteBackend: (key) => database.operation((now) => removeBackend(now, key)),
+    expireBackends: database.operation((now) => {
+      const expired = [...backends.values()].filter(({ expiresAt }) => expiresAt !== undefined && expiresAt <= now)
+      for (const { key } of expired) removeBackend(now, key)
+      return expired.map(({ key }) => key)
+    })
+  })
+}
+
+const newRow = (key: string): Row => ({
+  key,
+  url: "",
+  state: "pending",
+  since: 0,
+  tries: 0,
+  dueAt: 0,
+  owner: undefined,
+  settledAt: undefined,
+  lastOutcome: undefined,
+  attempts: []
+})
+
+/** As if it had just been received. */
+const askFor = (row: Row, now: number) => {
+  row.state = "pending"
+  row.since = now
+  row.dueAt = now
+  row.owner = undefined
+  row.settledAt = undefined
+}
+
+const end = (row: Row, state: RowState, now: number) => {
+  row.state = state
+  row.owner = undefined
+  row.settledAt = now
+}
+
+/** GitHub is told that a rejected delivery is well: sending it again would not help. */
+const has = (row: Row | undefined): boolean => row?.state === "delivered" || row?.state === "rejected"
+
+const isUnderWay = (row: Row, now: number): boolean =>
+  row.state === "pending" && row.owner !== undefined && row.dueAt > now
+
+const isDue = (row: Row, now: number): boolean => row.state === "pending" && row.dueAt <= now
+
+const isSame = (stored: Delivery, { bodyHash, guid, hookId }: NewDelivery): boolean =>
+  stored.head.guid === guid && stored.head.hookId === hookId && stored.bodyHash === bodyHash
+
+const newestFirst = (deliveries: ReadonlyMap<string, Delivery>): ReadonlyArray<Delivery> =>
+  [...deliveries.values()].toSorted((a, b) => a.id < b.id ? 1 : -1)
+
+const rowsOf = (deliveries: ReadonlyMap<string, Delivery>): ReadonlyArray<readonly [Delivery, Row]> =>
+  [...deliveries.values()].flatMap((delivery) => [...delivery.rows.values()].map((row) => [delivery, row] as const))
+
+const isOfRows = ({ backend, state }: DeliveryFilter): boolean => backend !== undefined || state !== undefined
+
+const matchesRow = (row: Row, { backend, state }: DeliveryFilter): boolean =>
+  (backend === undefined || row.key === backend) && (state === undefined || row.state === state)
+
+const matches = ({ head, receivedAt }: Delivery, { event, guid, since }: DeliveryFilter): boolean =>
+  (event === undefined || head.event === event) && (guid === undefined || head.guid === guid) &&
+  (since === undefined || receivedAt >= since)
+
+const viewOf = (delivery: Delivery, now: number): DeliveryView => ({
+  id: delivery.id,
+  requestId: delivery.head.requestId,
+  hookId: delivery.head.hookId,
+  guid: delivery.head.guid,
+  event: delivery.head.event,
+  receivedAt: delivery.receivedAt,
+  bodyLength: delivery.bodyLength,
+  hasBody: delivery.content !== undefined,
+  rows: [...delivery.rows.values()].map((row): RowView => ({
+    key: row.key,
+    url: row.url,
+    state: row.state,
+    since: row.since,
+    tries: row.tries,
+    dueAt: row.state === "pending" ? row.dueAt : undefined,
+    underWay: isUnderWay(row, now),
+    lastOutcome: row.lastOutcome,
+    settledAt: row.settledAt
+  }))
+})
+
+const attemptsOf = ({ rows }: Delivery) =>
+  [...rows.values()]
+    .flatMap(({ attempts, key }) => attempts.map((attempt) => Object.assign({ key }, attempt)))
+    .toSorted((a, b) => a.at - b.at)
+
+const prune = ({ deliveries }: MemoryDatabase, retention: Retention, limit: number, now: number): boolean => {
+  let looked = 0
+  for (const delivery of deliveries.values()) {
+    if (looked === limit) return true
+    if (pruneDelivery(deliveries, delivery, retention, now)) looked += 1
+  }
+  return false
+}
+
+/** Whether there was anything to do. */
+const pruneDelivery = (
+  deliveries: Map<string, Delivery>,
+  delivery: Delivery,
+  retention: Retention,
+  now: number
+): boolean => {
+  const rows = [...delivery.rows.values()]
+  const pending = rows.filter(({ state }) => state === "pending")
+  const tooFar = pending.filter(({ dueAt }) => dueAt > now + longestDelay)
+  for (const row of tooFar) Object.assign(row, { dueAt: now, owner: undefined })
+  const tooOld = pending.filter((row) => now - row.since > retention.maxAge && !isUnderWay(row, now))
+  for (const row of tooOld) end(row, "dead", now)
+  if (tooFar.length > 0 || tooOld.length > 0) return true
+  if (pending.length > 0) return false
+  const idle = now - Math.max(delivery.receivedAt, ...rows.map(({ settledAt }) => settledAt ?? 0))
+  const hasDead = rows.some(({ state }) => state === "dead")
+  if (idle > (hasDead ? retention.dead : Math.max(retention.dead, retention.delivered))) {
+    return deliveries.delete(delivery.id)
+  }
+  if (hasDead || idle <= retention.delivered || delivery.content === undefined) return false
+  delivery.content = undefined
+  return true
+}
