@@ -15,7 +15,8 @@ RUN npm run --silent build
 
 # Times and modes are part of a layer's digest: the same sources make the same layer.
 ARG SOURCE_DATE_EPOCH=0
-RUN chmod 0755 dist && chmod 0644 dist/sprayproxy.js && touch --date="@${SOURCE_DATE_EPOCH}" dist dist/sprayproxy.js
+RUN mkdir deliveries && chmod 0755 dist deliveries && chmod 0644 dist/*.js \
+      && touch --date="@${SOURCE_DATE_EPOCH}" dist dist/*.js deliveries
 
 # Distroless: the same Node line on Debian 12 with CA certificates, as user 65532. It has no shell to break into.
 FROM gcr.io/distroless/nodejs24-debian12:nonroot
@@ -36,7 +37,12 @@ ENV NODE_ENV=production \
     UV_THREADPOOL_SIZE=16
 
 WORKDIR /app
-COPY --from=build /build/dist/sprayproxy.js ./
+# The program, and the worker that SQLite runs in.
+COPY --from=build /build/dist/sprayproxy.js /build/dist/SqliteWorker.js ./
+
+# Where --store sqlite:/var/lib/sprayproxy/deliveries.db puts its file. A new named volume takes its owner over. Not declared
+# as a VOLUME: direct mode would get one too, and lose it.
+COPY --from=build --chown=65532:65532 /build/deliveries /var/lib/sprayproxy
 
 USER 65532:65532
 EXPOSE 8080 9090

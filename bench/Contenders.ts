@@ -50,7 +50,7 @@ const nodeArgs = Effect.fnUntraced(function*(program: string, preload: string | 
   return [...options.nodeFlags, ...preload === undefined ? [] : ["--import", file(preload)], program]
 })
 
-const startServer = (server: string): Start =>
+export const startServer = (server: string): Start =>
   Effect.fnUntraced(function*({ backends, preload, serverFlags = [] }) {
     const { options } = yield* Setup
     const port = yield* freePort

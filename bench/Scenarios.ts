@@ -9,6 +9,7 @@ import { cpuPerDelivery, peakMemory } from "./Scenario.ts"
 import { slowloris } from "./Slowloris.ts"
 import { soak } from "./Soak.ts"
 import { startTime } from "./StartTime.ts"
+import { stores } from "./Stores.ts"
 
 const plain = (count: number): ReadonlyArray<BackendSpec> => Array.from({ length: count }, () => ({}))
 const tls = (count: number): ReadonlyArray<BackendSpec> => Array.from({ length: count }, () => ({ tls: true }))
@@ -107,7 +108,8 @@ export const groups = {
   soak,
   overload,
   slowloris,
-  start: startTime
+  start: startTime,
+  store: stores
 }
 
 export type GroupName = keyof typeof groups

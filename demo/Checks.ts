@@ -8,7 +8,7 @@ export interface Check {
 }
 
 export const checks = (rows: ReadonlyArray<Row>, backends: ReadonlyArray<string>): ReadonlyArray<Check> => {
-  const ours = rows.flatMap((row) => row.sent === undefined ? [] : [{ ...row, sent: row.sent }])
+  const ours = rows.flatMap(ourOwn)
   const genuine = ours.filter(({ sent }) => sent.delivery.expected.refusal === undefined)
   const unwelcome = ours.filter(({ sent }) => sent.delivery.expected.refusal !== undefined)
   const retried = genuine.flatMap(({ arrivals }) => arrivals.filter(({ status }) => status === 503)).length
@@ -16,14 +16,7 @@ export const checks = (rows: ReadonlyArray<Row>, backends: ReadonlyArray<string>
     {
       promise:
         `${genuine.length} deliveries × ${backends.length} backends: each arrived once, byte for byte, signature valid`,
-      problems: genuine.flatMap((row) =>
-        backends.flatMap((backend) => {
-          const accepted = row.arrivals.filter((arrival) => arrival.backend === backend && arrival.status === 202)
-          if (accepted.length !== 1) return [`${row.label}: ${backend} got it ${accepted.length} times`]
-          if (accepted[0]!.digest !== row.sent.digest) return [`${row.label}: ${backend} got other bytes`]
-          return accepted[0]!.verified ? [] : [`${row.label}: ${backend} could not verify the signature`]
-        })
-      )
+      problems: genuine.flatMap((row) => notArrivedOnce(row, backends))
     },
     {
       promise: `${retried} answers of 503 were retried until the backend was ready`,
@@ -39,11 +32,33 @@ export const checks = (rows: ReadonlyArray<Row>, backends: ReadonlyArray<string>
     },
     {
       promise: "GitHub got the reply it should get, every time",
-      problems: ours.flatMap(({ label, reply, sent: { delivery: { expected } } }) =>
-        reply?.status === expected.status && reply.text === expected.text
-          ? []
-          : [`${label}: ${reply === undefined ? "no reply" : `${reply.status} ${reply.text}`}`]
-      )
+      problems: ours.flatMap(wrongReply)
     }
   ]
 }
+
+/** Of what a server with a store got while a backend was down. */
+export const storedChecks = (rows: ReadonlyArray<Row>, backends: ReadonlyArray<string>, down: string): Check => {
+  const stored = rows.flatMap(ourOwn).filter(({ sent }) => sent.delivery.expected.arrivals !== undefined)
+  return {
+    promise: `${stored.length} deliveries were answered while ${down} was down; it got each once when it came up`,
+    problems: stored.flatMap((row) => wrongReply(row).concat(notArrivedOnce(row, backends)))
+  }
+}
+
+type OwnRow = Row & { readonly sent: NonNullable<Row["sent"]> }
+
+const ourOwn = (row: Row): ReadonlyArray<OwnRow> => row.sent === undefined ? [] : [{ ...row, sent: row.sent }]
+
+const notArrivedOnce = (row: OwnRow, backends: ReadonlyArray<string>): ReadonlyArray<string> =>
+  backends.flatMap((backend) => {
+    const accepted = row.arrivals.filter((arrival) => arrival.backend === backend && arrival.status === 202)
+    if (accepted.length !== 1) return [`${row.label}: ${backend} got it ${accepted.length} times`]
+    if (accepted[0]!.digest !== row.sent.digest) return [`${row.label}: ${backend} got other bytes`]
+    return accepted[0]!.verified ? [] : [`${row.label}: ${backend} could not verify the signature`]
+  })
+
+const wrongReply = ({ label, reply, sent: { delivery: { expected } } }: OwnRow): ReadonlyArray<string> =>
+  reply?.status === expected.status && reply.text === expected.text
+    ? []
+    : [`${label}: ${reply === undefined ? "no reply" : `${reply.status} ${reply.text}`}`]

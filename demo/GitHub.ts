@@ -17,6 +17,8 @@ export interface Delivery {
   readonly expected: Reply & {
     /** The reason in the log. Undefined: every backend is to get it. */
     readonly refusal?: string
+    /** It is answered before they have it: how many backends are to take it. */
+    readonly arrivals?: number
   }
 }
 
@@ -117,6 +119,15 @@ export const unwelcome = (limit: number): ReadonlyArray<Delivery> => {
       body: Buffer.alloc(limit + 1, " "),
       expected: { status: 413, text: "request body too large", refusal: "body too large" }
     })
+  ]
+}
+
+/** For a server with a store: answered as soon as they are on disk. */
+export const stored = (arrivals: number): ReadonlyArray<Delivery> => {
+  const expected = { status: 202, text: "accepted", arrivals }
+  return [
+    delivery("push", undefined, { expected }),
+    delivery("pull_request", "opened", { expected })
   ]
 }
 

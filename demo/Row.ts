@@ -26,7 +26,8 @@ export interface Row {
 }
 
 /** Whether nothing more is to come. */
-export const isDone = ({ refusal, reply }: Row): boolean =>
-  reply !== undefined && (reply.status < 300 || reply.status === 502 || refusal !== undefined)
+export const isDone = ({ arrivals, refusal, reply, sent }: Row): boolean =>
+  reply !== undefined && (reply.status < 300 || reply.status === 502 || refusal !== undefined) &&
+  arrivals.filter(({ status }) => status < 300).length >= (sent?.delivery.expected.arrivals ?? 0)
 
 export const digestOf = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex")

@@ -18,7 +18,15 @@ export interface Character {
   readonly notReady?: ReadonlyArray<number>
 }
 
-/** Serves on a free loopback port until the scope closes. Succeeds with its URL. */
+export interface SampleBackend {
+  readonly name: string
+  readonly url: string
+  /** Nobody listens on its port until it comes up again. */
+  readonly goDown: Effect.Effect<void>
+  readonly comeUp: Effect.Effect<void>
+}
+
+/** Serves on a free loopback port until the scope closes. */
 export const startBackend = Effect.fnUntraced(function*({ delay = 0, name, notReady = [] }: Character) {
   const journal = yield* Journal
   const triesOf = new Map<string, number>()
@@ -47,18 +55,22 @@ export const startBackend = Effect.fnUntraced(function*({ delay = 0, name, notRe
   })
 
   const server = Http.createServer((request, response) => void run(answer(request, response)))
-  const port = yield* Effect.acquireRelease(
+  const listen = (on: number) =>
     Effect.promise(async () => {
-      await once(server.listen(0, "127.0.0.1"), "listening")
+      await once(server.listen(on, "127.0.0.1"), "listening")
       return (server.address() as AddressInfo).port
-    }),
-    () =>
-      Effect.sync(() => {
-        server.close()
-        server.closeAllConnections()
-      })
-  )
-  return `http://127.0.0.1:${port}`
+    })
+  const close = Effect.sync(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+  const port = yield* Effect.acquireRelease(listen(0), () => close)
+  return {
+    name,
+    url: `http://127.0.0.1:${port}`,
+    goDown: close,
+    comeUp: Effect.asVoid(listen(port))
+  } satisfies SampleBackend
 })
 
 const headerOf = ({ headers }: Http.IncomingMessage, name: string): string | undefined => headers[name]?.toString()

@@ -5,6 +5,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as ChildProcess from "effect/process/ChildProcess"
+import { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
 import { fileURLToPath } from "node:url"
 import { secret } from "./GitHub.ts"
 import { decodeLogLine, Journal } from "./Journal.ts"
@@ -21,13 +22,16 @@ const program = fileURLToPath(new URL("../dist/sprayproxy.js", import.meta.url))
  * Starts it on a free loopback port and puts into the journal what it logs. `stop` sends SIGTERM and succeeds with the
  * exit code. When the scope closes it is stopped too, by force after 5 s.
  */
-export const startSprayproxy = Effect.fnUntraced(function*(backends: ReadonlyArray<string>) {
+export const startSprayproxy = Effect.fnUntraced(function*(
+  backends: ReadonlyArray<string>,
+  settings: ReadonlyArray<string> = []
+) {
   const journal = yield* Journal
   const listening = yield* Deferred.make<{ readonly port: number; readonly version: string }, NotStarted>()
   const flags = ["--host", "127.0.0.1", "--port", "0", "--enable-dynamic-backends", "--log-format", "json"]
   const server = yield* ChildProcess.make(
     process.execPath,
-    [program, "server", ...flags, ...backends.flatMap((url) => ["--backend", url])],
+    [program, "server", ...flags, ...backends.flatMap((url) => ["--backend", url]), ...settings],
     // Ctrl-C reaches a terminal's whole process group. The server is in its own, so that SIGTERM is all it gets.
     {
       env: { GH_APP_WEBHOOK_SECRET: secret },
@@ -54,9 +58,20 @@ export const startSprayproxy = Effect.fnUntraced(function*(backends: ReadonlyArr
     Effect.forkScoped
   )
   const { port, version } = yield* Deferred.await(listening)
+  const url = `http://127.0.0.1:${port}`
   return {
-    url: `http://127.0.0.1:${port}`,
+    url,
     version,
+    /** What `sprayproxy deliveries` prints with these arguments. */
+    deliveries: (...args: ReadonlyArray<string>) =>
+      Effect.flatMap(
+        ChildProcessSpawner,
+        (spawner) =>
+          spawner.string(ChildProcess.make(process.execPath, [program, "deliveries", ...args, "--server", url], {
+            stdin: "ignore",
+            stderr: "inherit"
+          }))
+      ),
     stop: Effect.andThen(server.kill(), server.exitCode)
   }
 })

@@ -7,9 +7,9 @@ export const paint = (style: "bold" | "dim" | "green" | "red" | "yellow", text: 
   styleText(style, text, { stream: process.stdout })
 
 const columns = [
-  { name: "pac-1", note: "ready", width: 8 },
-  { name: "pac-2", note: "slow", width: 9 },
-  { name: "pac-3", note: "503 at first", width: 15 }
+  { name: "pac-1", width: 8 },
+  { name: "pac-2", width: 9 },
+  { name: "pac-3", width: 15 }
 ] as const
 
 const labelWidth = 22
@@ -20,10 +20,11 @@ const replyAt = 2 + labelWidth + 2 + bytesWidth + 2 + cellsWidth + 2
 /** Without the words of a reply. */
 export const tableWidth = replyAt + "200".length
 
-export const header = (): string =>
+/** With a word on each backend. */
+export const header = (...notes: readonly [string, string, string]): string =>
   [
     line("", "", columns.map((column) => column.name.padEnd(column.width)).join("  "), "GitHub"),
-    line("delivery", "size", columns.map((column) => column.note.padEnd(column.width)).join("  "), "got")
+    line("delivery", "size", columns.map((column, at) => notes[at]!.padEnd(column.width)).join("  "), "got")
   ].map((text) => paint("dim", text)).join("\n")
 
 export const rowLine = (row: Row, terminalColumns: number): string =>

@@ -17,17 +17,12 @@ import * as Stream from "effect/Stream"
 import { type Check, checks } from "./Checks.ts"
 import * as GitHub from "./GitHub.ts"
 import { Journal } from "./Journal.ts"
+import { outage } from "./Outage.ts"
 import { isDone } from "./Row.ts"
-import { type Character, startBackend } from "./SampleBackend.ts"
+import { startBackend } from "./SampleBackend.ts"
 import { Screen } from "./Screen.ts"
 import { startSprayproxy } from "./Sprayproxy.ts"
 import { header, paint } from "./Table.ts"
-
-const characters: ReadonlyArray<Character> = [
-  { name: "pac-1" },
-  { name: "pac-2", delay: 700 },
-  { name: "pac-3", notReady: [2, 1] }
-]
 
 /** The default of `--max-request-size`. */
 const limit = 25 * 1024 * 1024
@@ -41,18 +36,27 @@ class PromiseBroken extends Schema.TaggedError<PromiseBroken>()("PromiseBroken",
 const demo = Effect.fnUntraced(function*(mode: "once" | "until Ctrl-C") {
   const journal = yield* Journal
   const screen = yield* Screen
-  const backends = yield* Effect.forEach(characters, startBackend)
-  const server = yield* startSprayproxy(backends)
+  const backends = yield* Effect.all([
+    startBackend({ name: "pac-1" }),
+    startBackend({ name: "pac-2", delay: 700 }),
+    startBackend({ name: "pac-3", notReady: [2, 1] })
+  ])
+  const server = yield* startSprayproxy(backends.map(({ url }) => url))
 
-  const deliver = Effect.fnUntraced(function*(delivery: GitHub.Delivery) {
+  const send = Effect.fnUntraced(function*(url: string, delivery: GitHub.Delivery) {
     yield* journal.sent(delivery)
     const reply = yield* Effect.catch(
-      GitHub.send(`${server.url}/proxy`, delivery),
+      GitHub.send(`${url}/proxy`, delivery),
       (error) => Effect.succeed({ status: 0, text: error.message })
     )
     yield* journal.answered(delivery, reply)
-    yield* journal.until(delivery.guid, isDone).pipe(Effect.timeoutOption("5 seconds"))
   })
+
+  const deliver = (delivery: GitHub.Delivery) =>
+    Effect.andThen(
+      send(server.url, delivery),
+      journal.until(delivery.guid, isDone).pipe(Effect.timeoutOption("5 seconds"))
+    )
 
   const deliverAll = (deliveries: ReadonlyArray<GitHub.Delivery>) =>
     Stream.fromIterable(deliveries).pipe(
@@ -78,18 +82,19 @@ const demo = Effect.fnUntraced(function*(mode: "once" | "until Ctrl-C") {
     } satisfies Check
   }).pipe(Effect.timeout("20 seconds"))
 
+  const tellingInterruption = Effect.onInterrupt(() => screen.print("\nInterrupted: the server is stopped."))
+
   yield* screen.print(introduction(server.version, server.url))
-  yield* deliverAll(GitHub.genuine()).pipe(
-    Effect.andThen(deliverAll(GitHub.unwelcome(limit))),
-    Effect.onInterrupt(() => screen.print("\nInterrupted: the server is stopped."))
-  )
-  const kept = checks(yield* journal.rows, characters.map(({ name }) => name))
+  yield* tellingInterruption(Effect.andThen(deliverAll(GitHub.genuine()), deliverAll(GitHub.unwelcome(limit))))
+  const kept = checks(yield* journal.rows, backends.map(({ name }) => name))
   yield* screen.print(`\n${kept.map(verdict).join("\n")}`)
+  const stored = yield* tellingInterruption(outage(backends, send))
+  yield* screen.print(`\n${verdict(stored)}`)
 
   const end = Effect.gen(function*() {
     const stopped = yield* stopServer
     yield* screen.print(`\n${verdict(stopped)}`)
-    const broken = [...kept, stopped].flatMap(({ problems }) => problems)
+    const broken = [...kept, stored, stopped].flatMap(({ problems }) => problems)
     if (broken.length > 0) return yield* new PromiseBroken({ problems: broken.length })
   })
   if (mode === "once") return yield* Effect.andThen(screen.print(""), end)
@@ -102,8 +107,10 @@ const demo = Effect.fnUntraced(function*(mode: "once" | "until Ctrl-C") {
   )
 })
 
+const firstHeader = header("ready", "slow", "503 at first")
+
 const introduction = (version: string, url: string) =>
-  `${paint("bold", `sprayproxy ${version}`)} at ${url}/proxy, in front of three sample clusters\n\n${header()}`
+  `${paint("bold", `sprayproxy ${version}`)} at ${url}/proxy, in front of three sample clusters\n\n${firstHeader}`
 
 const verdict = ({ problems, promise }: Check): string =>
   problems.length === 0
@@ -137,7 +144,7 @@ curl ${url}/backends ${url}/readyz
 
 The webhook secret is ${paint("bold", GitHub.secret)}. Ctrl-C stops everything.
 
-${header()}`
+${firstHeader}`
 }
 
 const mode = process.argv.includes("--once") ? "once" : "until Ctrl-C"

@@ -4,27 +4,23 @@
  * **Details**
  *
  * The body is JSON whatever its `Content-Type` says, on DELETE too: the scripts in use send it with `curl --data`, which
- * calls it a form. It may have 64 KiB and must be there within ten seconds.
+ * calls it a form.
  *
  * Without dynamic backends in the settings there is no such path.
  */
-import * as ByteSize from "effect/ByteSize"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as HttpRouter from "effect/http/HttpRouter"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { BackendRegistry, type Registration } from "./BackendRegistry.ts"
-import { answerEarly } from "./EarlyAnswer.ts"
 import * as GoDuration from "./GoDuration.ts"
+import { answerUnreadable, readJson } from "./JsonRequest.ts"
 import { addPath } from "./MethodRoutes.ts"
 import { plainText } from "./PlainText.ts"
 import { Settings } from "./Settings.ts"
@@ -77,10 +73,6 @@ export const BackendRoutes = Layer.unwrap(
   Effect.map(Settings, (settings) => settings.enableDynamicBackends ? routes : Layer.empty)
 )
 
-const maxBodyBytes = 64 * 1024
-
-class BodyTooLarge extends Schema.TaggedError<BodyTooLarge>()("BodyTooLarge", {}) {}
-
 class InvalidTtl extends Schema.TaggedError<InvalidTtl>()("InvalidTtl", { reason: Schema.String }) {}
 
 const decodeBody = Schema.decodeEffect(Schema.fromJsonString(Schema.Struct({
@@ -88,31 +80,7 @@ const decodeBody = Schema.decodeEffect(Schema.fromJsonString(Schema.Struct({
   ttl: Schema.optional(Schema.Unknown)
 })))
 
-const readBody = Effect.fnUntraced(
-  function*(request: HttpServerRequest) {
-    if (Number(request.headers["content-length"] ?? 0) > maxBodyBytes) return yield* new BodyTooLarge()
-    // Interrupting the read would destroy the connection before the answer: it goes on until the body or the sender ends.
-    const reading = yield* Effect.forkDetach(request.text, { uninterruptible: true })
-    return yield* decodeBody(yield* Fiber.join(reading))
-  },
-  Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.bytes(maxBodyBytes)),
-  Effect.timeout("10 seconds")
-)
-
-type Unreadable = Effect.Error<ReturnType<typeof readBody>>
-
-const answerUnreadable = <A, R>(self: Effect.Effect<A, Unreadable, R>, request: HttpServerRequest) => {
-  const refuse = (status: number, body: string) => answerEarly(request, status, body)
-  const notJson = () => refuse(400, "please provide a valid json body")
-  const tooLarge = () => refuse(413, "request body too large")
-  return Effect.catchTags(self, {
-    BodyTooLarge: tooLarge,
-    HttpServerError: ({ reason }) =>
-      Predicate.isTagged(reason, "RequestParseError") && reason.reason === "BodyTooLarge" ? tooLarge() : notJson(),
-    SchemaError: notJson,
-    TimeoutError: notJson
-  })
-}
+const readBody = readJson(decodeBody)
 
 const parseTtl = (ttl: unknown): Result.Result<Duration.Duration | undefined, InvalidTtl> => {
   if (ttl === undefined || ttl === null) return Result.succeed(undefined)

@@ -1,5 +1,5 @@
 /**
- * The command line: `sprayproxy server`, which is also what runs without a command.
+ * The command line: `sprayproxy server`, which is also what runs without a command, and `sprayproxy deliveries`.
  *
  * **Details**
  *
@@ -25,6 +25,8 @@ import * as GlobalFlag from "effect/cli/GlobalFlag"
 import type { FlagDoc } from "effect/cli/HelpDoc"
 import { ChildProcessSpawner, make as makeSpawner } from "effect/process/ChildProcessSpawner"
 import packageJson from "../package.json" with { type: "json" }
+import type { DeliveriesFailed } from "./DeliveriesClient.ts"
+import { deliveriesCommand, type DeliveriesRequest } from "./DeliveriesFlags.ts"
 import { type InvalidSetting, printable, quote } from "./SettingDefinition.ts"
 import { type Environment, resolve, type Settings } from "./Settings.ts"
 import { settingsHelp } from "./SettingsHelp.ts"
@@ -41,9 +43,16 @@ export const run = <E, R>(
   env: Environment,
   handler: (settings: Service) => Effect.Effect<void, E, R>,
   isTerminal = process.stdout.isTTY === true
-): Effect.Effect<void, E | InvalidSetting | CliError.CliError, R> =>
-  parse(argv, (flags) => Effect.fromResult(resolve(flags, env, { isTerminal }))).pipe(
-    Effect.flatMap(Option.match({ onNone: () => Effect.void, onSome: handler })),
+): Effect.Effect<void, E | InvalidSetting | CliError.CliError | DeliveriesFailed, R> =>
+  parse<Effect.Effect<void, E | DeliveriesFailed, R>, InvalidSetting>(argv, {
+    server: (flags) => Effect.map(Effect.fromResult(resolve(flags, env, { isTerminal })), handler),
+    deliveries: (request) =>
+      Effect.succeed(
+        // The server does not pay for it in its start.
+        Effect.flatMap(Effect.promise(() => import("./DeliveriesCommand.ts")), (command) => command.run(request, env))
+      )
+  }).pipe(
+    Effect.flatMap(Option.getOrElse(() => Effect.void)),
     // A finalizer: nothing else runs in a fiber that was interrupted, and the cause would be lost.
     Effect.onError((cause) =>
       Cause.hasInterruptsOnly(cause)
@@ -55,22 +64,26 @@ export const run = <E, R>(
 /** None when the command line asked for help, version or completions, and they are printed. */
 const parse = <A, E>(
   argv: ReadonlyArray<string>,
-  resolved: (flags: Record<string, ReadonlyArray<string>>) => Effect.Effect<A, E>
+  resolved: {
+    readonly server: (flags: Record<string, ReadonlyArray<string>>) => Effect.Effect<A, E>
+    readonly deliveries: (request: DeliveriesRequest) => Effect.Effect<A, E>
+  }
 ): Effect.Effect<Option.Option<A>, E | CliError.CliError> =>
   Effect.suspend(() => {
     let result = Option.none<A>()
-    const server = Command.make("server", flags, (given) =>
-      Effect.map(resolved(given), (value) => {
-        result = Option.some(value)
-      })).pipe(
-        Command.withDescription("Verify each webhook delivery and forward it to every backend"),
-        Command.withExamples([{
-          command: "GH_APP_WEBHOOK_SECRET=… sprayproxy server --backend https://pac.example.com"
-        }])
-      )
+    const keep = (value: A) => {
+      result = Option.some(value)
+    }
+    const server = Command.make("server", flags, (given) => Effect.map(resolved.server(given), keep)).pipe(
+      Command.withDescription("Verify each webhook delivery and forward it to every backend"),
+      Command.withExamples([{
+        command: "GH_APP_WEBHOOK_SECRET=… sprayproxy server --backend https://pac.example.com"
+      }])
+    )
+    const deliveries = deliveriesCommand((request) => Effect.map(resolved.deliveries(request), keep))
     const root = Command.make("sprayproxy").pipe(
       Command.withDescription("One GitHub App webhook URL in front of many clusters. Without a command: server"),
-      Command.withSubcommands([server])
+      Command.withSubcommands([server, deliveries])
     )
     return Command.runWith(root, { version: packageJson.version })(withCommand(argv)).pipe(
       Effect.map(() => result),
@@ -101,8 +114,10 @@ const formatter: CliOutput.Formatter = {
   ...plain,
   // Effect's two columns would be 200 characters wide.
   formatHelpDoc: (doc) => {
-    const help = plain.formatHelpDoc({ ...doc, globalFlags: (doc.globalFlags ?? []).map(withoutChoices), flags: [] })
-    return doc.flags.length === 0 ? help : `${help}\n\nSETTINGS\n${settingsHelp()}`
+    const isServer = doc.commandPath?.[1] === "server"
+    const globalFlags = (doc.globalFlags ?? []).map(withoutChoices)
+    const help = plain.formatHelpDoc({ ...doc, globalFlags, flags: isServer ? [] : doc.flags })
+    return isServer ? `${help}\n\nSETTINGS\n${settingsHelp()}` : help
   }
 }
 
@@ -147,7 +162,10 @@ const reason = (cause: Cause.Cause<unknown>): string => {
   const error = Cause.squash(cause)
   // A defect is a mistake in this program: its stack says where.
   if (cause.reasons.some(Cause.isDieReason)) return Cause.pretty(cause)
-  if (isShowHelp(error)) return error.errors.slice(0, 1).map(invocationReason).join()
+  if (isShowHelp(error)) {
+    const [first] = error.errors
+    return first === undefined ? `${error.commandPath.slice(1).join(" ")} needs a command` : invocationReason(first)
+  }
   return error instanceof Error ? innermostMessage(error) : String(error)
 }
 
@@ -167,7 +185,9 @@ const invocationReason = (error: CliError.NonShowHelpErrors): string =>
         `unknown command ${quote(subcommand)}${suggested(suggestions)}`,
       UnexpectedArgument: (given) =>
         `unexpected argument ${quote(given.arguments[0] ?? "")}; a switch takes its value after =`,
-      InvalidValue: ({ message, option, value }) => value === "" ? `--${option} needs a value` : message
+      MissingArgument: ({ argument }) => `missing <${argument}>`,
+      InvalidValue: ({ expected, option, value }) =>
+        value === "" ? `--${option} needs a value` : `invalid --${option} ${quote(value)}: expected ${expected}`
     }),
     Match.orElse(({ message }) => message)
   )

@@ -7,10 +7,12 @@ import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import { answerEarly } from "./EarlyAnswer.ts"
 
-type Handler = (request: HttpServerRequest) => Effect.Effect<HttpServerResponse>
+/** `variable` is what stands where the path has its `:name`, unescaped; empty for a path without one. */
+type Handler = (request: HttpServerRequest, variable: string) => Effect.Effect<HttpServerResponse>
 
 /**
  * Adds one path with a handler for each of its methods; every other method is answered 405. `HEAD` is answered as `GET`.
+ * One segment of the path may be a variable: `/deliveries/:guid`.
  *
  * The router takes escapes and parameters for the path they stand for: `/%70roxy` would be `/proxy`. Paths match exactly,
  * because the sidecar in front of us lets exact paths pass.
@@ -21,19 +23,41 @@ export const addPath = (
   handlers: Readonly<Partial<Record<"GET" | "POST" | "DELETE", Handler>>>
 ) => {
   const allow = Object.keys(handlers).join(", ")
+  const variableOf = matcher(path)
   return router.add(
     "*",
     path,
     (request) => {
-      if (pathOf(request.url) !== path) return notFound(request)
+      const variable = variableOf(pathOf(request.url))
+      if (variable === undefined) return notFound(request)
       const method = request.method === "HEAD" ? "GET" : request.method
       const handler = handlers[method as keyof typeof handlers]
       return handler === undefined
         ? answerEarly(request, 405, "method not allowed", { allow })
-        : handler(request)
+        : handler(request, variable)
     },
     { uninterruptible: true }
   )
+}
+
+/** What the variable is in a path that matches; undefined for any other. */
+const matcher = (pattern: string): (path: string) => string | undefined => {
+  const [before, name, after] = pattern.split(/:(\w+)/)
+  if (name === undefined) return (path) => path === pattern ? "" : undefined
+  return (path) => {
+    const end = path.length - after!.length
+    const segment = path.slice(before!.length, end)
+    const matches = path.startsWith(before!) && path.endsWith(after!) && segment !== "" && !segment.includes("/")
+    return matches ? unescaped(segment) : undefined
+  }
+}
+
+const unescaped = (segment: string): string | undefined => {
+  try {
+    return decodeURIComponent(segment)
+  } catch {
+    return undefined
+  }
 }
 
 /** Answers every path that nothing else was added for. */

@@ -9,11 +9,15 @@ import { WebhookRoutes } from "./WebhookRoutes.ts"
 /** Paths match exactly, as the sidecar's do. */
 export const routerConfig = { caseSensitive: true, ignoreTrailingSlash: false, ignoreDuplicateSlashes: false }
 
-export const layer = HttpRouter.serve(
-  Layer.mergeAll(WebhookRoutes, HealthRoutes, BackendRoutes, HttpRouter.use(addNotFound)),
-  {
-    disableLogger: true,
-    disableListenLog: true,
-    routerConfig
-  }
-)
+/** The routes of direct mode with those that a mode adds to them. */
+export const layerWith = <E, R>(routes: Layer.Layer<never, E, R>) =>
+  HttpRouter.serve(
+    Layer.mergeAll(WebhookRoutes, HealthRoutes, BackendRoutes, routes, HttpRouter.use(addNotFound)),
+    {
+      disableLogger: true,
+      disableListenLog: true,
+      routerConfig
+    }
+  )
+
+export const layer = layerWith(Layer.empty)

@@ -1,9 +1,101 @@
-// Placeholder so that the build works: to be overwritten as a whole by the one who writes the SQL store.
+/**
+ * The `DeliveryStore` that is on disk: SQLite for one replica, PostgreSQL for any number.
+ *
+ * **Details**
+ *
+ * The statements are in the `Store*` files, the same for both; in what the two differ is in `StoreDialect`. What the
+ * database says is told as a reason that names no address, no user and no secret.
+ *
+ * **Gotchas**
+ *
+ * On PostgreSQL an operation is broken off after some seconds. One that is interrupted leaves no transaction behind, but may
+ * have happened.
+ */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { DeliveryStore, StoreUnusable } from "./DeliveryStore.ts"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { DeliveryStore, leaseMillis, StoreUnavailable, type StoreUnusable } from "./DeliveryStore.ts"
+import * as StoreBackends from "./StoreBackends.ts"
+import { isConflict, reasonOf } from "./StoreFailure.ts"
 import type { StoreLocation } from "./StoreLocation.ts"
+import * as StorePostgres from "./StorePostgres.ts"
+import * as StorePruning from "./StorePruning.ts"
+import * as StoreQueue from "./StoreQueue.ts"
+import * as StoreRecording from "./StoreRecording.ts"
+import type { StoreSession } from "./StoreSession.ts"
+import * as StoreSqlite from "./StoreSqlite.ts"
+import * as StoreViews from "./StoreViews.ts"
+
+export interface SqlDeliveryStoreOptions {
+  /** What this process calls itself: nobody else has that name. */
+  readonly owner: string
+  /** Milliseconds of a lease. */
+  readonly lease?: number | undefined
+}
+
+/** Fails where the store can't be used; one that is only out of reach is tried again with each operation. */
 export const layer = (
-  _location: StoreLocation,
-  _options: { readonly owner: string; readonly lease?: number }
-): Layer.Layer<DeliveryStore, StoreUnusable> => Layer.effect(DeliveryStore, Effect.die("not yet"))
+  location: StoreLocation,
+  { lease = leaseMillis, owner }: SqlDeliveryStoreOptions
+): Layer.Layer<DeliveryStore, StoreUnusable> =>
+  Layer.effect(
+    DeliveryStore,
+    Effect.gen(function*() {
+      const database = yield* location.kind === "sqlite" ? StoreSqlite.open(location.path) : StorePostgres.open(location.url)
+      const session: StoreSession = { ...database, owner, lease }
+      const safe = guarded(session)
+      const write = StoreRecording.make(session)
+      const queue = StoreQueue.make(session)
+      const views = StoreViews.make(session)
+      const { mend, prune } = StorePruning.make(session)
+      const backends = StoreBackends.make(session)
+      if (database.sqlite !== undefined) yield* Effect.ignore(safe(mend))
+
+      return DeliveryStore.of({
+        write: (batch) => safe(write(batch)),
+        due: (keys) => safe(queue.due(keys)),
+        claim: (key, limit, order) => safe(queue.claim(key, limit, order)),
+        load: (id) => safe(views.load(id)),
+        renew: safe(queue.renew),
+        release: safe(queue.release),
+        cancel: (key) => safe(queue.cancel(key)),
+        usage: safe(views.usage),
+        backlogs: safe(views.backlogs),
+        prune: (retention, limit) => safe(prune(retention, limit)),
+        list: (filter, page) => safe(views.list(filter, page)),
+        show: (guid) => safe(views.show(guid)),
+        redeliver: (filter, limit) => safe(views.redeliver(filter, limit)),
+        backends: safe(backends.list),
+        putBackend: (backend, limit) => safe(backends.put(backend, limit)),
+        deleteBackend: (key) => safe(backends.remove(key)),
+        expireBackends: safe(backends.expire)
+      })
+    })
+  )
+
+/** PostgreSQL gives up on a statement a little sooner. */
+const longest = "6 seconds"
+
+const guarded = ({ dialect, ready }: StoreSession) => <A>(operation: Effect.Effect<A, SqlError>) => {
+  const attempted = Effect.andThen(ready, operation)
+  const bounded = dialect.kind === "sqlite" ? attempted : attempted.pipe(
+    Effect.retry({ times: 3, while: (error) => error._tag === "SqlError" && isConflict(error) }),
+    Effect.timeoutOrElse({
+      duration: longest,
+      orElse: () => Effect.fail(new StoreUnavailable({ reason: "PostgreSQL took too long" }))
+    })
+  )
+  // A lost connection makes even the rollback fail, which the client takes for a defect.
+  return Effect.catchCause(bounded, (cause) => {
+    const failed = cause.reasons.find((reason) => Cause.isFailReason(reason) || (Cause.isDieReason(reason) && isSqlError(reason.defect)))
+    if (failed === undefined || Cause.hasInterruptsOnly(cause)) return Effect.failCause(cause as Cause.Cause<never>)
+    const error = Cause.isDieReason(failed) ? failed.defect : (failed as Cause.Fail<SqlError>).error
+    return Effect.fail(unavailable(error as SqlError | StoreUnusable | StoreUnavailable))
+  }).pipe(Effect.withTracerEnabled(false))
+}
+
+const unavailable = (error: SqlError | StoreUnusable | StoreUnavailable): StoreUnavailable =>
+  error._tag === "StoreUnavailable"
+    ? error
+    : new StoreUnavailable({ reason: error._tag === "StoreUnusable" ? error.reason : reasonOf(error) })

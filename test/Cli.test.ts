@@ -101,7 +101,7 @@ describe("asking", () => {
   it.effect.each([["--help"], ["-h"]])("%j shows the commands", (argv) =>
     Effect.gen(function*() {
       const { err, exit, out, started } = yield* invoke(argv, { env: {} })
-      assert.match(out, /SUBCOMMANDS\n {2}server /)
+      assert.match(out, /SUBCOMMANDS\n {2}server .*\n {2}deliveries /)
       assert.isTrue(Exit.isSuccess(exit))
       assert.deepStrictEqual([err, started], [[], []])
     }))
@@ -121,6 +121,21 @@ describe("asking", () => {
       })
   )
 
+  it.effect.each([
+    [["deliveries", "--help"], ["list", "show", "redeliver"]],
+    [["deliveries", "list", "--help"], ["--state", "--backend", "--event", "--since", "--limit", "--all", "--json"]],
+    [["deliveries", "show", "--help"], ["<guid>", "--body", "SPRAYPROXY_URL"]],
+    [["deliveries", "redeliver", "--help"], ["[<guid>]", "--all", "--token-file", "SPRAYPROXY_TOKEN"]]
+  ])("%j shows what can be asked of a server, and asks none", ([argv, words]) =>
+    Effect.gen(function*() {
+      const { err, exit, out, started } = yield* invoke(argv!, { env: {} })
+      for (const word of words!) assert.include(out, word)
+      assert.notInclude(out, "SETTINGS")
+      assert.deepStrictEqual(lines(out).filter((line) => line.length > 120), [])
+      assert.isTrue(Exit.isSuccess(exit))
+      assert.deepStrictEqual([err, started], [[], []])
+    }))
+
   it.effect.each([["--version"], ["-v"], ["server", "--version"]])(
     "%j shows the version",
     (argv) =>
@@ -135,7 +150,7 @@ describe("asking", () => {
     Effect.gen(function*() {
       const { out, started } = yield* invoke(["--completions", shell], { env: {} })
       for (const { flag } of Object.values(definitions)) if (flag !== undefined) assert.include(out, flag)
-      assert.include(out, "server")
+      for (const word of ["server", "deliveries", "redeliver", "token-file"]) assert.include(out, word)
       assert.deepStrictEqual(started, [])
     }))
 })
@@ -177,6 +192,35 @@ describe("refusing", () => {
         "--insecure-skip-webhook-verify is set",
       {}
     ))
+
+  it.effect("a group of commands without one", () =>
+    Effect.gen(function*() {
+      const { err, exit, out } = yield* invoke(["deliveries"], { env: {} })
+      assert.deepStrictEqual(err, ["sprayproxy: deliveries needs a command"])
+      assert.include(out, "redeliver")
+      assert.isTrue(Exit.isFailure(exit))
+    }))
+
+  it.effect("a delivery that is not named", () => refused(["deliveries", "show"], "missing <guid>"))
+
+  it.effect("a state that is none", () =>
+    refused(
+      ["deliveries", "list", "--state", "ded"],
+      `invalid --state "ded": expected "pending" | "delivered" | "rejected" | "dead" | "cancelled"`
+    ))
+
+  it.effect("to send everything again", () =>
+    refused(
+      ["deliveries", "redeliver", "--all"],
+      "name a delivery by its GUID, or several with --state, --backend, --event or --since"
+    ))
+
+  it.effect("a server that is none, in the flag and in the variable", () =>
+    Effect.gen(function*() {
+      const rule = "a server is an http or https url without credentials"
+      yield* refused(["deliveries", "list", "--server", "x"], `invalid --server "x": ${rule}`)
+      yield* refused(["deliveries", "list"], `invalid SPRAYPROXY_URL "x": ${rule}`, { SPRAYPROXY_URL: "x" })
+    }))
 
   const control = /[\p{Cc}\p{Zl}\p{Zp}]/u
 

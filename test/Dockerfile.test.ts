@@ -34,10 +34,20 @@ describe("the image", () => {
 
   afterAll(() => directories.forEach((directory) => rmSync(directory, { recursive: true, force: true })))
 
-  it("holds the bundle and nothing else beside Node", () => {
+  it("holds the bundle, its worker and nothing else beside Node", () => {
     const files = filesOf(image.root)
-    assert.deepStrictEqual(files.map((file) => file.path), ["app/sprayproxy.js"])
-    assert.isBelow(files[0]!.size, 5_000_000)
+    assert.deepStrictEqual(files.map((file) => file.path), ["app/SqliteWorker.js", "app/sprayproxy.js"])
+    for (const { size } of files) assert.isBelow(size, 5_000_000)
+  })
+
+  it("has an empty directory for deliveries that its user may write to, and no volume that nobody asked for", () => {
+    const directory = inside(image, "/var/lib/sprayproxy")
+    assert.deepStrictEqual(readdirSync(directory), [])
+    assert.strictEqual((statSync(directory).mode & 0o777).toString(8), "755")
+    const instructions = parseDockerfile(readFileSync(path.join(project, "Dockerfile"), "utf8"))
+    const copy = instructions.find(({ keyword, rest }) => keyword === "COPY" && rest.endsWith(" /var/lib/sprayproxy"))
+    assert.strictEqual(copy?.options["chown"], image.user)
+    assert.notInclude(instructions.map(({ keyword }) => keyword), "VOLUME")
   })
 
   it("has the same bytes, modes and times when it is built again elsewhere", () => {

@@ -18,6 +18,13 @@ const Routes = Layer.mergeAll(
       POST: (request) => Effect.succeed(plainText(200, `posted ${request.url}`))
     })
   ),
+  HttpRouter.use((router) =>
+    Effect.all([
+      addPath(router, "/things/all", { POST: () => Effect.succeed(plainText(200, "all")) }),
+      addPath(router, "/things/:id", { GET: (_, id) => Effect.succeed(plainText(200, `<${id}>`)) }),
+      addPath(router, "/things/:id/end", { POST: (_, id) => Effect.succeed(plainText(200, `ended <${id}>`)) })
+    ])
+  ),
   HttpRouter.use((router) => addPath(router, "/only", { DELETE: () => Effect.succeed(plainText(200, "deleted")) })),
   HttpRouter.use(addNotFound)
 )
@@ -70,6 +77,50 @@ layer(serve(Routes), { excludeTestServices: true })("a path", (it) => {
       const reply = yield* request("POST", "/only")
       assert.strictEqual(reply.status, 405)
       assert.strictEqual(reply.headers["allow"], "DELETE")
+    }))
+})
+
+layer(serve(Routes), { excludeTestServices: true })("a path with a variable", (it) => {
+  it.effect.each([
+    ["/things/a", "<a>"],
+    ["/things/a?b=/c", "<a>"],
+    ["/things/a%2Fb%20%25", "<a/b %>"],
+    ["/things/a;b", "<a;b>"],
+    ["/things/%C3%BC", "<ü>"],
+    ["/things/:id", "<:id>"],
+    ["/things/end", "<end>"]
+  ])("hands it on unescaped: %s", ([path, text]) =>
+    Effect.gen(function*() {
+      assert.deepInclude(yield* request("GET", path!), { status: 200, text: text! })
+    }))
+
+  it.effect("may go on after it, and leaves a path without one alone", () =>
+    Effect.gen(function*() {
+      assert.deepInclude(yield* request("POST", "/things/a%2Fb/end"), { status: 200, text: "ended <a/b>" })
+      assert.deepInclude(yield* request("POST", "/things/all"), { status: 200, text: "all" })
+      for (const [method, path, allow] of [["GET", "/things/all", "POST"], ["POST", "/things/a", "GET"]] as const) {
+        const reply = yield* request(method, path)
+        assert.deepStrictEqual([reply.status, reply.headers["allow"]], [405, allow])
+      }
+    }))
+
+  it.effect.each([
+    "/things/",
+    "/things//end",
+    "/things/a/",
+    "/things/a/end/",
+    "/things/a/END",
+    "/thing%73/a",
+    "/things/a/%65nd",
+    "/things/a/b",
+    "/things/%",
+    "/things/%ff",
+    "/THINGS/a"
+  ])("is no other: %s", (path) =>
+    Effect.gen(function*() {
+      for (const method of ["GET", "POST"]) {
+        assert.deepInclude(yield* request(method, path), { status: 404, text: "not found" }, method)
+      }
     }))
 })
 

@@ -32,6 +32,8 @@ describe("the demo", () => {
     assert.match(output(), /ping .* 503 503 ✓ .* 200 proxied/)
     assert.match(output(), /push, wrong secret .* refused: signature mismatch .* 400 bad request/)
     assert.match(output(), /push, over the limit .* refused: body too large .* 413 request body too large/)
+    assert.include(output(), "✓ 2 deliveries were answered while pac-1 was down; it got each once when it came up")
+    assert.match(output(), /pull_request opened .* ✓ .* ✓ .* ✓ .* 202 accepted/)
     assert.include(output(), "✓ SIGTERM: what was under way was finished")
     assert.notInclude(output(), "✗")
     assert.notInclude(output(), "\u001b", "no escape sequences where there is no terminal")

@@ -1,6 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
+import { dirname } from "node:path"
 import packageJson from "../../package.json" with { type: "json" }
 import { resolve } from "../../src/Settings.ts"
 import { definitions } from "../../src/SettingsTable.ts"
@@ -14,6 +16,8 @@ import {
   targets
 } from "./kustomize.ts"
 import {
+  type Claim,
+  type ClusterRole,
   type ClusterRoleBinding,
   type Container,
   type Deployment,
@@ -37,6 +41,10 @@ const containersOf = (objects: ReadonlyArray<KubernetesObject>): ReadonlyArray<C
 }
 
 const mebibytes = (quantity: string) => Number(/^(\d+)Mi$/.exec(quantity)?.[1])
+
+/** What lies in PostgreSQL or in a file: the targets with a store, by its kind. */
+const storeOf = (name: Target): "postgres" | "sqlite" | undefined =>
+  name.includes("durable-sqlite") ? "sqlite" : name.includes("durable") ? "postgres" : undefined
 
 const clusterScoped = new Set(["Namespace", "ClusterRole", "ClusterRoleBinding"])
 
@@ -208,14 +216,30 @@ describe.skipIf(kustomize() === undefined)("k8s", () => {
       }
     })
 
-    it("lets the pod reach DNS, backends and the API server, not the port of cloud metadata", () => {
+    it("lets the pod reach DNS, backends, the API server and its store, not the port of cloud metadata", () => {
       const { egress } = find<NetworkPolicy>(render(name), "NetworkPolicy").spec
       assert.sameMembers([...new Set(egress.flatMap(({ ports }) => ports.map(({ port }) => port)))], [
         53,
         5353,
         443,
-        6443
+        6443,
+        ...(storeOf(name) === "postgres" ? [5432] : [])
       ])
+    })
+
+    it("keeps deliveries where its name says, and nothing where it says nothing", () => {
+      const variable = serviceOf(render(name)).env?.find((entry) => entry.name === "SPRAYPROXY_STORE")
+      const kinds = render(name).map(({ kind }) => kind)
+      if (storeOf(name) === "postgres") {
+        // Without `optional`: a pod that can't have the URL must not start and keep nothing.
+        assert.deepStrictEqual(variable, {
+          name: "SPRAYPROXY_STORE",
+          valueFrom: { secretKeyRef: { name: "sprayproxy-store", key: "url" } }
+        })
+      } else {
+        assert.strictEqual(Option.getOrUndefined(settingsOf(render(name)).store)?.kind, storeOf(name))
+      }
+      assert.strictEqual(kinds.includes("PersistentVolumeClaim"), storeOf(name) === "sqlite")
     })
 
     it("grants each account one thing", () => {
@@ -257,7 +281,7 @@ describe.skipIf(kustomize() === undefined)("k8s", () => {
       assert.deepStrictEqual(sidecarsOf(render(name))[1]?.allowPaths, [endpoint.path])
       assert.strictEqual(endpoint.tlsConfig.serverName, "metrics.sprayproxy.svc")
       assert.isUndefined(endpoint.tlsConfig.insecureSkipVerify)
-      const ca = name.startsWith("openshift") || name === "dynamic-backends"
+      const ca = name !== "base" && !name.startsWith("cert-manager")
         ? { configMap: { name: "openshift-service-ca.crt", key: "service-ca.crt" } }
         : { secret: { name: "metrics-tls", key: "ca.crt" } }
       assert.deepStrictEqual(endpoint.tlsConfig.ca, ca)
@@ -315,19 +339,96 @@ describe.skipIf(kustomize() === undefined)("k8s", () => {
     }
   )
 
-  it("leaves the number of replicas to the autoscaler where there is one", () => {
-    const objects = render("openshift, autoscaling")
-    const { spec } = find<KubernetesObject & { readonly spec: Record<string, unknown> }>(
-      objects,
-      "HorizontalPodAutoscaler"
+  it.each(["durable", "cert-manager, durable"] as const)("%s: runs as many replicas as without a store", (name) => {
+    const { replicas, strategy } = find<Deployment>(render(name), "Deployment").spec
+    const base = find<Deployment>(render("base"), "Deployment").spec
+    assert.strictEqual(replicas, base.replicas)
+    assert.deepStrictEqual(strategy, base.strategy)
+    assert.deepStrictEqual(
+      podOf(render(name)).topologySpreadConstraints,
+      podOf(render("base")).topologySpreadConstraints
     )
-    assert.isUndefined(find<Deployment>(objects, "Deployment").spec.replicas)
-    assert.deepNestedInclude(spec, {
-      scaleTargetRef: { apiVersion: "apps/v1", kind: "Deployment", name: "sprayproxy" },
-      "metrics[0].containerResource.container": "sprayproxy",
-      "metrics[0].containerResource.name": "cpu"
-    })
+    assert.include(render(name).map(({ kind }) => kind), "PodDisruptionBudget")
+    assert.isFalse(settingsOf(render(name)).enableDynamicBackends)
   })
+
+  it.each(["durable, autoscaling, dynamic backends", "cert-manager, durable-sqlite, dynamic backends"] as const)(
+    "%s: registers backends in the store, and lets a registrar do nothing else",
+    (name) => {
+      const settings = settingsOf(render(name))
+      assert.isTrue(settings.enableDynamicBackends)
+      assert.isNotEmpty(settings.dynamicBackendAllow)
+      assert.deepStrictEqual(rulesOf(render(name), "sprayproxy-registrar"), [
+        { nonResourceURLs: ["/backends"], verbs: ["get", "create", "delete"] }
+      ])
+    }
+  )
+
+  it.each(["durable-sqlite", "cert-manager, durable-sqlite, dynamic backends"] as const)(
+    "%s: one pod has the file, and gives it up before the next one starts",
+    (name) => {
+      const objects = render(name)
+      const { replicas, strategy } = find<Deployment>(objects, "Deployment").spec
+      assert.strictEqual(replicas, 1)
+      assert.deepStrictEqual(strategy, { type: "Recreate" })
+      const kinds = objects.map(({ kind }) => kind)
+      assert.notInclude(kinds, "PodDisruptionBudget")
+      assert.notInclude(kinds, "HorizontalPodAutoscaler")
+
+      const pod = podOf(objects)
+      const store = Option.getOrThrow(settingsOf(objects).store)
+      const mount = serviceOf(objects).volumeMounts.find(({ mountPath }) =>
+        store.kind === "sqlite" && dirname(store.path) === mountPath
+      )
+      const volume = pod.volumes.find((candidate) => candidate.name === mount?.name)
+      const claim = find<Claim>(objects, "PersistentVolumeClaim", volume?.persistentVolumeClaim?.claimName)
+      assert.deepStrictEqual(claim.spec.accessModes, ["ReadWriteOncePod"])
+      const gibibytes = Number(/^(\d+)Gi$/.exec(claim.spec.resources.requests.storage)?.[1])
+      assert.isAbove(gibibytes * 2 ** 30, 1.25 * settingsOf(objects).storeLimit)
+      for (const container of pod.initContainers) {
+        assert.notInclude(container.volumeMounts.map((mounted) => mounted.name), volume?.name)
+      }
+
+      // OpenShift chooses the group, and refuses a pod that does.
+      assert.strictEqual(pod.securityContext.fsGroup, name.startsWith("cert-manager") ? 65532 : undefined)
+      assert.strictEqual(pod.securityContext.fsGroupChangePolicy, "OnRootMismatch")
+    }
+  )
+
+  it("grants /deliveries to nobody by itself, and redelivering to fewer than reading", () => {
+    for (const name of names) {
+      const objects = render(name)
+      const roles = objects.filter((object): object is ClusterRole => object.kind === "ClusterRole")
+      const granting = roles.filter(({ rules }) =>
+        rules.some(({ nonResourceURLs = [] }) => nonResourceURLs.some((url) => url.startsWith("/deliveries")))
+      )
+      assert.deepStrictEqual(
+        granting.map(({ metadata }) => metadata.name),
+        storeOf(name) === undefined ? [] : ["sprayproxy-deliveries-read", "sprayproxy-deliveries-redeliver"]
+      )
+      const bound = objects.filter((object): object is ClusterRoleBinding => object.kind === "ClusterRoleBinding")
+      for (const { roleRef } of bound) assert.notInclude(granting.map(({ metadata }) => metadata.name), roleRef.name)
+      const [read] = granting
+      if (read !== undefined) assert.deepStrictEqual(read.rules.flatMap(({ verbs }) => verbs), ["get"])
+    }
+  })
+
+  it.each(["openshift, autoscaling", "durable, autoscaling, dynamic backends"] as const)(
+    "%s: leaves the number of replicas to the autoscaler",
+    (name) => {
+      const objects = render(name)
+      const { spec } = find<KubernetesObject & { readonly spec: Record<string, unknown> }>(
+        objects,
+        "HorizontalPodAutoscaler"
+      )
+      assert.isUndefined(find<Deployment>(objects, "Deployment").spec.replicas)
+      assert.deepNestedInclude(spec, {
+        scaleTargetRef: { apiVersion: "apps/v1", kind: "Deployment", name: "sprayproxy" },
+        "metrics[0].containerResource.container": "sprayproxy",
+        "metrics[0].containerResource.name": "cpu"
+      })
+    }
+  )
 
   it("has OpenShift's router encrypt anew, promise HTTPS and use Red Hat's sidecar", () => {
     const objects = render("openshift")

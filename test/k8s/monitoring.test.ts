@@ -113,12 +113,6 @@ describe.skipIf(kustomize() === undefined)("the alerts", () => {
       )
       assert.deepStrictEqual(asking.map(({ alert }) => alert), ["SprayproxyReplyDeadlineHit"])
     }
-    const named = alerts().flatMap(({ expr }) => namedIn(expr).metrics)
-    assert.includeMembers(
-      named,
-      storeMetricNames.filter((name) => name.endsWith("_seconds") || name.endsWith("_bytes") || name.endsWith("_up"))
-        .map((name) => name.endsWith("write_duration_seconds") ? `${name}_bucket` : name)
-    )
   })
 
   it("take the greatest of what every replica reports of the one store, never the sum", () => {

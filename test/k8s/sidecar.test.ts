@@ -13,7 +13,7 @@ import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { send } from "../e2e/harness.ts"
 import { kustomize, render, root, type Target } from "./kustomize.ts"
-import { environmentOf, serviceOf } from "./objects.ts"
+import { type ClusterRoleBinding, environmentOf, serviceOf } from "./objects.ts"
 import { type Account, refusal, sidecarsOf } from "./sidecar.ts"
 
 const secret = "It's a Secret to Everybody"
@@ -25,7 +25,7 @@ class Deployed extends Context.Service<Deployed, {
   readonly port: number
   readonly metricsPort: number
 }>()("sprayproxy/test/k8s/Deployed") {
-  /** The program with the manifests' arguments and environment; only ports and the place of the secret differ. */
+  /** The program with the manifests' arguments and environment; only ports and the places of files differ. */
   static readonly layer = (target: Target) =>
     Layer.effect(
       Deployed,
@@ -37,8 +37,10 @@ class Deployed extends Context.Service<Deployed, {
         const secretFile = join(directory, "webhook.secret")
         writeFileSync(secretFile, `${secret}\n`)
         const metricsPort = yield* Effect.promise(freePort)
+        const given = environmentOf(render(target))
         const env = {
-          ...environmentOf(render(target)),
+          ...given,
+          ...("SPRAYPROXY_STORE" in given ? { SPRAYPROXY_STORE: `sqlite:${join(directory, "deliveries.db")}` } : {}),
           GH_APP_WEBHOOK_SECRET_FILE: secretFile,
           SPRAYPROXY_SERVER_PORT: "0",
           SPRAYPROXY_SERVER_METRICS_PORT: String(metricsPort)
@@ -70,13 +72,22 @@ const freePort = async (): Promise<number> => {
   return port
 }
 
+/** Accounts that somebody has bound to a role of ours, which the manifests bind to nobody. Each has its role's name. */
+const operators = ["sprayproxy-deliveries-read", "sprayproxy-deliveries-redeliver"].map((role): ClusterRoleBinding => ({
+  apiVersion: "rbac.authorization.k8s.io/v1",
+  kind: "ClusterRoleBinding",
+  metadata: { name: role },
+  roleRef: { kind: "ClusterRole", name: role },
+  subjects: [{ kind: "ServiceAccount", name: role, namespace: "sprayproxy" }]
+}))
+
 /** The answer that a client gets: the sidecar's, or through it the program's. */
 const ask = Effect.fnUntraced(function*(
   port: number,
   request: { readonly method: string; readonly path: string; readonly signed: boolean; readonly account: Account }
 ) {
   const deployed = yield* Deployed
-  const objects = render(deployed.target)
+  const objects = [...render(deployed.target), ...operators]
   const sidecar = sidecarsOf(objects).find((candidate) => candidate.port === port)!
   const refused = refusal(sidecar, objects, request)
   if (refused !== undefined) return refused
@@ -92,15 +103,16 @@ const ask = Effect.fnUntraced(function*(
   return reply.status
 })
 
-/** The rows of the table whose head has these columns, in the manifests' README. */
-const matrix = () => {
-  const rows = readFileSync(join(root, "k8s/README.md"), "utf8")
-    .split("\n")
-    .filter((line) => /^\| (port|\d+) \|/.test(line))
-    .map((line) => line.slice(2, -2).split(" | "))
+/** The rows of a table of the manifests' README: the first is of what there always is, the second of `/deliveries`. */
+const matrix = (index: number) => {
+  const lines = readFileSync(join(root, "k8s/README.md"), "utf8").split("\n").filter((line) =>
+    /^\| (port|\d+) \|/.test(line)
+  )
+  const heads = lines.flatMap((line, at) => line.startsWith("| port |") ? [at] : [])
+  const rows = lines.slice(heads[index], heads[index + 1]).map((line) => line.slice(2, -2).split(" | "))
   const [[, , ...columns] = [], ...requests] = rows
   const accounts = columns.map((column): Account =>
-    column === "no token" ? undefined : column === "any other account" ? "stranger" : column
+    column === "no token" ? undefined : column === "any other account" ? "stranger" : column.replaceAll("`", "")
   )
   return requests.map(([port, request = "", ...answers]) => {
     const [, method = "", path = ""] = /^`(\w+) (\S+)`/.exec(request) ?? []
@@ -110,7 +122,7 @@ const matrix = () => {
 
 describe.skipIf(kustomize() === undefined)("behind the sidecars", () => {
   layer(Deployed.layer("dynamic-backends"))("with dynamic backends", (it) => {
-    for (const { accounts, answers, method, path, port, request, signed } of matrix()) {
+    for (const { accounts, answers, method, path, port, request, signed } of matrix(0)) {
       it.effect(
         `${port} ${request} is answered as the README says`,
         Effect.fnUntraced(function*() {
@@ -142,12 +154,46 @@ describe.skipIf(kustomize() === undefined)("behind the sidecars", () => {
     )
   })
 
+  layer(Deployed.layer("cert-manager, durable-sqlite, dynamic backends"))("with a store", (it) => {
+    for (const { accounts, answers, method, path, port, request, signed } of matrix(1)) {
+      it.effect(
+        `${port} ${request} is answered as the README says`,
+        Effect.fnUntraced(function*() {
+          const given = yield* Effect.forEach(accounts, (account) => ask(port, { method, path, signed, account }))
+          assert.deepStrictEqual(given.map(String), answers)
+        })
+      )
+    }
+
+    // The roles grant all that begins with /deliveries/, as the sidecar reads a path. The service must not read it otherwise.
+    for (const path of ["/deliveries/../backends", "/deliveries/%2e%2e/backends", "/deliveries/..%2fbackends"]) {
+      it.effect(
+        `whoever may redeliver does not get to the backends by ${path}`,
+        Effect.fnUntraced(function*() {
+          const { port, target } = yield* Deployed
+          const objects = [...render(target), ...operators]
+          const account = "sprayproxy-deliveries-redeliver"
+          for (const method of ["GET", "POST"]) {
+            assert.isUndefined(refusal(sidecarsOf(objects)[0]!, objects, { method, path, account }))
+          }
+          const url = "https://elsewhere.apps.example.com"
+          const shown = yield* Effect.promise(() => send(port, { method: "GET", path }))
+          assert.strictEqual(shown.status, 404)
+          yield* Effect.promise(() => send(port, { method: "POST", path, body: JSON.stringify({ url }) }))
+          const registered = yield* Effect.promise(() => send(port, { method: "GET", path: "/backends" }))
+          assert.strictEqual(registered.status, 200)
+          assert.notInclude(registered.text, url)
+        })
+      )
+    }
+  })
+
   layer(Deployed.layer("openshift"))("without dynamic backends", (it) => {
-    it.effect(
-      "/backends is not there, whoever is let through",
-      Effect.fnUntraced(function*() {
+    it.effect.each(["/backends", "/deliveries"])(
+      "%s is not there, whoever is let through",
+      Effect.fnUntraced(function*(path) {
         const { port } = yield* Deployed
-        const reply = yield* Effect.promise(() => send(port, { method: "GET", path: "/backends" }))
+        const reply = yield* Effect.promise(() => send(port, { method: "GET", path }))
         assert.strictEqual(reply.status, 404)
       })
     )
@@ -170,7 +216,7 @@ describe.skipIf(kustomize() === undefined)("behind the sidecars", () => {
   })
 
   test("the matrix covers every path that needs no token", () => {
-    const paths = new Set(matrix().map(({ path }) => path))
+    const paths = new Set(matrix(0).map(({ path }) => path))
     for (const { allowPaths, ignorePaths } of sidecarsOf(render("openshift"))) {
       for (const path of [...ignorePaths, ...allowPaths]) assert.include([...paths], path)
     }

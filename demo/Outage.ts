@@ -1,0 +1,51 @@
+/** A server with a store, and a backend that is down when the deliveries come. */
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import { join } from "node:path"
+import { type Check, storedChecks } from "./Checks.ts"
+import * as GitHub from "./GitHub.ts"
+import { Journal } from "./Journal.ts"
+import { isDone } from "./Row.ts"
+import type { SampleBackend } from "./SampleBackend.ts"
+import { Screen } from "./Screen.ts"
+import { startSprayproxy } from "./Sprayproxy.ts"
+import { header, paint } from "./Table.ts"
+
+/** The first backend is the one that is down. */
+export const outage = Effect.fnUntraced(function*(
+  backends: readonly [SampleBackend, ...ReadonlyArray<SampleBackend>],
+  send: (url: string, delivery: GitHub.Delivery) => Effect.Effect<void>
+) {
+  const journal = yield* Journal
+  const screen = yield* Screen
+  const fileSystem = yield* FileSystem.FileSystem
+  const directory = yield* fileSystem.makeTempDirectoryScoped({ prefix: "sprayproxy-demo-" })
+  const store = `sqlite:${join(directory, "deliveries.db")}`
+  const [away, ...others] = backends
+  const names = backends.map(({ name }) => name)
+  const deliveries = GitHub.stored(backends.length)
+  yield* screen.print(`\n${paint("bold", "With a store")}: a second server, --store ${store}`)
+  const server = yield* startSprayproxy(backends.map(({ url }) => url), ["--store", store])
+
+  yield* away.goDown
+  yield* screen.print(`${away.name} goes down; deliveries are answered as soon as they are on disk\n`)
+  yield* Effect.forEach(deliveries, (delivery) => send(server.url, delivery))
+  for (const { guid } of deliveries) {
+    yield* journal.until(
+      guid,
+      ({ arrivals }) => others.every(({ name }) => arrivals.some((one) => one.backend === name))
+    )
+  }
+  const listed = yield* server.deliveries("list", "--state", "pending")
+  yield* screen.print(`$ sprayproxy deliveries list --state pending\n${listed}`)
+  yield* screen.print(`${away.name} comes up\n\n${header("was down", "slow", "ready")}`)
+  yield* away.comeUp
+  yield* Effect.forEach(deliveries, ({ guid }) => journal.until(guid, isDone)).pipe(Effect.timeoutOption("30 seconds"))
+
+  const exitCode = yield* server.stop
+  const { problems, promise } = storedChecks(yield* journal.rows, names, away.name)
+  return {
+    promise,
+    problems: exitCode === 0 ? problems : [...problems, `the server's exit code was ${exitCode}`]
+  } satisfies Check
+}, Effect.scoped)

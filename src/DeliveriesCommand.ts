@@ -1,0 +1,115 @@
+/**
+ * `sprayproxy deliveries`: asks a running server and prints what it says. Loaded only when it is asked for.
+ */
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import { DeliveriesClient, DeliveriesFailed } from "./DeliveriesClient.ts"
+import type { DeliveriesRequest } from "./DeliveriesFlags.ts"
+import * as DeliveriesTable from "./DeliveriesTable.ts"
+import * as ProgressBar from "./ProgressBar.ts"
+import { Screen } from "./Screen.ts"
+import type { Environment } from "./Settings.ts"
+
+type Asked<K> = Extract<DeliveriesRequest, { readonly kind: K }>
+
+/** Does what was asked for, on the process's own stdout and stderr. */
+export const run = (request: DeliveriesRequest, env: Environment): Effect.Effect<void, DeliveriesFailed> =>
+  Effect.provide(execute(request, env), Screen.layer(env))
+
+export const execute = (
+  request: DeliveriesRequest,
+  env: Environment
+): Effect.Effect<void, DeliveriesFailed, Screen> =>
+  Effect.suspend(() => {
+    switch (request.kind) {
+      case "list":
+        return list(request)
+      case "show":
+        return show(request)
+      case "redeliver":
+        return request.guid === undefined ? redeliverMatching(request) : redeliver(request, request.guid)
+    }
+  }).pipe(Effect.provide(
+    DeliveriesClient.layer(request, env).pipe(Layer.provide([FetchHttpClient.layer, NodeFileSystem.layer]))
+  ))
+
+const list = Effect.fnUntraced(function*({ all, filter, json, limit }: Asked<"list">) {
+  const client = yield* DeliveriesClient
+  const screen = yield* Screen
+  let cursor: string | undefined
+  let isFirst = true
+  do {
+    const page = yield* client.list({ ...filter, limit: limit ?? (all ? "500" : undefined), cursor })
+    if (json) yield* screen.print(`${JSON.stringify(page)}\n`)
+    else if (page.deliveries.length > 0) {
+      yield* screen.print(
+        (isFirst ? DeliveriesTable.listHeading(screen) : "") + DeliveriesTable.list(page.deliveries, screen)
+      )
+    } else if (isFirst) yield* screen.say("no deliveries\n")
+    isFirst = false
+    cursor = page.next ?? undefined
+  } while (all && cursor !== undefined)
+  if (cursor !== undefined && !json) yield* screen.say("there are more: --all shows them\n")
+})
+
+const show = Effect.fnUntraced(function*({ body, guid, json }: Asked<"show">) {
+  const client = yield* DeliveriesClient
+  const screen = yield* Screen
+  const answer = yield* client.show(guid, body)
+  yield* screen.print(
+    json
+      ? `${JSON.stringify(answer)}\n`
+      : answer.deliveries.map((delivery) => DeliveriesTable.show(delivery, screen)).join("\n")
+  )
+})
+
+const redeliver = Effect.fnUntraced(function*({ all, filter, json, limit }: Asked<"redeliver">, guid: string) {
+  const { backend, ...others } = filter
+  if (all || limit !== undefined || Object.values(others).some((value) => value !== undefined)) {
+    return yield* new DeliveriesFailed({ reason: "beside a delivery's GUID only --backend can be given" })
+  }
+  const client = yield* DeliveriesClient
+  yield* report(yield* client.redeliver(guid, backend), json)
+})
+
+const redeliverMatching = Effect.fnUntraced(function*({ all, filter, json, limit }: Asked<"redeliver">) {
+  if (Object.values(filter).every((value) => value === undefined)) {
+    return yield* new DeliveriesFailed({
+      reason: "name a delivery by its GUID, or several with --state, --backend, --event or --since"
+    })
+  }
+  const client = yield* DeliveriesClient
+  const screen = yield* Screen
+  let { redelivered, remaining } = yield* client.redeliverMatching({ ...filter, limit })
+  // Those that come to match meanwhile are not waited for: what fails again at once would be sent again for ever.
+  const total = redelivered + remaining
+  if (all && remaining > 0) {
+    yield* ProgressBar.show(screen, "redelivering", redelivered, total)
+    let isProgressing = true
+    while (remaining > 0 && redelivered < total && isProgressing) {
+      const batch = yield* client.redeliverMatching({ ...filter, limit })
+      redelivered += batch.redelivered
+      remaining = batch.remaining
+      isProgressing = batch.redelivered > 0
+      yield* ProgressBar.show(screen, "redelivering", redelivered, total)
+    }
+    yield* ProgressBar.leave(screen)
+  }
+  yield* report({ redelivered, remaining }, json)
+})
+
+const report = Effect.fnUntraced(function*(
+  { redelivered, remaining }: { readonly redelivered: number; readonly remaining: number },
+  json: boolean
+) {
+  const screen = yield* Screen
+  yield* screen.print(
+    json
+      ? `${JSON.stringify({ redelivered, remaining })}\n`
+      : `${redelivered === 0 ? "nothing to redeliver" : `redelivering ${redelivered}`}${
+        remaining === 0 ? "" : `, ${remaining} remaining`
+      }\n`
+  )
+})

@@ -1,0 +1,172 @@
+/**
+ * `/deliveries`: shows what the store keeps, and sends it again.
+ *
+ * **Details**
+ *
+ * Guarded like `/backends`, by what stands before us: it names backends and, when asked, shows payloads. In direct mode
+ * there are no such paths.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Semaphore from "effect/Semaphore"
+import * as HttpRouter from "effect/http/HttpRouter"
+import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import { highestLimit, isText, listParameters, ofQuery, parse, redeliverParameters } from "./DeliveryQuery.ts"
+import { DeliveryStore, type StoredDelivery } from "./DeliveryStore.ts"
+import { isoTime, listAnswer, shownDelivery, type Signature } from "./DeliveryViews.ts"
+import { answerEarly } from "./EarlyAnswer.ts"
+import { answerUnreadable, readJson } from "./JsonRequest.ts"
+import { Log } from "./Logging.ts"
+import { MemoryBudget, type Reservation } from "./MemoryBudget.ts"
+import { addPath } from "./MethodRoutes.ts"
+import { Settings } from "./Settings.ts"
+import { WebhookVerifier } from "./WebhookVerifier.ts"
+
+/** Needs an `HttpRouter`, and a store: for durable mode only. */
+export const DeliveryRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) {
+  const store = yield* DeliveryStore
+  const verifier = yield* WebhookVerifier
+  const budget = yield* MemoryBudget
+  const settings = yield* Settings
+  const log = yield* Log
+  const clock = yield* Clock.Clock
+  const showing = yield* Semaphore.make(1)
+
+  const query = (request: HttpServerRequest, known: ReadonlyArray<string>) =>
+    Effect.fromResult(parse(ofQuery(queryOf(request.url)), known, clock.currentTimeMillisUnsafe()))
+
+  const filterOf = (body: Readonly<Record<string, unknown>>, known: ReadonlyArray<string>) =>
+    Effect.fromResult(parse(Object.entries(body), known, clock.currentTimeMillisUnsafe()))
+
+  const unavailable = (request: HttpServerRequest, reason: string) => {
+    log.write("error", "the store did not answer an operator", { error: reason })
+    return answerEarly(request, 503, "store unavailable", { "retry-after": "10" })
+  }
+
+  const list = Effect.fnUntraced(
+    function*(request: HttpServerRequest) {
+      const { cursor, filter, limit } = yield* query(request, listParameters)
+      const page = yield* store.list(filter, { limit: limit ?? usualLimit, after: cursor })
+      return HttpServerResponse.jsonUnsafe(listAnswer(page))
+    },
+    (self, request) =>
+      Effect.catchTags(self, {
+        InvalidParameter: ({ reason }) => answerEarly(request, 400, reason),
+        StoreUnavailable: ({ reason }) => unavailable(request, reason)
+      })
+  )
+
+  const signatureOf = (stored: StoredDelivery): Signature => {
+    if (settings.insecureSkipWebhookVerify || !verifier.isReady()) return "unchecked"
+    const verification = verifier.begin(headerOf(stored.headers, "x-hub-signature-256"))
+    if (typeof verification === "string") return "no longer valid"
+    verification.update(stored.body)
+    return verification.matches() ? "valid" : "no longer valid"
+  }
+
+  const show = Effect.fnUntraced(
+    function*(request: HttpServerRequest, guid: string) {
+      const { body: withBody } = yield* query(request, ["body"])
+      const views = isText(guid) ? yield* store.show(guid) : []
+      if (views.length === 0) return yield* unknownDelivery(request)
+      const reservation = budget.open()
+      reservation.verified()
+      const load = Effect.fnUntraced(function*(view: typeof views[number]) {
+        // With the body the answer holds it once more, as JSON.
+        const bytes = view.bodyLength * (withBody ? 3 : 1)
+        yield* roomFor(reservation, bytes)
+        const stored = view.hasBody ? yield* store.load(view.id) : undefined
+        reservation.hold(bytes)
+        return shownDelivery(view, stored, stored === undefined ? "unchecked" : signatureOf(stored), withBody)
+      })
+      return yield* Effect.forEach(views, load).pipe(
+        showing.withPermit,
+        Effect.timeout("10 seconds"),
+        Effect.map((deliveries) => HttpServerResponse.jsonUnsafe({ deliveries })),
+        Effect.ensuring(Effect.sync(() => reservation.release()))
+      )
+    },
+    Effect.interruptible,
+    (self, request) =>
+      Effect.catchTags(self, {
+        InvalidParameter: ({ reason }) => answerEarly(request, 400, reason),
+        TimeoutError: () => answerEarly(request, 503, "overloaded", { "retry-after": "10" }),
+        StoreUnavailable: ({ reason }) => unavailable(request, reason)
+      })
+  )
+
+  const redeliver = Effect.fnUntraced(
+    function*(request: HttpServerRequest, guid: string) {
+      const { filter: { backend } } = yield* filterOf(yield* readOptionalBody(request), ["backend"])
+      const views = isText(guid) ? yield* store.show(guid) : []
+      if (views.length === 0) return yield* unknownDelivery(request)
+      const addressed = views.filter(({ rows }) => backend === undefined || rows.some(({ key }) => key === backend))
+      if (addressed.length === 0) return yield* answerEarly(request, 422, "the delivery has not gone to this backend")
+      if (!addressed.some(({ hasBody }) => hasBody)) {
+        return yield* answerEarly(request, 422, "the delivery's body is no longer kept")
+      }
+      const which = views.some((view) => view.guid === guid) ? { guid } : { id: guid }
+      const { redelivered, remaining } = yield* store.redeliver({ ...which, backend }, highestLimit)
+      log.write("info", "redelivery asked for", { delivery: guid, backend, redelivered, remaining })
+      return HttpServerResponse.jsonUnsafe({ redelivered, remaining })
+    },
+    (self, request) =>
+      Effect.catchTags(self, {
+        InvalidParameter: ({ reason }) => answerEarly(request, 422, reason),
+        StoreUnavailable: ({ reason }) => unavailable(request, reason)
+      }),
+    answerUnreadable
+  )
+
+  const redeliverAll = Effect.fnUntraced(
+    function*(request: HttpServerRequest) {
+      const { filter, limit } = yield* filterOf(yield* readBody(request), redeliverParameters)
+      const { backend, event, since, state = "dead" } = filter
+      const { redelivered, remaining } = yield* store.redeliver({ state, backend, event, since }, limit ?? highestLimit)
+      const matched = { state, backend, event, since: since === undefined ? undefined : isoTime(since) }
+      log.write("info", "redelivery asked for", { ...matched, redelivered, remaining })
+      return HttpServerResponse.jsonUnsafe({ redelivered, remaining, matched })
+    },
+    (self, request) =>
+      Effect.catchTags(self, {
+        InvalidParameter: ({ reason }) => answerEarly(request, 422, reason),
+        StoreUnavailable: ({ reason }) => unavailable(request, reason)
+      }),
+    answerUnreadable
+  )
+
+  yield* addPath(router, "/deliveries", { GET: list })
+  yield* addPath(router, "/deliveries/redeliver", { POST: redeliverAll })
+  yield* addPath(router, "/deliveries/:guid", { GET: show })
+  yield* addPath(router, "/deliveries/:guid/redeliver", { POST: redeliver })
+}))
+
+const usualLimit = 50
+
+const decodeBody = Schema.decodeEffect(Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown)))
+
+const readBody = readJson(decodeBody)
+
+const readOptionalBody = readJson((text) => decodeBody(text.trim() === "" ? "{}" : text))
+
+const unknownDelivery = (request: HttpServerRequest) =>
+  answerEarly(request, 404, "no delivery with this GUID or id is kept")
+
+const queryOf = (target: string): string => {
+  const queryAt = target.indexOf("?")
+  return queryAt < 0 ? "" : target.slice(queryAt + 1)
+}
+
+const headerOf = (headers: ReadonlyArray<string>, name: string): string | undefined => {
+  const at = headers.findIndex((text, index) => index % 2 === 0 && text.toLowerCase() === name)
+  return at < 0 ? undefined : headers[at + 1]
+}
+
+/** Waits until the bytes have room. */
+const roomFor = (reservation: Reservation, bytes: number) =>
+  Effect.callback<void>((resume) => {
+    const leaveQueue = reservation.wait(bytes, () => resume(Effect.void))
+    return Effect.sync(leaveQueue)
+  })

@@ -1,0 +1,22 @@
+/** How far a command is: a bar that grows on a terminal, a line for each step anywhere else. */
+import * as Effect from "effect/Effect"
+import type { Screen } from "./Screen.ts"
+
+const cells = 30
+
+/** Says that `done` of `total` are done. */
+export const show = (screen: Screen["Service"], what: string, done: number, total: number): Effect.Effect<void> => {
+  const share = total === 0 ? 1 : Math.min(1, done / total)
+  const filled = Math.round(share * cells)
+  return screen.say(
+    screen.canOverwrite
+      ? `\r${what} ${"█".repeat(filled)}${"░".repeat(cells - filled)} ${done} of ${total} (${
+        Math.floor(share * 100)
+      } %)\x1b[K`
+      : `${what}: ${done} of ${total}\n`
+  )
+}
+
+/** Leaves the bar's line. */
+export const leave = (screen: Screen["Service"]): Effect.Effect<void> =>
+  screen.canOverwrite ? screen.say("\n") : Effect.void

@@ -1,0 +1,56 @@
+/**
+ * The dynamic backends, as all replicas see them.
+ */
+import * as Effect from "effect/Effect"
+import type { StoredBackend } from "./DeliveryStore.ts"
+import { cancelled } from "./StoreQueue.ts"
+import type { StoreSession } from "./StoreSession.ts"
+
+export const make = (session: StoreSession) => {
+  const { dialect, sql } = session
+
+  const list = Effect.map(
+    sql<{ readonly key: string; readonly url: string; readonly registered_at: number; readonly expires_at: number | null }>`
+      SELECT key, url, registered_at, expires_at FROM backends ORDER BY registered_at, key`,
+    (rows) =>
+      rows.map(({ expires_at, key, registered_at, url }): StoredBackend => ({
+        key,
+        url,
+        registeredAt: registered_at,
+        expiresAt: expires_at ?? undefined
+      }))
+  )
+
+  const put = Effect.fnUntraced(function*(
+    { key, ttl, url }: { readonly key: string; readonly url: string; readonly ttl: number | undefined },
+    limit: number
+  ) {
+    // Two replicas that count at once would both find room.
+    yield* sql.onDialectOrElse({
+      pg: () => sql`LOCK TABLE backends IN SHARE ROW EXCLUSIVE MODE`,
+      orElse: () => Effect.void
+    })
+    const expiresAt = ttl === undefined ? sql`NULL` : sql`${dialect.now()} + ${sql.literal(String(Math.round(ttl)))}`
+    const renewed = yield* sql`UPDATE backends SET url = ${url}, expires_at = ${expiresAt} WHERE key = ${key} RETURNING key`
+    if (renewed.length > 0) return "renewed" as const
+    const [row] = yield* sql<{ readonly n: number }>`SELECT count(*) AS n FROM backends`
+    if (row!.n >= limit) return "limit" as const
+    yield* sql`INSERT INTO backends (key, url, registered_at, expires_at)
+      VALUES (${key}, ${url}, ${dialect.now()}, ${expiresAt})`
+    return "added" as const
+  }, sql.withTransaction)
+
+  const remove = Effect.fnUntraced(function*(key: string) {
+    const gone = yield* sql`DELETE FROM backends WHERE key = ${key} RETURNING key`
+    if (gone.length > 0) yield* cancelled(session, key)
+    return gone.length > 0
+  }, sql.withTransaction)
+
+  const expire = Effect.gen(function*() {
+    const gone = yield* sql<{ readonly key: string }>`DELETE FROM backends WHERE expires_at <= ${dialect.now()} RETURNING key`
+    for (const { key } of gone) yield* cancelled(session, key)
+    return gone.map(({ key }) => key)
+  })
+
+  return { list, put, remove, expire: sql.withTransaction(expire) }
+}

@@ -1,0 +1,166 @@
+/**
+ * Everything in which SQLite and PostgreSQL differ, for those who write statements for the store.
+ *
+ * **Details**
+ *
+ * - A `Bulk` is a statement over many rows, written once for both as if they were a table. PostgreSQL gets them as one JSON
+ *   document, and their bytes as one value; SQLite runs the statement for each row, which is the faster there.
+ * - The text of a bulk is made once. SQLite's clock, and what else changes, fills in places that are kept for it.
+ */
+import type * as Effect from "effect/Effect"
+import type { SqlClient } from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import type { Fragment, Statement } from "effect/sql/Statement"
+import * as Effects from "effect/Effect"
+import type { SqliteClient } from "./SqliteClient.ts"
+
+type ColumnType = "text" | "bigint" | "double precision" | "bytes"
+
+export type BulkRow = Readonly<Record<string, string | number | Uint8Array | null | undefined>>
+
+export interface Bulk {
+  readonly columns: Readonly<Record<string, ColumnType>>
+  readonly statement: Statement<any>
+  readonly text: string
+  readonly params: ReadonlyArray<unknown>
+}
+
+type BulkRows = readonly [bulk: Bulk, rows: ReadonlyArray<BulkRow>]
+
+export interface StoreDialect {
+  readonly kind: "sqlite" | "postgres"
+  readonly sql: SqlClient
+  /** The store's clock, in milliseconds. */
+  readonly now: () => Fragment
+  /** A statement over `rows`, which it calls `i`. */
+  readonly bulk: (
+    columns: Readonly<Record<string, ColumnType>>,
+    statement: (rows: Fragment, now: Fragment) => Statement<any>
+  ) => Bulk
+  readonly run: (bulk: Bulk, rows: ReadonlyArray<BulkRow>) => Effect.Effect<ReadonlyArray<any>, SqlError>
+  /** Strings as a table `i` with the one column `value`. */
+  readonly strings: (values: ReadonlyArray<string>) => Fragment
+  /** In a transaction: keeps these rows from being changed by others, who are waited for or passed over. */
+  readonly forUpdate: (how: "wait" | "skip", of?: string) => Fragment
+  /** Makes SQLite take a partial index where it would read the whole table. */
+  readonly using: (index: string) => Fragment
+}
+
+/** Stands where SQLite's clock goes. */
+const clockPlace = Symbol("clock")
+
+class ColumnPlace {
+  readonly column: string
+  constructor(column: string) {
+    this.column = column
+  }
+}
+
+export const sqlite = (sql: SqliteClient, clock: () => number): StoreDialect & { readonly sql: SqliteClient } => {
+  const dialect: StoreDialect & { readonly sql: SqliteClient } = {
+    kind: "sqlite",
+    sql,
+    now: () => sql`${clock()}`,
+    bulk: (columns, statement) => {
+      const names = Object.keys(columns)
+      const places = names.map((name) => sql`${new ColumnPlace(name)} AS ${sql.literal(name)}`)
+      return makeBulk(columns, statement(sql`(SELECT ${sql.csv(places)}) AS i`, sql`${clockPlace}`))
+    },
+    run: (bulk, rows) => Effects.map(sql.atomically([fillSqlite(bulk, rows, clock())]), ([found]) => found!),
+    strings: (values) => sql`json_each(${json(values)}) AS i`,
+    forUpdate: () => sql.literal(""),
+    using: (index) => sql.literal(`INDEXED BY ${index}`)
+  }
+  return dialect
+}
+
+/** The statement once for each row, as `SqliteClient.atomically` takes it. */
+export const fillSqlite = (bulk: Bulk, rows: ReadonlyArray<BulkRow>, now: number) => ({
+  text: bulk.text,
+  width: bulk.params.length,
+  values: rows.flatMap((row) =>
+    bulk.params.map((param) =>
+      param === clockPlace ? now : param instanceof ColumnPlace ? row[param.column] ?? null : param
+    )
+  )
+})
+
+class RowsPlace {
+  readonly columns: Readonly<Record<string, ColumnType>>
+  constructor(columns: Readonly<Record<string, ColumnType>>) {
+    this.columns = columns
+  }
+}
+
+class BytesPlace extends RowsPlace {}
+
+export const postgres = (sql: SqlClient): StoreDialect => {
+  const now = sql.literal("(extract(epoch FROM statement_timestamp()) * 1000)::bigint")
+  const rowsOf = (columns: Readonly<Record<string, ColumnType>>): Fragment => {
+    const types = Object.entries(columns).flatMap(([name, type]) =>
+      type === "bytes" ? [`${name}_at integer`, `${name}_length integer`] : [`${name} ${type}`]
+    )
+    const names = Object.entries(columns).map(([name, type]) =>
+      type === "bytes"
+        ? sql`substr(${new BytesPlace(columns)}::bytea, ${sql.literal(`${name}_at, ${name}_length`)}) AS ${sql.literal(name)}`
+        : sql.literal(name)
+    )
+    const table = sql`jsonb_to_recordset(${new RowsPlace(columns)}::jsonb) AS j(${sql.literal(types.join(", "))})`
+    return sql`(SELECT ${sql.csv(names)} FROM ${table}) AS i`
+  }
+  return {
+    kind: "postgres",
+    sql,
+    now: () => now,
+    bulk: (columns, statement) => makeBulk(columns, statement(rowsOf(columns), now)),
+    run: (bulk, rows) => sql.unsafe(bulk.text, fillPostgres(bulk, [[bulk, rows]])),
+    strings: (values) => sql`jsonb_array_elements_text(${json(values)}::jsonb) AS i(value)`,
+    forUpdate: (how, of) =>
+      sql.literal(`FOR UPDATE${of === undefined ? "" : ` OF ${of}`}${how === "skip" ? " SKIP LOCKED" : ""}`),
+    using: () => sql.literal("")
+  }
+}
+
+/** The params of a statement that is made of these bulks' statements. */
+export const fillPostgres = (
+  composite: Pick<Bulk, "params">,
+  parts: ReadonlyArray<BulkRows>
+): ReadonlyArray<unknown> => {
+  const filled = new Map(parts.map(([bulk, rows]) => [bulk.columns, fillRows(bulk.columns, rows)]))
+  return composite.params.map((param) => {
+    if (!(param instanceof RowsPlace)) return param
+    const { bytes, document } = filled.get(param.columns)!
+    return param instanceof BytesPlace ? bytes : document
+  })
+}
+
+const fillRows = (columns: Readonly<Record<string, ColumnType>>, rows: ReadonlyArray<BulkRow>) => {
+  const column = Object.keys(columns).find((name) => columns[name] === "bytes")
+  if (column === undefined) return { document: json(rows), bytes: undefined }
+  const found: Array<Uint8Array> = []
+  let at = 1
+  const located = rows.map(({ [column]: value, ...row }) => {
+    const bytes = value as Uint8Array
+    found.push(bytes)
+    const place = { ...row, [`${column}_at`]: at, [`${column}_length`]: bytes.byteLength }
+    at += bytes.byteLength
+    return place
+  })
+  return { document: json(located), bytes: found.length === 1 ? found[0]! : Buffer.concat(found) }
+}
+
+const makeBulk = (columns: Readonly<Record<string, ColumnType>>, statement: Statement<any>): Bulk => {
+  const [text, params] = statement.compile()
+  return { columns, statement, text, params }
+}
+
+/** JSON that PostgreSQL takes: it has no NUL in texts, and no half of a surrogate pair. */
+const json = (value: unknown): string => {
+  const text = JSON.stringify(value)
+  return /\\u(?:0000|d[89a-f])/.test(text)
+    ? JSON.stringify(value, (_, part: unknown) => typeof part === "string" ? storable(part) : part)
+    : text
+}
+
+/** The text as either database can keep it. */
+export const storable = (text: string): string => text.toWellFormed().replaceAll("\0", "\uFFFD")

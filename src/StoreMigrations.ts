@@ -1,0 +1,99 @@
+/**
+ * The store's schema, as the steps that lead to it. Forward only: a store that is ahead of this program is not touched.
+ *
+ * **Details**
+ *
+ * - `deliveries` is slim, so that looking through it is cheap; headers and body are in `payloads` and go first.
+ * - `stage` says when a delivery is looked at for pruning: 0, some rows were open (at `stage_at` it is looked at again);
+ *   1, all were settled at `stage_at`; 2, the same with a dead one; 3, only its record is left.
+ * - A row's `due_at` while somebody owns it is the end of the lease.
+ * - What is settled badly is rare, what is delivered is most: only the former has an index.
+ */
+import * as Effect from "effect/Effect"
+import * as Migrator from "effect/sql/Migrator"
+import { SqlClient } from "effect/sql/SqlClient"
+
+/** The schema that this program knows. */
+export const newestSchema = 1
+
+/** Brings the schema up to date. Safe when several processes start at once. */
+export const migrate = Migrator.make({})({
+  table: "sprayproxy_migrations",
+  loader: Migrator.fromRecord({
+    "1_deliveries": Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const { bytes, clustered, text } = sql.onDialectOrElse({
+        // Compared byte by byte, as SQLite does it, whatever the database's language.
+        pg: () => ({ text: sql.literal("text COLLATE \"C\""), bytes: sql.literal("bytea"), clustered: sql.literal("") }),
+        orElse: () => ({ text: sql.literal("text"), bytes: sql.literal("blob"), clustered: sql.literal("WITHOUT ROWID") })
+      })
+      yield* sql`CREATE TABLE deliveries (
+        id ${text} NOT NULL PRIMARY KEY,
+        guid ${text},
+        hook_id ${text} NOT NULL,
+        body_hash ${text} NOT NULL,
+        request_id ${text} NOT NULL,
+        event ${text},
+        method ${text} NOT NULL,
+        target ${text} NOT NULL,
+        received_at bigint NOT NULL,
+        body_length bigint NOT NULL,
+        has_payload smallint NOT NULL,
+        stage smallint NOT NULL,
+        stage_at bigint NOT NULL
+      ) ${clustered}`
+      // Deliveries without a GUID are all different: no NULL equals another.
+      yield* sql`CREATE UNIQUE INDEX deliveries_fingerprint ON deliveries (guid, hook_id, body_hash)`
+      yield* sql`CREATE INDEX deliveries_stage ON deliveries (stage, stage_at)`
+      yield* sql`CREATE TABLE payloads (
+        delivery_id ${text} NOT NULL PRIMARY KEY,
+        headers ${text} NOT NULL,
+        body ${bytes} NOT NULL
+      )`
+      yield* sql`CREATE TABLE delivery_rows (
+        delivery_id ${text} NOT NULL,
+        backend_key ${text} NOT NULL,
+        backend_url ${text} NOT NULL,
+        state ${text} NOT NULL,
+        since bigint NOT NULL,
+        due_at bigint NOT NULL,
+        owner ${text},
+        tries integer NOT NULL,
+        last_outcome ${text},
+        settled_at bigint,
+        PRIMARY KEY (delivery_id, backend_key)
+      ) ${clustered}`
+      yield* sql`CREATE INDEX delivery_rows_pending ON delivery_rows (backend_key, due_at, delivery_id, since, owner)
+        WHERE state = 'pending'`
+      yield* sql`CREATE INDEX delivery_rows_failed ON delivery_rows (state, backend_key, delivery_id)
+        WHERE state IN ('rejected', 'dead', 'cancelled')`
+      yield* sql`CREATE TABLE attempts (
+        delivery_id ${text} NOT NULL,
+        backend_key ${text} NOT NULL,
+        at bigint NOT NULL,
+        n bigint NOT NULL,
+        outcome ${text} NOT NULL,
+        status integer,
+        latency double precision NOT NULL,
+        error ${text},
+        answer ${text},
+        PRIMARY KEY (delivery_id, backend_key, at, n)
+      ) ${clustered}`
+      yield* sql`CREATE TABLE backends (
+        key ${text} NOT NULL PRIMARY KEY,
+        url ${text} NOT NULL,
+        registered_at bigint NOT NULL,
+        expires_at bigint
+      )`
+      // SQLite keeps it in the file's header, where it can be read before the file is opened.
+      yield* sql.onDialectOrElse({ pg: () => Effect.void, orElse: () => sql`PRAGMA user_version = 1` })
+    })
+  })
+})
+
+/** The schema that the store has. */
+export const schemaOf = Effect.gen(function*() {
+  const sql = yield* SqlClient
+  const [row] = yield* sql<{ newest: number }>`SELECT max(migration_id) AS newest FROM sprayproxy_migrations`
+  return row!.newest
+})

@@ -1,0 +1,121 @@
+/**
+ * The store's PostgreSQL: reached at the start, or whenever it can be.
+ *
+ * **Details**
+ *
+ * - One that can't be reached within some seconds does not end the start. What it is asked fails until it is there; it is
+ *   checked and gets its schema before the first thing that succeeds.
+ * - One that refuses for good does end it: the login, the database, `synchronous_commit = off`, a newer schema.
+ */
+import { PgClient, PgTypes } from "@effect/sql-pg"
+import * as Effect from "effect/Effect"
+import * as Reactivity from "effect/reactivity/Reactivity"
+import type * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import { SqlClient } from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import { StoreUnusable } from "./DeliveryStore.ts"
+import * as StoreDialect from "./StoreDialect.ts"
+import { isDefinite, reasonOf } from "./StoreFailure.ts"
+import { migrate, newestSchema, schemaOf } from "./StoreMigrations.ts"
+import type { StoreDatabase } from "./StoreSession.ts"
+import { tooNew } from "./StoreSqlite.ts"
+
+export const open = Effect.fnUntraced(
+  function*(url: Redacted.Redacted): Effect.fn.Return<StoreDatabase, StoreUnusable, Scope.Scope | Reactivity.Reactivity> {
+    const parameters = yield* acceptedParameters(url)
+    const client = yield* Effect.mapError(
+      PgClient.make({ ...options(url), maxConnections: 8, startupParameters: parameters }),
+      (error) => new StoreUnusable({ reason: reasonOf(error) })
+    )
+    const gate = Semaphore.makeUnsafe(1)
+    let isChecked = false
+    const check = checked.pipe(
+      Effect.provideService(SqlClient, client),
+      Effect.tap(() => Effect.sync(() => isChecked = true))
+    )
+    const ready = Effect.suspend(() =>
+      isChecked ? Effect.void : gate.withPermit(Effect.suspend(() => isChecked ? Effect.void : check))
+    )
+    yield* ready.pipe(
+      Effect.retry({ schedule: Schedule.spaced("250 millis"), while: isPassing, times: 8 }),
+      Effect.catch((error) =>
+        isPassing(error)
+          ? Effect.void
+          : Effect.fail(error._tag === "StoreUnusable" ? error : new StoreUnusable({ reason: reasonOf(error) }))
+      )
+    )
+    return { dialect: StoreDialect.postgres(client), sql: client, sqlite: undefined, ready }
+  },
+  (effect) => Effect.provide(effect, Reactivity.layer)
+)
+
+const isPassing = (error: SqlError | StoreUnusable): boolean => error._tag === "SqlError" && !isDefinite(error)
+
+/** A body has at most 25 MiB, and comes back in one message. */
+const largestMessage = 64 * 1024 * 1024
+
+const options = (url: Redacted.Redacted) => ({
+  url,
+  applicationName: "sprayproxy",
+  maxMessageSize: largestMessage,
+  keepAlive: "10 seconds",
+  types: numbers
+} as const)
+
+/**
+ * Nothing waits for long, and plans are made for tables that grow: one that was made while they were empty, and reads them
+ * whole, would be kept.
+ */
+const tuned = {
+  statement_timeout: "5000",
+  lock_timeout: "3000",
+  idle_in_transaction_session_timeout: "10000",
+  enable_seqscan: "off",
+  enable_hashjoin: "off",
+  enable_mergejoin: "off",
+  // Forbidden plans cost so much that all would be compiled.
+  jit: "off"
+}
+
+/** None for a PgBouncer, which knows few parameters and refuses the others. */
+const acceptedParameters = (url: Redacted.Redacted) =>
+  PgClient.makeClient({ ...options(url), startupParameters: tuned }).pipe(
+    Effect.as(tuned),
+    Effect.catchTag("SqlError", ({ reason }) =>
+      Effect.succeed(/startup parameter/.test(String(reason.cause)) ? {} : tuned)),
+    Effect.scoped
+  )
+
+/** Counts and times are far below 2^53. */
+const numbers = PgTypes.makeRegistry()
+numbers.register<number | bigint>(PgTypes.OID.int8, {
+  encode: (value) => {
+    const bytes = new Uint8Array(8)
+    new DataView(bytes.buffer).setBigInt64(0, BigInt(value))
+    return Result.succeed(bytes)
+  },
+  decode: (bytes) =>
+    Result.succeed(Number(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigInt64(0)))
+})
+
+const unusable = (reason: string) => Effect.fail(new StoreUnusable({ reason }))
+
+const checked = Effect.gen(function*() {
+  const sql = yield* SqlClient
+  const [setting] = yield* sql<{ readonly synchronous_commit: string }>`SHOW synchronous_commit`
+  if (setting!.synchronous_commit === "off") {
+    return yield* unusable("its synchronous_commit is off: what it confirms could be lost")
+  }
+  yield* migrate.pipe(
+    Effect.catchTag("MigrationError", ({ cause }) =>
+      Effect.fail(isSqlError(cause) ? cause : new StoreUnusable({ reason: "its schema can't be brought up to date" })))
+  )
+  const schema = yield* schemaOf
+  if (schema > newestSchema) return yield* unusable(tooNew(schema))
+})
+
+const isSqlError = (cause: unknown): cause is SqlError => (cause as SqlError | undefined)?._tag === "SqlError"

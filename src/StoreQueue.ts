@@ -1,0 +1,101 @@
+/**
+ * Rows that wait: who takes them, keeps them and gives them back.
+ */
+import * as Effect from "effect/Effect"
+import type { SqlError } from "effect/sql/SqlError"
+import type { Claimed } from "./DeliveryStore.ts"
+import type { StoreSession } from "./StoreSession.ts"
+
+interface ClaimedRow extends Claimed {
+  readonly dueAt: number
+}
+
+export const make = (session: StoreSession) => {
+  const { dialect, lease, owner, sql } = session
+  const mine = sql`state = 'pending' AND owner = ${owner}`
+  /** Whoever is just now settling one of these has no use for what would be done to it. */
+  const ownRows = () =>
+    sql`(delivery_id, backend_key) IN (
+      SELECT delivery_id, backend_key FROM delivery_rows WHERE ${mine} ${dialect.forUpdate("skip")})`
+  const leaseEnd = () => sql`${dialect.now()} + ${sql.literal(String(lease))}`
+
+  const picked = (key: string, limit: number, order: "oldest" | "newest") => {
+    const direction = sql.literal(order === "oldest" ? "ASC" : "DESC")
+    return sql`SELECT delivery_id, backend_key, due_at FROM delivery_rows
+      WHERE backend_key = ${key} AND state = 'pending' AND due_at <= ${dialect.now()}
+      ORDER BY due_at ${direction}, delivery_id ${direction} LIMIT ${sql.literal(String(limit))}
+      ${dialect.forUpdate("skip")}`
+  }
+
+  const claimPostgres = (key: string, limit: number, order: "oldest" | "newest") =>
+    sql<ClaimedRow>`WITH picked AS MATERIALIZED (${picked(key, limit, order)})
+      UPDATE delivery_rows r SET owner = ${owner}, due_at = ${leaseEnd()}
+      FROM picked p, deliveries d
+      WHERE r.delivery_id = p.delivery_id AND r.backend_key = p.backend_key AND d.id = p.delivery_id
+      RETURNING r.delivery_id AS id, r.backend_key AS key, r.tries AS tries, r.since AS since,
+        d.body_length AS "bodyLength", p.due_at AS "dueAt"`
+
+  const claimSqlite = Effect.fnUntraced(function*(key: string, limit: number, order: "oldest" | "newest") {
+    const rows = yield* sql<ClaimedRow>`SELECT r.delivery_id AS id, r.backend_key AS key, r.tries AS tries,
+        r.since AS since, d.body_length AS "bodyLength", r.due_at AS "dueAt"
+      FROM (${picked(key, limit, order)}) AS p
+      JOIN delivery_rows r ON r.delivery_id = p.delivery_id AND r.backend_key = p.backend_key
+      JOIN deliveries d ON d.id = p.delivery_id`
+    if (rows.length > 0) {
+      yield* sql`UPDATE delivery_rows SET owner = ${owner}, due_at = ${leaseEnd()}
+        WHERE backend_key = ${key} AND delivery_id IN (SELECT value FROM ${dialect.strings(rows.map(({ id }) => id))})`
+    }
+    return rows
+  }, sql.withTransaction)
+
+  const claimRows: (
+    key: string,
+    limit: number,
+    order: "oldest" | "newest"
+  ) => Effect.Effect<ReadonlyArray<ClaimedRow>, SqlError> = dialect.kind === "sqlite" ? claimSqlite : claimPostgres
+
+  return {
+    due: (keys: ReadonlyArray<string>) =>
+      Effect.map(
+        sql<{ readonly value: string }>`SELECT i.value AS value FROM ${dialect.strings(keys)}
+          WHERE EXISTS (SELECT 1 FROM delivery_rows r
+            WHERE r.backend_key = i.value AND r.state = 'pending' AND r.due_at <= ${dialect.now()})`,
+        (rows) => rows.map(({ value }) => value)
+      ),
+
+    claim: (key: string, limit: number, order: "oldest" | "newest") =>
+      Effect.map(claimRows(key, limit, order), (rows): ReadonlyArray<Claimed> => {
+        const sign = order === "oldest" ? 1 : -1
+        return rows
+          .toSorted((a, b) => sign * (a.dueAt - b.dueAt || (a.id < b.id ? -1 : 1)))
+          .map(({ bodyLength, id, key, since, tries }) => ({ id, key, tries, since, bodyLength }))
+      }),
+
+    renew: Effect.suspend(() => Effect.asVoid(sql`UPDATE delivery_rows SET due_at = ${leaseEnd()} WHERE ${ownRows()}`)),
+
+    release: Effect.suspend(() =>
+      Effect.asVoid(sql`UPDATE delivery_rows SET owner = NULL, due_at = ${dialect.now()} WHERE ${mine}`)
+    ),
+
+    cancel: (key: string) => sql.withTransaction(cancelled(session, key))
+  }
+}
+
+/** In a transaction: the pending rows of a backend become cancelled; how many. */
+export const cancelled = Effect.fnUntraced(function*({ dialect, sql }: StoreSession, key: string) {
+  const ended = yield* sql<{ readonly id: string }>`UPDATE delivery_rows
+    SET state = 'cancelled', owner = NULL, settled_at = ${dialect.now()}
+    WHERE backend_key = ${key} AND state = 'pending' RETURNING delivery_id AS id`
+  yield* lookAgain({ dialect, sql }, ended)
+  return ended.length
+})
+
+/** In a transaction: some rows of these deliveries have ended, or begun anew. */
+export const lookAgain = (
+  { dialect, sql }: Pick<StoreSession, "dialect" | "sql">,
+  rows: ReadonlyArray<{ readonly id: string }>
+) =>
+  rows.length === 0
+    ? Effect.void
+    : sql`UPDATE deliveries SET stage = 0, stage_at = ${dialect.now()}
+      WHERE id IN (SELECT value FROM ${dialect.strings([...new Set(rows.map(({ id }) => id))])})`

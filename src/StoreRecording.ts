@@ -1,0 +1,128 @@
+/**
+ * How deliveries and what became of them are written down.
+ *
+ * **Details**
+ *
+ * New deliveries and settlements go in one round trip, which is a transaction. Only when a delivery turns out to be known
+ * already is nothing of that kept, and the batch is written in a longer transaction that looks first.
+ */
+import * as Effect from "effect/Effect"
+import type { SqlError } from "effect/sql/SqlError"
+import type { NewDelivery, Recorded, Settlement } from "./DeliveryStore.ts"
+import { type Bulk, type BulkRow, fillPostgres, fillSqlite } from "./StoreDialect.ts"
+import { isConflict } from "./StoreFailure.ts"
+import { freshlyRecorded, planOf } from "./StoreRedelivery.ts"
+import * as Rows from "./StoreRows.ts"
+import type { StoreSession } from "./StoreSession.ts"
+import * as Statements from "./StoreStatements.ts"
+
+export interface Batch {
+  readonly deliveries: ReadonlyArray<NewDelivery>
+  readonly settlements: ReadonlyArray<Settlement>
+}
+
+type Part = readonly [Bulk, ReadonlyArray<BulkRow>]
+
+export const make = (session: StoreSession) => {
+  const { dialect, owner, sql } = session
+  const inserts = Statements.inserts(session)
+  const settling = Statements.settling(session)
+  const known = Statements.known(session)
+  const changes = Statements.changes(session)
+  let attempts = 0
+
+  const insertParts = (deliveries: ReadonlyArray<NewDelivery>): ReadonlyArray<Part> => [
+    [inserts.deliveries, deliveries.map(Rows.deliveryRow)],
+    [inserts.payloads, deliveries.map(Rows.payloadRow)],
+    [inserts.rows, deliveries.flatMap(Rows.targetRows)]
+  ]
+  const settlementParts = (settlements: ReadonlyArray<Settlement>): ReadonlyArray<Part> => {
+    const rows = Rows.settlementRows(settlements)
+    return [
+      [settling.rows, rows],
+      [settling.attempts, Rows.attemptRows(settlements, () => attempts += 1)],
+      [settling.looks, Rows.endedRows(rows)]
+    ]
+  }
+  const runEach = Effect.forEach(
+    ([bulk, rows]: Part) => rows.length === 0 ? Effect.void : dialect.run(bulk, rows),
+    { discard: true }
+  )
+
+  const writeLooking = Effect.fnUntraced(function*(batch: Batch) {
+    const ids = new Map<string, string>()
+    for (const bulk of [known.byFingerprint, known.byId]) {
+      const found = yield* dialect.run(bulk, batch.deliveries.map(Rows.deliveryRow))
+      for (const { asked, id } of found) ids.set(asked, id)
+    }
+    const stored = yield* dialect.run(changes.stored, [...new Set(ids.values())].map((id) => ({ id })))
+    const plan = planOf(owner, batch.deliveries, ids, stored)
+    yield* runEach([
+      ...insertParts(plan.fresh),
+      [changes.rows, plan.rows],
+      [changes.payloads, plan.received.map(({ delivery, id }) => ({ ...Rows.payloadRow(delivery), id }))],
+      [changes.deliveries, plan.received.map(({ delivery, id }) => ({ ...Rows.deliveryRow(delivery), id }))],
+      ...settlementParts(batch.settlements)
+    ])
+    return plan.recorded
+  }, sql.withTransaction)
+
+  const parts = (batch: Batch) => [...insertParts(batch.deliveries), ...settlementParts(batch.settlements)]
+  const writeFresh = session.sqlite === undefined
+    ? freshPostgres(session, known.byEither, [...Object.values(inserts), ...Object.values(settling)], parts)
+    : freshSqlite(session.sqlite, parts)
+
+  return (batch: Batch): Effect.Effect<ReadonlyArray<Recorded>, SqlError> =>
+    isEntangled(batch)
+      ? writeLooking(batch)
+      : Effect.flatMap(
+        writeFresh(batch),
+        (isWritten) => isWritten ? Effect.succeed(batch.deliveries.map(freshlyRecorded)) : writeLooking(batch)
+      )
+}
+
+/** Writes all if no delivery is known, else nothing: false. */
+const freshSqlite = (
+  { client, clock }: NonNullable<StoreSession["sqlite"]>,
+  parts: (batch: Batch) => ReadonlyArray<Part>
+) =>
+(batch: Batch) => {
+  const now = clock()
+  const statements = parts(batch).flatMap(([bulk, rows]) => rows.length === 0 ? [] : [fillSqlite(bulk, rows, now)])
+  if (statements.length === 0) return Effect.succeed(true)
+  return Effect.as(client.atomically(statements), true).pipe(
+    Effect.catchIf((error) => batch.deliveries.length > 0 && isConflict(error), () => Effect.succeed(false))
+  )
+}
+
+/** The same as one statement: all its parts see what was there before it. */
+const freshPostgres = (
+  { sql }: StoreSession,
+  known: Bulk,
+  bulks: ReadonlyArray<Bulk>,
+  parts: (batch: Batch) => ReadonlyArray<Part>
+) => {
+  const steps = bulks.map(({ statement }, at) =>
+    sql`${sql.literal(`step${at}`)} AS (${statement} AND NOT EXISTS (SELECT 1 FROM known))`
+  )
+  const [text, params] = sql`WITH known AS MATERIALIZED (${known.statement}), ${sql.csv(steps)}
+    SELECT count(*)::integer AS known FROM known`.compile()
+  return (batch: Batch) =>
+    Effect.map(
+      sql.unsafe<{ readonly known: number }>(text, fillPostgres({ params }, parts(batch))),
+      ([row]) => row!.known === 0
+    )
+}
+
+/** It holds a delivery twice, or an outcome of one that it holds: its parts can't be written side by side. */
+const isEntangled = ({ deliveries, settlements }: Batch): boolean => {
+  const seen = new Set<string>()
+  for (const delivery of deliveries) {
+    for (const name of [delivery.id, Rows.fingerprint(delivery)]) {
+      if (name === undefined) continue
+      if (seen.has(name)) return true
+      seen.add(name)
+    }
+  }
+  return settlements.some(({ id }) => seen.has(id))
+}

@@ -1,0 +1,122 @@
+/**
+ * Deliveries and settlements as rows of the statements that write them.
+ */
+import type { NewDelivery, Settlement } from "./DeliveryStore.ts"
+import { type BulkRow, storable } from "./StoreDialect.ts"
+
+export const deliveryColumns = {
+  id: "text",
+  guid: "text",
+  hook_id: "text",
+  body_hash: "text",
+  request_id: "text",
+  event: "text",
+  method: "text",
+  target: "text",
+  body_length: "bigint"
+} as const
+
+export const deliveryRow = (delivery: NewDelivery): BulkRow => ({
+  id: delivery.id,
+  guid: clip(delivery.guid),
+  hook_id: clip(delivery.hookId),
+  body_hash: delivery.bodyHash,
+  request_id: delivery.requestId,
+  event: delivery.event,
+  method: delivery.method,
+  target: delivery.target,
+  body_length: delivery.body.byteLength
+})
+
+/** What two deliveries have in common when one is a redelivery of the other. */
+export const fingerprint = (delivery: NewDelivery): string | undefined =>
+  delivery.guid === undefined ? undefined : `${clip(delivery.guid)}\n${clip(delivery.hookId)}\n${delivery.bodyHash}`
+
+export const payloadColumns = { id: "text", headers: "text", body: "bytes" } as const
+
+export const payloadRow = (delivery: NewDelivery): BulkRow => ({
+  id: delivery.id,
+  headers: JSON.stringify(delivery.headers),
+  body: delivery.body
+})
+
+export const targetColumns = { id: "text", key: "text", url: "text", held: "bigint" } as const
+
+export const targetRows = ({ id, targets }: NewDelivery): ReadonlyArray<BulkRow> =>
+  targets.map(({ held, key, url }) => ({ id, key, url, held: held ? 1 : 0 }))
+
+export const settlementColumns = {
+  id: "text",
+  key: "text",
+  state: "text",
+  delay: "bigint",
+  attempts: "bigint",
+  outcome: "text"
+} as const
+
+/** One for each row: what they come to when they are applied one after the other. */
+export const settlementRows = (settlements: ReadonlyArray<Settlement>): ReadonlyArray<SettlementRow> => {
+  const rows = new Map<string, SettlementRow>()
+  for (const { attempt, become, id, key } of settlements) {
+    const before = rows.get(`${id}\n${key}`)
+    const state = typeof become === "string" ? become : "pending"
+    const delay = typeof become === "string" ? 0 : become.retryIn
+    const stays = before !== undefined && before.state !== "pending" && (state === "pending" || state === "dead")
+    rows.set(`${id}\n${key}`, {
+      id,
+      key,
+      state: stays ? before.state : state,
+      delay: stays ? before.delay : Math.max(0, Math.round(delay)),
+      attempts: (before?.attempts ?? 0) + (attempt === undefined || stays ? 0 : 1),
+      outcome: stays ? before.outcome : attempt?.outcome ?? before?.outcome ?? null
+    })
+  }
+  return [...rows.values()]
+}
+
+interface SettlementRow extends BulkRow {
+  readonly id: string
+  readonly key: string
+  readonly state: string
+  readonly delay: number
+  readonly attempts: number
+  readonly outcome: string | null
+}
+
+export const attemptColumns = {
+  id: "text",
+  key: "text",
+  at: "bigint",
+  n: "bigint",
+  outcome: "text",
+  status: "bigint",
+  latency: "double precision",
+  error: "text",
+  answer: "text"
+} as const
+
+/** `number` tells apart what ended in the same millisecond. */
+export const attemptRows = (
+  settlements: ReadonlyArray<Settlement>,
+  number: () => number
+): ReadonlyArray<BulkRow> =>
+  settlements.flatMap(({ attempt, id, key }) =>
+    attempt === undefined ? [] : [{
+      id,
+      key,
+      at: Math.round(attempt.at),
+      n: number(),
+      outcome: attempt.outcome,
+      status: attempt.status,
+      latency: attempt.latency,
+      error: attempt.error === undefined ? undefined : storable(attempt.error),
+      answer: attempt.answer === undefined ? undefined : storable(attempt.answer)
+    }]
+  )
+
+/** Deliveries of which a row may have ended: they are looked at again. */
+export const endedRows = (rows: ReadonlyArray<SettlementRow>): ReadonlyArray<BulkRow> =>
+  [...new Set(rows.flatMap(({ id, state }) => state === "pending" ? [] : [id]))].map((id) => ({ id }))
+
+/** An index takes no more than a few kilobytes, and headers come from outside. */
+const clip = (text: string | undefined): string | undefined => text?.slice(0, 200)

@@ -1,0 +1,24 @@
+/** What all statements of one process's store have in common. */
+import type * as Effect from "effect/Effect"
+import type { SqlClient } from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import type { StoreUnusable } from "./DeliveryStore.ts"
+import type { SqliteClient } from "./SqliteClient.ts"
+import type { StoreDialect } from "./StoreDialect.ts"
+
+/** A database that was opened for the store, or that may still have to be. */
+export interface StoreDatabase {
+  readonly dialect: StoreDialect
+  readonly sql: SqlClient
+  /** With its clock; undefined: it is PostgreSQL. */
+  readonly sqlite: { readonly client: SqliteClient; readonly clock: () => number } | undefined
+  /** Succeeds when it has been checked and has the schema. */
+  readonly ready: Effect.Effect<void, SqlError | StoreUnusable>
+}
+
+export interface StoreSession extends StoreDatabase {
+  /** What this process calls itself on the rows that it owns. */
+  readonly owner: string
+  /** Milliseconds. */
+  readonly lease: number
+}

@@ -1,0 +1,128 @@
+/** `/deliveries` on a real listener, above a store whose contents and answers a test decides. */
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as HttpRouter from "effect/http/HttpRouter"
+import * as HttpServer from "effect/http/HttpServer"
+import { createHmac } from "node:crypto"
+import * as http from "node:http"
+import { DeliveryRoutes } from "../src/DeliveryRoutes.ts"
+import { DeliveryStore, type RowView, type StoreUnavailable } from "../src/DeliveryStore.ts"
+import { Log } from "../src/Logging.ts"
+import { MemoryBudget } from "../src/MemoryBudget.ts"
+import { addNotFound } from "../src/MethodRoutes.ts"
+import { routerConfig } from "../src/Routes.ts"
+import { Settings } from "../src/Settings.ts"
+import { WebhookSecrets } from "../src/WebhookSecrets.ts"
+import { WebhookVerifier } from "../src/WebhookVerifier.ts"
+import { secret } from "./e2e/harness.ts"
+
+type Store = DeliveryStore["Service"]
+type Kept = Effect.Success<ReturnType<Store["show"]>>[number] & {
+  readonly headers: ReadonlyArray<string>
+  readonly body: Buffer
+}
+
+/** What the store holds, in the order in which it tells it, and what it was asked. */
+export class StoreContents extends Context.Service<StoreContents, {
+  readonly kept: Array<Kept>
+  readonly lists: Array<Parameters<Store["list"]>>
+  readonly redeliveries: Array<Parameters<Store["redeliver"]>>
+  /** How many rows match the filters of redeliveries; each takes its limit from it. */
+  matching: number
+  failure: StoreUnavailable | undefined
+}>()("test/StoreContents") {}
+
+const TestStore = Layer.unwrap(Effect.map(
+  StoreContents,
+  (contents) => {
+    const answering = <A>(answer: () => A) =>
+      Effect.suspend(() => contents.failure === undefined ? Effect.succeed(answer()) : Effect.fail(contents.failure))
+    return Layer.mock(DeliveryStore)({
+      list: (filter, page) =>
+        answering(() => {
+          contents.lists.push([filter, page])
+          const after = contents.kept.findIndex(({ id }) => id === page.after) + 1
+          const deliveries = contents.kept.slice(after, after + page.limit)
+          return { deliveries, next: after + page.limit < contents.kept.length ? deliveries.at(-1)!.id : undefined }
+        }),
+      show: (guid) => answering(() => contents.kept.filter((kept) => kept.guid === guid || kept.id === guid)),
+      load: (id) =>
+        answering(() => {
+          const kept = contents.kept.find((one) => one.id === id)
+          return kept?.hasBody === true ? { ...kept, method: "POST", target: "/proxy?token=abc" } : undefined
+        }),
+      redeliver: (filter, limit) =>
+        answering(() => {
+          contents.redeliveries.push([filter, limit])
+          const redelivered = Math.min(limit, contents.matching)
+          contents.matching -= redelivered
+          return { redelivered, remaining: contents.matching }
+        })
+    })
+  }
+))
+
+export const received = Date.UTC(2026, 0, 2, 3, 4, 5, 678)
+
+export const row = (url: string, over: Partial<RowView> = {}): RowView => ({
+  key: url,
+  url,
+  state: "delivered",
+  since: received,
+  tries: 1,
+  dueAt: undefined,
+  underWay: false,
+  lastOutcome: "delivered",
+  settledAt: received + 1_000,
+  ...over
+})
+
+/** A delivery that GitHub has signed with `key`. */
+export const keep = (n: number, over: Partial<Kept> = {}, key = secret): Kept => {
+  const body = over.body ?? Buffer.from(`{"n":${n}}`)
+  const digest = createHmac("sha256", key).update(body).digest("hex")
+  return {
+    id: `0198a2b4-0000-7000-8000-${String(n).padStart(12, "0")}`,
+    requestId: "req",
+    hookId: "292430182",
+    guid: `guid-${n}`,
+    event: "push",
+    receivedAt: received + n,
+    bodyLength: body.length,
+    hasBody: true,
+    rows: [row("https://a.example.com")],
+    attempts: [],
+    headers: ["Content-Type", "application/json", "X-Hub-Signature-256", `sha256=${digest}`],
+    body,
+    ...over
+  }
+}
+
+export const OperatorServer = (settings: Partial<Settings["Service"]> = {}) =>
+  HttpRouter.serve(Layer.mergeAll(DeliveryRoutes, HttpRouter.use(addNotFound)), {
+    disableLogger: true,
+    disableListenLog: true,
+    routerConfig
+  }).pipe(
+    Layer.provideMerge(NodeHttpServer.layer(() => http.createServer(), { port: 0, host: "127.0.0.1" })),
+    Layer.provide([TestStore, MemoryBudget.layer, WebhookVerifier.layerNoDeps]),
+    Layer.provide(WebhookSecrets.layer.pipe(Layer.provide(NodeFileSystem.layer))),
+    Layer.provideMerge(Layer.mergeAll(
+      Log.layerTest,
+      Layer.sync(
+        StoreContents,
+        () => ({ kept: [], lists: [], redeliveries: [], matching: 0, failure: undefined })
+      )
+    )),
+    Layer.provide(Settings.layerFrom({ webhookSecret: Option.some(Redacted.make(secret)), ...settings }))
+  )
+
+export const port = Effect.map(
+  HttpServer.HttpServer,
+  ({ address }) => Number(new URL(HttpServer.formatAddress(address)).port)
+)

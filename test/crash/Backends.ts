@@ -1,0 +1,143 @@
+/** Clusters that go on while the server dies and comes back: one that is well, one that is not ready at times, one that is down at times. */
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
+import { once } from "node:events"
+import * as Http from "node:http"
+import { type AddressInfo, connect, type Socket } from "node:net"
+import { buffer } from "node:stream/consumers"
+import { setTimeout as sleep } from "node:timers/promises"
+import { eventually } from "../e2e/harness.ts"
+import type { Random } from "./Random.ts"
+import type { Witness } from "./Witness.ts"
+
+export interface CrashBackendOptions {
+  readonly name: string
+  /** Milliseconds until an answer, at most. */
+  readonly delay?: number
+  /** How often it answers 503. */
+  readonly unready?: number
+}
+
+/** Serves on one port until the scope closes. */
+export const startCrashBackend = (
+  witness: Witness,
+  random: Random,
+  options: CrashBackendOptions
+): Effect.Effect<CrashBackend, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.promise(async () => {
+      const backend = new CrashBackend(witness, random, options)
+      await backend.up()
+      return backend
+    }),
+    (backend) => Effect.promise(() => backend.down())
+  )
+
+export class CrashBackend {
+  readonly name: string
+  readonly #witness: Witness
+  readonly #random: Random
+  readonly #delay: number
+  #unready: number
+  #server: Http.Server | undefined
+  #port = 0
+  #isUp = false
+  #answering = 0
+  readonly #sockets = new Set<Socket>()
+
+  constructor(witness: Witness, random: Random, { delay = 0, name, unready = 0 }: CrashBackendOptions) {
+    this.name = name
+    this.#witness = witness
+    this.#random = random
+    this.#delay = delay
+    this.#unready = unready
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.#port}`
+  }
+
+  /** Ready from now on. */
+  getWell(): void {
+    this.#unready = 0
+  }
+
+  async up(): Promise<void> {
+    if (this.#isUp) return
+    // Somebody's outgoing connection may have the port at the moment.
+    await eventually(() => this.#listen(), "the backend's port")
+    this.#isUp = true
+  }
+
+  #listen(): Promise<boolean> {
+    const server = Http.createServer((request, response) => void this.#answer(request, response).catch(() => {}))
+    server.keepAliveTimeout = 60_000
+    server.on("connection", (socket) => {
+      this.#sockets.add(socket)
+      socket.on("error", () => {}).once("close", () => this.#sockets.delete(socket))
+    })
+    return new Promise((resolve) => {
+      server.once("error", () => resolve(false))
+      server.listen(this.#port, "127.0.0.1", () => {
+        this.#server = server
+        this.#port = (server.address() as AddressInfo).port
+        resolve(true)
+      })
+    })
+  }
+
+  /** What it has taken is answered; all else breaks off, and then it refuses connections. */
+  async down(): Promise<void> {
+    if (!this.#isUp) return
+    this.#isUp = false
+    await eventually(() => this.#answering === 0, "the last answers")
+    const closed = once(this.#server!, "close")
+    this.#server!.close()
+    for (const socket of this.#sockets) socket.destroy()
+    await closed
+  }
+
+  /** Resolves when all that the server sent before it died has been read, and its connections are gone. */
+  async quiet(): Promise<void> {
+    // Connections are accepted in their order: when ours is here, all that came before are.
+    const socket = connect(this.#port, "127.0.0.1")
+    await new Promise<void>((resolve) => {
+      const accepted = (other: Socket) => other.remotePort === socket.localPort && resolve()
+      this.#server?.on("connection", accepted)
+      socket.once("close", () => {
+        this.#server?.off("connection", accepted)
+        resolve()
+      }).on("error", () => {})
+      socket.once("connect", () => {
+        for (const other of this.#sockets) accepted(other)
+      })
+    })
+    socket.destroy()
+    await eventually(() => this.#sockets.size === 0, "the end of the dead server's connections")
+  }
+
+  async #answer(request: Http.IncomingMessage, response: Http.ServerResponse): Promise<void> {
+    const body = await buffer(request)
+    if (!this.#isUp) return void request.socket.destroy()
+    const guid = String(request.headers["x-github-delivery"])
+    this.#witness.received(this.name, guid, body)
+    const isReady = !this.#random.chance(this.#unready)
+    if (isReady) this.#witness.took(this.name, guid)
+    this.#answering += 1
+    if (this.#delay > 0) await sleep(this.#random.between(0, this.#delay))
+    if (request.socket.destroyed) return void (this.#answering -= 1)
+    response.once("close", () => this.#answering -= 1)
+    response.writeHead(isReady ? 202 : 503).end()
+  }
+}
+
+/** Down and up again for random times, until `stop`; then it is up. */
+export const comeAndGo = Effect.fnUntraced(function*(backend: CrashBackend, random: Random) {
+  const up = Effect.uninterruptible(Effect.promise(() => backend.up()))
+  const down = Effect.uninterruptible(Effect.promise(() => backend.down()))
+  const pause = (least: number, most: number) => Effect.suspend(() => Effect.sleep(random.between(least, most)))
+  const outage = Effect.andThen(pause(500, 3_000), down).pipe(Effect.andThen(pause(500, 3_000)), Effect.andThen(up))
+  const outages = yield* Effect.forkScoped(Effect.forever(outage))
+  return { stop: Effect.andThen(Fiber.interrupt(outages), up) }
+})

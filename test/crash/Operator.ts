@@ -1,0 +1,47 @@
+/** What an operator asks a server with a store, and what `/metrics` says of it. */
+import { Scrape } from "../Scrape.ts"
+import { send } from "../e2e/harness.ts"
+
+export interface ShownDelivery {
+  readonly guid: string
+  readonly backends: ReadonlyArray<{ readonly url: string; readonly state: string }>
+}
+
+interface Page {
+  readonly deliveries: ReadonlyArray<ShownDelivery>
+  readonly next: string | null
+}
+
+type Query = Readonly<Record<string, string>>
+
+/** All pages of `GET /deliveries`. */
+export const list = async (port: number, query: Query = {}): Promise<ReadonlyArray<ShownDelivery>> => {
+  const shown: Array<ShownDelivery> = []
+  let page = await listPage(port, query)
+  shown.push(...page.deliveries)
+  while (page.next !== null) {
+    // oxlint-disable-next-line no-await-in-loop -- each page says where the next one is
+    page = await listPage(port, { ...query, cursor: page.next })
+    shown.push(...page.deliveries)
+  }
+  return shown
+}
+
+/** One page of `GET /deliveries`: the newest. */
+export const listPage = async (port: number, query: Query = {}): Promise<Page> =>
+  await ask(port, "GET", `/deliveries?${new URLSearchParams(query)}`) as Page
+
+/** `POST /deliveries/{guid}/redeliver`, or `POST /deliveries/redeliver` with a filter; how many rows are sent again. */
+export const redeliver = async (port: number, path: string, body: Query = {}): Promise<number> => {
+  const answer = await ask(port, "POST", path, JSON.stringify(body)) as { readonly redelivered: number }
+  return answer.redelivered
+}
+
+export const scrape = async (metricsPort: number): Promise<Scrape> =>
+  new Scrape((await send(metricsPort, { method: "GET", path: "/metrics" })).text)
+
+const ask = async (port: number, method: string, path: string, body?: string): Promise<unknown> => {
+  const { status, text } = await send(port, { method, path, ...(body === undefined ? {} : { body }) })
+  if (status !== 200) throw new Error(`${method} ${path}: ${status} ${text}`)
+  return JSON.parse(text)
+}
