@@ -7,7 +7,7 @@ import { randomBytes, randomUUID, hash } from "node:crypto"
 let seq = 0
 const targets = [{ key: "http://a.example", url: "http://a.example", held: false }, { key: "http://b.example", url: "http://b.example", held: false }, { key: "http://c.example", url: "http://c.example", held: true }]
 const mk = (over: Partial<NewDelivery> = {}): NewDelivery => { const body = over.body ?? randomBytes(7000); return { id: "0199" + (seq++).toString(16).padStart(4, "0") + "-0000-7000-8000-" + randomBytes(6).toString("hex"), requestId: randomUUID(), hookId: "42", guid: randomUUID(), event: "push", method: "POST", target: "/hook?x=1", headers: ["X-A", "1", "X-B", "é\"q"], body, bodyHash: hash("sha256", body, "hex"), targets, ...over } }
-const loc = process.argv[2] === "pg" ? { kind: "postgres" as const, url: Redacted.make(process.env.PGURL!) } : { kind: "sqlite" as const, path: "/tmp/sq/store.db" }
+const loc = process.argv[2] === "pg" ? { kind: "postgres" as const, url: Redacted.make(process.env.PGURL!) } : { kind: "sqlite" as const, path: "/tmp/sqlstore/store.db" }
 if (loc.kind === "sqlite") for (const s of ["", "-wal"]) fs.rmSync(loc.path + s, { force: true })
 const at = (outcome: any) => ({ at: Date.now(), outcome, status: 200, latency: 1.5, error: "bad\0", answer: undefined })
 await Effect.runPromise(Effect.gen(function*() {

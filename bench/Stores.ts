@@ -1,7 +1,7 @@
 /** What it costs to write deliveries down before they are answered: durable mode beside direct mode, in the same run. */
 import * as Effect from "effect/Effect"
 import { join } from "node:path"
-import { startPostgres } from "../test/postgres.ts"
+import { postgresUnavailable, startPostgres } from "../test/postgres.ts"
 import { type Contender, startServer } from "./Contenders.ts"
 import { percentiles, problemsOf } from "./FanOut.ts"
 import { LoadProcess } from "./LoadProcess.ts"
@@ -20,13 +20,10 @@ export const stores = Effect.gen(function*() {
   const count = options.quick ? 2_500 : 6_000
   const problems: Array<string> = []
 
-  const postgres = yield* Effect.acquireRelease(
-    Effect.promise(() => startPostgres()),
-    (started) => Effect.promise(async () => typeof started === "string" ? undefined : await started.close())
-  )
+  const unavailable = postgresUnavailable()
   const notes = [
     "CPU is the server's own: what PostgreSQL uses is not in it. SQLite's file and PostgreSQL's are on the same disk.",
-    ...typeof postgres === "string" ? [`without PostgreSQL: ${postgres}`] : []
+    ...unavailable === undefined ? [] : [`without PostgreSQL: ${unavailable}`]
   ]
 
   const run = Effect.fnUntraced(function*({ name, pid, port }: Contender, requests: number) {
@@ -53,8 +50,9 @@ export const stores = Effect.gen(function*() {
       yield* startNamed("direct", []),
       yield* startNamed("SQLite", ["--store", `sqlite:${join(directory, "deliveries.db")}`])
     ]
-    if (typeof postgres !== "string") {
-      const url = yield* Effect.promise(() => postgres.createDatabase())
+    if (unavailable === undefined) {
+      const postgres = yield* startPostgres
+      const url = yield* postgres.createDatabase
       contenders.push(yield* startNamed("PostgreSQL", ["--store", url]))
     }
     for (const contender of contenders) {
@@ -94,4 +92,4 @@ export const stores = Effect.gen(function*() {
     problems: [...new Set(problems)]
   }
   return [result]
-}).pipe(Effect.scoped)
+})

@@ -5,7 +5,7 @@ import { join } from "node:path"
 import { type Check, storedChecks } from "./Checks.ts"
 import * as GitHub from "./GitHub.ts"
 import { Journal } from "./Journal.ts"
-import { isDone } from "./Row.ts"
+import { isDone, type Row } from "./Row.ts"
 import type { SampleBackend } from "./SampleBackend.ts"
 import { Screen } from "./Screen.ts"
 import { startSprayproxy } from "./Sprayproxy.ts"
@@ -30,12 +30,10 @@ export const outage = Effect.fnUntraced(function*(
   yield* away.goDown
   yield* screen.print(`${away.name} goes down; deliveries are answered as soon as they are on disk\n`)
   yield* Effect.forEach(deliveries, (delivery) => send(server.url, delivery))
-  for (const { guid } of deliveries) {
-    yield* journal.until(
-      guid,
-      ({ arrivals }) => others.every(({ name }) => arrivals.some((one) => one.backend === name))
-    )
-  }
+  const othersHave = ({ arrivals }: Row) => others.every(({ name }) => arrivals.some((one) => one.backend === name))
+  yield* Effect.forEach(deliveries, ({ guid }) => journal.until(guid, othersHave)).pipe(
+    Effect.timeoutOption("5 seconds")
+  )
   const listed = yield* server.deliveries("list", "--state", "pending")
   yield* screen.print(`$ sprayproxy deliveries list --state pending\n${listed}`)
   yield* screen.print(`${away.name} comes up\n\n${header("was down", "slow", "ready")}`)

@@ -28,7 +28,17 @@ export const startSprayproxy = Effect.fnUntraced(function*(
 ) {
   const journal = yield* Journal
   const listening = yield* Deferred.make<{ readonly port: number; readonly version: string }, NotStarted>()
-  const flags = ["--host", "127.0.0.1", "--port", "0", "--enable-dynamic-backends", "--log-format", "json"]
+  const flags = [
+    "--host",
+    "127.0.0.1",
+    "--port",
+    "0",
+    "--metrics-port",
+    "0",
+    "--enable-dynamic-backends",
+    "--log-format",
+    "json"
+  ]
   const server = yield* ChildProcess.make(
     process.execPath,
     [program, "server", ...flags, ...backends.flatMap((url) => ["--backend", url]), ...settings],

@@ -125,7 +125,7 @@ const readToken = Effect.fnUntraced(function*(file: string | undefined, env: Env
     ? env["SPRAYPROXY_TOKEN"] ?? ""
     : yield* Effect.catch(
       fileSystem.readFileString(file),
-      ({ reason }) => failed(`can't read --token-file ${quote(file)}: ${reason._tag}`)
+      (error) => failed(`can't read --token-file ${quote(file)}: ${innermostMessage(error)}`)
     )
   const token = text.trim()
   if (file === undefined && token === "") return undefined

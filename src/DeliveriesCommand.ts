@@ -8,6 +8,7 @@ import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import { DeliveriesClient, DeliveriesFailed } from "./DeliveriesClient.ts"
 import type { DeliveriesRequest } from "./DeliveriesFlags.ts"
 import * as DeliveriesTable from "./DeliveriesTable.ts"
+import type { ListAnswer } from "./DeliveryViews.ts"
 import * as ProgressBar from "./ProgressBar.ts"
 import { Screen } from "./Screen.ts"
 import type { Environment } from "./Settings.ts"
@@ -38,20 +39,23 @@ export const execute = (
 const list = Effect.fnUntraced(function*({ all, filter, json, limit }: Asked<"list">) {
   const client = yield* DeliveriesClient
   const screen = yield* Screen
-  let cursor: string | undefined
-  let isFirst = true
-  do {
-    const page = yield* client.list({ ...filter, limit: limit ?? (all ? "500" : undefined), cursor })
-    if (json) yield* screen.print(`${JSON.stringify(page)}\n`)
-    else if (page.deliveries.length > 0) {
-      yield* screen.print(
-        (isFirst ? DeliveriesTable.listHeading(screen) : "") + DeliveriesTable.list(page.deliveries, screen)
-      )
-    } else if (isFirst) yield* screen.say("no deliveries\n")
-    isFirst = false
-    cursor = page.next ?? undefined
-  } while (all && cursor !== undefined)
-  if (cursor !== undefined && !json) yield* screen.say("there are more: --all shows them\n")
+  const printPage = (page: typeof ListAnswer.Type, isFirst: boolean) => {
+    if (json) return screen.print(`${JSON.stringify(page)}\n`)
+    if (page.deliveries.length === 0) return isFirst ? screen.say("no deliveries\n") : Effect.void
+    const heading = isFirst ? DeliveriesTable.listHeading(screen) : ""
+    return screen.print(heading + DeliveriesTable.list(page.deliveries, screen))
+  }
+  const ask = (cursor: string | undefined) =>
+    client.list({ ...filter, limit: limit ?? (all ? "500" : undefined), cursor })
+  let page = yield* ask(undefined)
+  yield* printPage(page, true)
+  if (all) {
+    while (page.next !== null) {
+      page = yield* ask(page.next)
+      yield* printPage(page, false)
+    }
+  }
+  if (page.next !== null && !json) yield* screen.say("there are more: --all shows them\n")
 })
 
 const show = Effect.fnUntraced(function*({ body, guid, json }: Asked<"show">) {

@@ -124,6 +124,8 @@ export const DeliveryRoutes = HttpRouter.use(Effect.fnUntraced(function*(router)
     function*(request: HttpServerRequest) {
       const { filter, limit } = yield* filterOf(yield* readBody(request), redeliverParameters)
       const { backend, event, since, state = "dead" } = filter
+      // They would match again and again, and come to their backend by themselves.
+      if (state === "pending") return yield* answerEarly(request, 422, "what is pending is sent anyway")
       const { redelivered, remaining } = yield* store.redeliver({ state, backend, event, since }, limit ?? highestLimit)
       const matched = { state, backend, event, since: since === undefined ? undefined : isoTime(since) }
       log.write("info", "redelivery asked for", { ...matched, redelivered, remaining })

@@ -18,7 +18,7 @@ const Row = Schema.Struct({
   state: Schema.String,
   /** When the present delivering began: the arrival, or when it was last asked for again. */
   since: Time,
-  tries: Schema.Number,
+  tries: Schema.Finite,
   dueAt: Schema.NullOr(Time),
   underWay: Schema.Boolean,
   lastOutcome: Schema.NullOr(Schema.String),
@@ -28,8 +28,8 @@ const Attempt = Schema.Struct({
   /** When it ended. */
   at: Time,
   outcome: Schema.String,
-  status: Schema.NullOr(Schema.Number),
-  latency: Schema.Number,
+  status: Schema.NullOr(Schema.Finite),
+  latency: Schema.Finite,
   answer: Schema.NullOr(Schema.String),
   error: Schema.NullOr(Schema.String)
 })
@@ -40,7 +40,7 @@ const common = {
   hookId: Schema.NullOr(Schema.String),
   requestId: Schema.String,
   receivedAt: Time,
-  bodyLength: Schema.Number,
+  bodyLength: Schema.Finite,
   /** Whether headers and body are still kept. */
   hasBody: Schema.Boolean
 }
@@ -67,7 +67,7 @@ export const ListAnswer = Schema.Struct({ deliveries: Schema.Array(Listed), next
 /** What `GET /deliveries/{guid}` answers. */
 export const ShowAnswer = Schema.Struct({ deliveries: Schema.Array(Shown) })
 /** What both ways to redeliver answer; the bulk way says what it took the filter for. */
-export const RedeliverAnswer = Schema.Struct({ redelivered: Schema.Number, remaining: Schema.Number })
+export const RedeliverAnswer = Schema.Struct({ redelivered: Schema.Finite, remaining: Schema.Finite })
 
 export const listAnswer = (page: Page): typeof ListAnswer.Type => ({
   deliveries: page.deliveries.map((view) => ({ ...summary(view), backends: view.rows.map(rowJson) })),

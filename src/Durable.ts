@@ -8,6 +8,7 @@ import * as Layer from "effect/Layer"
 import { layerWebCrypto } from "effect/crypto/SecureRandom"
 import { BackendBreakers } from "./BackendBreakers.ts"
 import * as Backlog from "./Backlog.ts"
+import { DeliveryRoutes } from "./DeliveryRoutes.ts"
 import * as DurableLedger from "./DurableLedger.ts"
 import { Identity } from "./Identity.ts"
 import { Settings } from "./Settings.ts"
@@ -36,6 +37,9 @@ export const layerLedger = (location: StoreLocation) =>
 
 /** Above it: what sends the rest, and cleans up. */
 export const layerBacklog = Layer.mergeAll(Backlog.layer, StoreMaintenance.layer)
+
+/** What an operator sees of it. */
+export const layerRoutes = DeliveryRoutes
 
 /** Milliseconds in which an attempt that was claimed begins, and its outcome is written. */
 const leaseMargin = 15_000

@@ -10,7 +10,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import type * as Redacted from "effect/Redacted"
+import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import { BlockList, isIP } from "node:net"
 import type { Backend } from "./Backend.ts"
@@ -114,6 +114,16 @@ export const warnings = (settings: Service): ReadonlyArray<string> => {
       } 127.0.0.1 would keep it to this pod)`
     ],
     [
+      Option.isSome(settings.store) && !isLoopback(settings.host),
+      `/deliveries has no authentication of its own, the sidecar is its guard: anyone who reaches this port can read stored payloads (${
+        flagOf("host")
+      } 127.0.0.1 would keep it to this pod)`
+    ],
+    [
+      Option.exists(settings.store, isUnencrypted),
+      `deliveries go to PostgreSQL unencrypted: the url of the store (${flagOf("store")}) has no sslmode`
+    ],
+    [
       Duration.isLessThan(settings.shutdownGrace, longest),
       `${flagOf("shutdownGrace")} ${
         formatDuration(settings.shutdownGrace)
@@ -166,6 +176,12 @@ const requireSecret = (settings: Service): Result.Result<void, InvalidSetting> =
       })
     )
     : Result.void
+
+const isUnencrypted = (location: StoreLocation): boolean => {
+  if (location.kind === "sqlite") return false
+  const { hostname, searchParams } = new URL(Redacted.value(location.url))
+  return !isLoopback(hostname.replace(/^\[|\]$/g, "")) && ["disable", null].includes(searchParams.get("sslmode"))
+}
 
 const loopback = new BlockList()
 loopback.addSubnet("127.0.0.0", 8)

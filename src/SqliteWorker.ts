@@ -74,6 +74,8 @@ const open = (options: SqliteOptions): DatabaseSync => {
   if (size === 0) db.exec(`PRAGMA application_id = ${options.applicationId}`)
   if (pragma("journal_mode = WAL") !== "wal") throw new CheckFailed("it can't keep a write-ahead log")
   db.exec("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864")
+  // A container may have no other directory that can be written to; large changes and sorts fail then.
+  db.exec("PRAGMA temp_store = MEMORY")
   if (pragma("synchronous") !== 2) throw new CheckFailed("it does not sync")
   // The lock is held from the first write on.
   db.exec("BEGIN IMMEDIATE; COMMIT")

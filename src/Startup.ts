@@ -1,5 +1,6 @@
 /** What the first log lines say, and what is known only when the listener has its port. */
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import { HttpServer } from "effect/http/HttpServer"
 import * as NetAddress from "effect/net/NetAddress"
 import packageJson from "../package.json" with { type: "json" }
@@ -22,6 +23,7 @@ export const announce = Effect.gen(function*() {
     address: NetAddress.formatIp(address.address),
     port: address.port,
     version: packageJson.version,
-    backends: registry.snapshot().map(({ host }) => host).join(", ")
+    backends: registry.snapshot().map(({ host }) => host).join(", "),
+    store: Option.getOrUndefined(settings.store)?.kind
   })
 })

@@ -14,12 +14,20 @@ import type { Fragment, Statement } from "effect/sql/Statement"
 import * as Effects from "effect/Effect"
 import type { SqliteClient } from "./SqliteClient.ts"
 
-type ColumnType = "text" | "bigint" | "double precision" | "bytes"
+type BulkColumns = Readonly<Record<string, "text" | "bigint" | "double precision" | "bytes">>
+
+type BulkStatement<Columns> = (
+  /** The values of a row. */
+  row: { readonly [Column in keyof Columns]: Fragment },
+  /** Where they are from: `rows` to be joined with, `from` where a statement needs nothing else. */
+  source: { readonly rows: Fragment; readonly from: Fragment },
+  now: Fragment
+) => Statement<any>
 
 export type BulkRow = Readonly<Record<string, string | number | Uint8Array | null | undefined>>
 
 export interface Bulk {
-  readonly columns: Readonly<Record<string, ColumnType>>
+  readonly columns: BulkColumns
   readonly statement: Statement<any>
   readonly text: string
   readonly params: ReadonlyArray<unknown>
@@ -32,11 +40,8 @@ export interface StoreDialect {
   readonly sql: SqlClient
   /** The store's clock, in milliseconds. */
   readonly now: () => Fragment
-  /** A statement over `rows`, which it calls `i`. */
-  readonly bulk: (
-    columns: Readonly<Record<string, ColumnType>>,
-    statement: (rows: Fragment, now: Fragment) => Statement<any>
-  ) => Bulk
+  /** A statement over many rows. */
+  readonly bulk: <Columns extends BulkColumns>(columns: Columns, statement: BulkStatement<Columns>) => Bulk
   readonly run: (bulk: Bulk, rows: ReadonlyArray<BulkRow>) => Effect.Effect<ReadonlyArray<any>, SqlError>
   /** Strings as a table `i` with the one column `value`. */
   readonly strings: (values: ReadonlyArray<string>) => Fragment
@@ -62,9 +67,11 @@ export const sqlite = (sql: SqliteClient, clock: () => number): StoreDialect & {
     sql,
     now: () => sql`${clock()}`,
     bulk: (columns, statement) => {
-      const names = Object.keys(columns)
-      const places = names.map((name) => sql`${new ColumnPlace(name)} AS ${sql.literal(name)}`)
-      return makeBulk(columns, statement(sql`(SELECT ${sql.csv(places)}) AS i`, sql`${clockPlace}`))
+      const places = mapColumns(columns, (name) => sql`${new ColumnPlace(name)}`)
+      const named = Object.entries(places).map(([name, place]) => sql`${place} AS ${sql.literal(name)}`)
+      const source = { rows: sql`(SELECT ${sql.csv(named)}) AS i`, from: sql.literal("") }
+      const made = statement(places, source, sql`${clockPlace}`)
+      return { columns, statement: made, ...numbered(made.compile()) }
     },
     run: (bulk, rows) => Effects.map(sql.atomically([fillSqlite(bulk, rows, clock())]), ([found]) => found!),
     strings: (values) => sql`json_each(${json(values)}) AS i`,
@@ -86,8 +93,8 @@ export const fillSqlite = (bulk: Bulk, rows: ReadonlyArray<BulkRow>, now: number
 })
 
 class RowsPlace {
-  readonly columns: Readonly<Record<string, ColumnType>>
-  constructor(columns: Readonly<Record<string, ColumnType>>) {
+  readonly columns: BulkColumns
+  constructor(columns: BulkColumns) {
     this.columns = columns
   }
 }
@@ -96,7 +103,7 @@ class BytesPlace extends RowsPlace {}
 
 export const postgres = (sql: SqlClient): StoreDialect => {
   const now = sql.literal("(extract(epoch FROM statement_timestamp()) * 1000)::bigint")
-  const rowsOf = (columns: Readonly<Record<string, ColumnType>>): Fragment => {
+  const rowsOf = (columns: BulkColumns): Fragment => {
     const types = Object.entries(columns).flatMap(([name, type]) =>
       type === "bytes" ? [`${name}_at integer`, `${name}_length integer`] : [`${name} ${type}`]
     )
@@ -112,7 +119,12 @@ export const postgres = (sql: SqlClient): StoreDialect => {
     kind: "postgres",
     sql,
     now: () => now,
-    bulk: (columns, statement) => makeBulk(columns, statement(rowsOf(columns), now)),
+    bulk: (columns, statement) => {
+      const rows = rowsOf(columns)
+      const made = statement(mapColumns(columns, (name) => sql.literal(`i.${name}`)), { rows, from: sql`FROM ${rows}` }, now)
+      const [text, params] = made.compile()
+      return { columns, statement: made, text, params }
+    },
     run: (bulk, rows) => sql.unsafe(bulk.text, fillPostgres(bulk, [[bulk, rows]])),
     strings: (values) => sql`jsonb_array_elements_text(${json(values)}::jsonb) AS i(value)`,
     forUpdate: (how, of) =>
@@ -134,7 +146,7 @@ export const fillPostgres = (
   })
 }
 
-const fillRows = (columns: Readonly<Record<string, ColumnType>>, rows: ReadonlyArray<BulkRow>) => {
+const fillRows = (columns: BulkColumns, rows: ReadonlyArray<BulkRow>) => {
   const column = Object.keys(columns).find((name) => columns[name] === "bytes")
   if (column === undefined) return { document: json(rows), bytes: undefined }
   const found: Array<Uint8Array> = []
@@ -149,9 +161,18 @@ const fillRows = (columns: Readonly<Record<string, ColumnType>>, rows: ReadonlyA
   return { document: json(located), bytes: found.length === 1 ? found[0]! : Buffer.concat(found) }
 }
 
-const makeBulk = (columns: Readonly<Record<string, ColumnType>>, statement: Statement<any>): Bulk => {
-  const [text, params] = statement.compile()
-  return { columns, statement, text, params }
+const mapColumns = <Columns extends BulkColumns>(columns: Columns, f: (name: string) => Fragment) =>
+  Object.fromEntries(Object.keys(columns).map((name) => [name, f(name)])) as { [Column in keyof Columns]: Fragment }
+
+/** What stands in several places is bound once. */
+const numbered = ([text, params]: readonly [string, ReadonlyArray<unknown>]) => {
+  const nameOf = (param: unknown) => param instanceof ColumnPlace ? `column ${param.column}` : param
+  const names = [...new Set(params.map(nameOf))]
+  let at = 0
+  return {
+    text: text.replaceAll("?", () => `?${names.indexOf(nameOf(params[at++])) + 1}`),
+    params: names.map((name) => params.find((param) => nameOf(param) === name))
+  }
 }
 
 /** JSON that PostgreSQL takes: it has no NUL in texts, and no half of a surrogate pair. */

@@ -26,7 +26,7 @@ const lot = 100
 const recheck = 3_600_000
 
 export const make = (session: StoreSession) => {
-  const { dialect, lease, sql } = session
+  const { dialect, sql } = session
   const number = (value: number) => sql.literal(String(Math.round(value)))
 
   /** Times that lie further ahead than any could. */
@@ -34,10 +34,10 @@ export const make = (session: StoreSession) => {
     yield* sql`UPDATE delivery_rows SET due_at = ${dialect.now()}, owner = NULL
       WHERE (delivery_id, backend_key) IN (
         SELECT delivery_id, backend_key FROM delivery_rows ${dialect.using("delivery_rows_pending")}
-        WHERE state = 'pending' AND due_at > ${dialect.now()} + ${number(longestDelay + lease)}
+        WHERE state = 'pending' AND due_at > ${dialect.now()} + ${number(longestDelay)}
         ${dialect.forUpdate("skip")})`
     yield* sql`UPDATE deliveries SET stage = 0, stage_at = ${dialect.now()}
-      WHERE stage IN (0, 1, 2, 3) AND stage_at > ${dialect.now()} + ${number(recheck + lease)}`
+      WHERE stage IN (0, 1, 2, 3) AND stage_at > ${dialect.now()} + ${number(recheck)}`
   })
 
   const bury = Effect.fnUntraced(function*(maxAge: number, limit: number) {
@@ -55,9 +55,9 @@ export const make = (session: StoreSession) => {
 
   const pruneLot = Effect.fnUntraced(function*(retention: Retention, limit: number) {
     const stage = (number_: number, age: number) =>
-      sql`(stage = ${number(number_)} AND stage_at <= ${dialect.now()} - ${number(age)})`
+      sql`(stage = ${number(number_)} AND stage_at < ${dialect.now()} - ${number(age)})`
     const longest = Math.max(retention.delivered, retention.dead)
-    const due = sql.or([stage(0, 0), stage(1, retention.delivered), stage(2, retention.dead), stage(3, longest)])
+    const due = sql.or([stage(0, -1), stage(1, retention.delivered), stage(2, retention.dead), stage(3, longest)])
     const found = yield* sql<{ readonly id: string }>`SELECT id FROM deliveries WHERE ${due}
       LIMIT ${number(limit)} ${dialect.forUpdate("skip")}`
     if (found.length === 0) return 0
@@ -81,14 +81,14 @@ export const make = (session: StoreSession) => {
       yield* sql`DELETE FROM deliveries WHERE ${among("id", gone)}`
     }
     yield* dialect.run(restage, fates.flatMap(({ at, id, isEmptied, stage }) =>
-      stage === undefined ? [] : [{ id, stage, at, has_payload: isEmptied || stage === 3 ? 0 : 1 }]))
+      stage === undefined ? [] : [{ id, stage, at, has_payload: isEmptied ? 0 : 1 }]))
     return found.length
   }, sql.withTransaction)
 
-  const restage = dialect.bulk({ id: "text", stage: "bigint", at: "bigint", has_payload: "bigint" }, (rows) =>
-    sql`UPDATE deliveries SET stage = i.stage, stage_at = i.at, has_payload = CASE WHEN i.has_payload = 0 THEN 0
-        ELSE deliveries.has_payload END
-      FROM ${rows} WHERE deliveries.id = i.id`)
+  const restage = dialect.bulk({ id: "text", stage: "bigint", at: "bigint", has_payload: "bigint" }, (i, { from }) =>
+    sql`UPDATE deliveries SET stage = ${i.stage}, stage_at = ${i.at},
+        has_payload = CASE WHEN ${i.has_payload} = 0 THEN 0 ELSE deliveries.has_payload END
+      ${from} WHERE deliveries.id = ${i.id}`)
 
   const prune = Effect.fnUntraced(function*(retention: Retention, limit: number) {
     yield* mend
@@ -115,12 +115,15 @@ interface Fate {
   readonly isEmptied: boolean
 }
 
-const fateOf = ({ dead, has_payload, id, now, pending, settled_at }: Candidate, retention: Retention): Fate => {
+const fateOf = (candidate: Candidate, retention: Retention): Fate => {
+  const { dead, has_payload, id, now, pending, settled_at } = candidate
   if (pending > 0) return { id, stage: 0, at: now + recheck, isEmptied: false }
   // Settled by a clock that was ahead: as if just now.
   const at = Math.min(settled_at, now)
-  if (now - at >= Math.max(retention.delivered, retention.dead)) return { id, stage: undefined, at, isEmptied: has_payload === 1 }
-  const isOver = now - at >= (dead > 0 ? retention.dead : retention.delivered)
-  if (has_payload === 0 || isOver) return { id, stage: 3, at, isEmptied: has_payload === 1 }
-  return { id, stage: dead > 0 ? 2 : 1, at, isEmptied: false }
+  const isKept = dead > 0 ? retention.dead : Math.max(retention.delivered, retention.dead)
+  const hadPayload = has_payload === 1
+  if (now - at > isKept) return { id, stage: undefined, at, isEmptied: hadPayload }
+  if (!hadPayload) return { id, stage: 3, at, isEmptied: false }
+  if (dead > 0) return { id, stage: 2, at, isEmptied: false }
+  return now - at > retention.delivered ? { id, stage: 3, at, isEmptied: true } : { id, stage: 1, at, isEmptied: false }
 }

@@ -13,10 +13,11 @@ interface ClaimedRow extends Claimed {
 export const make = (session: StoreSession) => {
   const { dialect, lease, owner, sql } = session
   const mine = sql`state = 'pending' AND owner = ${owner}`
-  /** Whoever is just now settling one of these has no use for what would be done to it. */
-  const ownRows = () =>
+  /** One that is being settled just now needs no longer lease, and must not be waited for. */
+  const leasedRows = () =>
     sql`(delivery_id, backend_key) IN (
-      SELECT delivery_id, backend_key FROM delivery_rows WHERE ${mine} ${dialect.forUpdate("skip")})`
+      SELECT delivery_id, backend_key FROM delivery_rows WHERE ${mine} AND due_at > ${dialect.now()}
+      ${dialect.forUpdate("skip")})`
   const leaseEnd = () => sql`${dialect.now()} + ${sql.literal(String(lease))}`
 
   const picked = (key: string, limit: number, order: "oldest" | "newest") => {
@@ -71,7 +72,7 @@ export const make = (session: StoreSession) => {
           .map(({ bodyLength, id, key, since, tries }) => ({ id, key, tries, since, bodyLength }))
       }),
 
-    renew: Effect.suspend(() => Effect.asVoid(sql`UPDATE delivery_rows SET due_at = ${leaseEnd()} WHERE ${ownRows()}`)),
+    renew: Effect.suspend(() => Effect.asVoid(sql`UPDATE delivery_rows SET due_at = ${leaseEnd()} WHERE ${leasedRows()}`)),
 
     release: Effect.suspend(() =>
       Effect.asVoid(sql`UPDATE delivery_rows SET owner = NULL, due_at = ${dialect.now()} WHERE ${mine}`)

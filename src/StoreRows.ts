@@ -67,8 +67,8 @@ export const settlementRows = (settlements: ReadonlyArray<Settlement>): Readonly
       key,
       state: stays ? before.state : state,
       delay: stays ? before.delay : Math.max(0, Math.round(delay)),
-      attempts: (before?.attempts ?? 0) + (attempt === undefined || stays ? 0 : 1),
-      outcome: stays ? before.outcome : attempt?.outcome ?? before?.outcome ?? null
+      attempts: (before?.attempts ?? 0) + (attempt === undefined ? 0 : 1),
+      outcome: attempt?.outcome ?? before?.outcome ?? null
     })
   }
   return [...rows.values()]

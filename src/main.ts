@@ -25,7 +25,7 @@ import { PublicServer } from "./PublicServer.ts"
 import { Readiness } from "./Readiness.ts"
 import { RefusalLog } from "./RefusalLog.ts"
 import { Resolver } from "./Resolver.ts"
-import { layer as RoutesLayer } from "./Routes.ts"
+import { layerWith as routesWith } from "./Routes.ts"
 import { Settings } from "./Settings.ts"
 import { untilShutDown } from "./Shutdown.ts"
 import { Spray } from "./Spray.ts"
@@ -37,23 +37,26 @@ import { TurnShare } from "./TurnShare.ts"
 import { WebhookSecrets } from "./WebhookSecrets.ts"
 import { WebhookVerifier } from "./WebhookVerifier.ts"
 
-/** What direct and durable mode do differently: a ledger below the spray, and what works above it. */
-const Mode = {
-  direct: { ledger: Ledger.layerDirect, backlog: Layer.empty },
-  durable: (location: StoreLocation) =>
-    Effect.map(Effect.promise(() => import("./Durable.ts")), ({ layerBacklog, layerLedger }) => ({
-      ledger: layerLedger(location),
-      backlog: layerBacklog
-    }))
-}
+/** What direct and durable mode do differently: a ledger below the spray, and what works and is shown above it. */
+const direct = { ledger: Ledger.layerDirect, backlog: Layer.empty, routes: Layer.empty }
+
+const durable = (location: StoreLocation) =>
+  Effect.map(Effect.promise(() => import("./Durable.ts")), ({ layerBacklog, layerLedger, layerRoutes }) => ({
+    ledger: layerLedger(location),
+    backlog: layerBacklog,
+    routes: layerRoutes
+  }))
 
 /** Finalizers run from the top down: the listener closes before the spray ends before connections are destroyed. */
-const server = <Written, Unwritten, WrittenBy, Backlogged, BackloggedBy>(mode: {
-  readonly ledger: Layer.Layer<Written | Ledger, Unwritten, WrittenBy>
-  readonly backlog: Layer.Layer<never, Backlogged, BackloggedBy>
+const server = <A, E, R, RBacklog, RRoutes>(mode: {
+  readonly ledger: Layer.Layer<A | Ledger, E, R>
+  readonly backlog: Layer.Layer<never, never, RBacklog>
+  readonly routes: Layer.Layer<never, never, RRoutes>
 }) =>
   Layer.mergeAll(
-    Layer.mergeAll(RoutesLayer, Layer.effectDiscard(announce)).pipe(Layer.provide(PublicServer.layerHttpServer)),
+    Layer.mergeAll(routesWith(mode.routes), Layer.effectDiscard(announce)).pipe(
+      Layer.provide(PublicServer.layerHttpServer)
+    ),
     // Beside the public routes, not on top of them: there it would get their router.
     MetricsServer.layer,
     MetricReadings.layer,
@@ -78,10 +81,10 @@ const server = <Written, Unwritten, WrittenBy, Backlogged, BackloggedBy>(mode: {
 const serve = (settings: Settings["Service"]) => {
   const Configured = Layer.succeed(Settings, settings)
   return Option.match(settings.store, {
-    onNone: () => Effect.provide(untilShutDown, Layer.provideMerge(server(Mode.direct), Configured)),
+    onNone: () => Effect.provide(untilShutDown, Layer.provideMerge(server(direct), Configured)),
     onSome: (location) =>
       Effect.flatMap(
-        Mode.durable(location),
+        durable(location),
         (mode) => Effect.provide(untilShutDown, Layer.provideMerge(server(mode), Configured))
       )
   })

@@ -86,6 +86,8 @@ const some = [
   keep(2, { guid: undefined, event: undefined, bodyLength: 2_500_000, rows: [] })
 ]
 
+const guids = (text: string) => text.match(/guid-\d/g)
+
 describe("list", () => {
   it.effect("prints a table that fits the terminal", () =>
     Effect.gen(function*() {
@@ -126,7 +128,6 @@ describe("list", () => {
     Effect.gen(function*() {
       const contents = yield* StoreContents
       contents.kept.push(...Array.from({ length: 5 }, (_, n) => keep(n)))
-      const guids = (text: string) => text.match(/guid-\d/g)
       const first = yield* prints({ ...list, limit: "2" })
       assert.deepStrictEqual(guids(first.out), ["guid-0", "guid-1"])
       assert.strictEqual(first.err, "there are more: --all shows them\n")
@@ -382,7 +383,7 @@ describe("a token", () => {
       yield* fails(
         { ...list, server, tokenFile: missing },
         {},
-        `can't read --token-file ${JSON.stringify(missing)}: NotFound`
+        `can't read --token-file ${JSON.stringify(missing)}: ENOENT: no such file or directory, open '${missing}'`
       )
     })))
 

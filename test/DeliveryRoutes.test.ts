@@ -2,10 +2,12 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as TestClock from "effect/testing/TestClock"
-import { StoreUnavailable } from "../src/DeliveryStore.ts"
+import { DeliveryStore, type NewDelivery, StoreUnavailable } from "../src/DeliveryStore.ts"
 import { LogEntries } from "../src/Logging.ts"
-import { keep, OperatorServer, port, received, row, StoreContents } from "./OperatorServer.ts"
-import { send } from "./e2e/harness.ts"
+import { MemoryBudget } from "../src/MemoryBudget.ts"
+import * as MemoryDeliveryStore from "./MemoryDeliveryStore.ts"
+import { keep, OperatorServer, OperatorServerAbove, port, received, row, StoreContents } from "./OperatorServer.ts"
+import { eventually, send } from "./e2e/harness.ts"
 
 const ask = Effect.fnUntraced(function*(method: string, path: string, body?: string) {
   const to = yield* port
@@ -147,9 +149,12 @@ describe("GET /deliveries", () => {
     }).pipe(Effect.provide(OperatorServer())))
 })
 
-describe("GET /deliveries/{guid}", () => {
-  const shown = (path: string) => Effect.map(askJson("GET", path), ({ deliveries }) => deliveries)
+const deadAt = (backend: string) =>
+  Effect.map(askJson("GET", `/deliveries?state=dead&backend=${backend}`), (answer) => answer.deliveries.length)
 
+const shown = (path: string) => Effect.map(askJson("GET", path), ({ deliveries }) => deliveries)
+
+describe("GET /deliveries/{guid}", () => {
   it.effect("shows headers and attempts, and neither secrets nor the payload", () =>
     Effect.gen(function*() {
       const { kept } = yield* StoreContents
@@ -295,6 +300,27 @@ describe("GET /deliveries/{guid}", () => {
       for (let n = 0; n < 3; n += 1) assert.lengthOf(yield* shown("/deliveries/guid-1?body=true"), 1)
     }).pipe(Effect.provide(OperatorServer({ bodyMemory: 1024 * 1024 }))))
 
+  it.effect("is refused when there is no memory for the body in time", () =>
+    Effect.gen(function*() {
+      ;(yield* StoreContents).kept.push(keep(1))
+      const budget = yield* MemoryBudget
+      const [all, beyond] = [budget.open(), budget.open()]
+      for (const reservation of [all, beyond]) reservation.verified()
+      all.hold(budget.state().capacity)
+      // Only one may go on beyond the budget.
+      beyond.wait(1, () => {})
+      const waiting = Effect.promise(() => eventually(() => budget.state().waiting === 1))
+      const [reply] = yield* Effect.all(
+        [ask("GET", "/deliveries/guid-1"), Effect.andThen(waiting, TestClock.adjust("10 seconds"))],
+        { concurrency: "unbounded" }
+      )
+      assert.deepStrictEqual([reply.status, reply.text, reply.headers["retry-after"]], [503, "overloaded", "10"])
+      assert.strictEqual(budget.state().waiting, 0)
+      for (const reservation of [all, beyond]) reservation.release()
+      assert.lengthOf(yield* shown("/deliveries/guid-1"), 1)
+      assert.strictEqual(budget.state().used, 0)
+    }).pipe(Effect.provide(OperatorServer())))
+
   it.effect.each(["/deliveries/none", "/deliveries/a%00b"])(
     "does not know %s",
     (path) => Effect.provide(refused(404, "no delivery with this GUID or id is kept", "GET", path), OperatorServer())
@@ -395,10 +421,92 @@ describe("POST /deliveries/redeliver", () => {
         `{"backends":["https://a.example.com"]}`
       )
       yield* refused(422, `invalid limit 501: a limit is a whole number from 1 to 500`, "POST", path, `{"limit":501}`)
+      yield* refused(422, "what is pending is sent anyway", "POST", path, `{"state":"pending"}`)
       yield* refused(400, "please provide a valid json body", "POST", path)
       yield* refused(400, "please provide a valid json body", "POST", path, "state=dead")
       assert.lengthOf((yield* StoreContents).redeliveries, 0)
     }).pipe(Effect.provide(OperatorServer())))
+})
+
+describe("above a store", () => {
+  const [a, b] = ["https://a.example.com", "https://b.example.com"] as const
+
+  const writtenDown = (n: number): NewDelivery => {
+    const { body, event, guid, headers, hookId, id, requestId } = keep(n)
+    const targets = [a, b].map((key) => ({ key, url: key, held: false }))
+    return {
+      id,
+      requestId,
+      hookId,
+      guid,
+      event,
+      headers,
+      body,
+      bodyHash: String(n),
+      method: "POST",
+      target: "/",
+      targets
+    }
+  }
+
+  it.effect("all that is dead at a backend is sent there again, batch after batch, and nothing else", () =>
+    Effect.gen(function*() {
+      const store = yield* DeliveryStore
+      yield* TestClock.setTime(received)
+      const deliveries = Array.from({ length: 7 }, (_, n) => writtenDown(n))
+      yield* store.write({ deliveries, settlements: [] })
+      const attempt = {
+        at: received,
+        outcome: "failed",
+        status: 500,
+        latency: 1,
+        error: undefined,
+        answer: "no"
+      } as const
+      yield* store.write({
+        deliveries: [],
+        settlements: deliveries.flatMap(({ id }, n) => [
+          { id, key: a, attempt, become: n < 5 ? "dead" as const : "rejected" as const },
+          { id, key: b, attempt, become: "dead" as const }
+        ])
+      })
+      assert.deepStrictEqual([yield* deadAt(a), yield* deadAt(b)], [5, 7])
+      const batch = `{"backend":"${a}","limit":2}`
+      const remaining: Array<number> = []
+      while (remaining.at(-1) !== 0) {
+        const answer = yield* askJson("POST", "/deliveries/redeliver", batch)
+        remaining.push(answer.remaining)
+      }
+      assert.deepStrictEqual(remaining, [3, 1, 0])
+      assert.deepStrictEqual([yield* deadAt(a), yield* deadAt(b)], [0, 7])
+      assert.deepStrictEqual(yield* store.due([a, b]), [a])
+      const [shownAgain] = yield* shown("/deliveries/guid-0")
+      assert.deepStrictEqual(
+        shownAgain.backends.map((
+          { attempts, state, url }: Record<string, Array<unknown>>
+        ) => [url, state, attempts?.length]),
+        [[a, "pending", 1], [b, "dead", 1]]
+      )
+    }).pipe(Effect.provide(OperatorServerAbove(MemoryDeliveryStore.layer()))))
+
+  it.effect("pages hold every delivery once", () =>
+    Effect.gen(function*() {
+      yield* (yield* DeliveryStore).write({
+        deliveries: Array.from({ length: 5 }, (_, n) => writtenDown(n)),
+        settlements: []
+      })
+      const guids: Array<string> = []
+      let cursor: string | null = ""
+      while (cursor !== null) {
+        const page: { deliveries: Array<{ guid: string }>; next: string | null } = yield* askJson(
+          "GET",
+          `/deliveries?state=pending&limit=2${cursor === "" ? "" : `&cursor=${cursor}`}`
+        )
+        guids.push(...page.deliveries.map(({ guid }) => guid))
+        cursor = page.next
+      }
+      assert.deepStrictEqual(guids, ["guid-4", "guid-3", "guid-2", "guid-1", "guid-0"])
+    }).pipe(Effect.provide(OperatorServerAbove(MemoryDeliveryStore.layer()))))
 })
 
 describe("/deliveries", () => {

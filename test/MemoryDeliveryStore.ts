@@ -134,7 +134,7 @@ const make = (
       const row = earlier.rows.get(key)
       return row === undefined || !isUnderWay(row, now)
     })
-    if (idle.length > 0) earlier.content ??= { headers: [...headers], body: Buffer.from(body) }
+    if (idle.length > 0) earlier.content = { headers: [...headers], body: Buffer.from(body) }
     return { id: earlier.id, isRedelivery: true, owned: begin(now, earlier, idle) }
   }
 
@@ -261,10 +261,13 @@ const make = (
       database.operation((now) => {
         const matching = rowsOf(deliveries).filter(([delivery, row]) =>
           delivery.content !== undefined && (filter.id === undefined || delivery.id === filter.id) &&
-          matches(delivery, filter) && matchesRow(row, filter)
+          matches(delivery, filter) && matchesRow(row, filter) && !isUnderWay(row, now) && !isDue(row, now)
         )
         const redelivered = matching.slice(0, limit)
-        for (const [, row] of redelivered) if (!isUnderWay(row, now)) askFor(row, now)
+        for (const [, row] of redelivered) {
+          if (row.state === "pending") row.dueAt = now
+          else askFor(row, now)
+        }
         return { redelivered: redelivered.length, remaining: matching.length - redelivered.length }
       }),
     backends: database.operation(() => [...backends.values()]),
@@ -302,6 +305,7 @@ const newRow = (key: string): Row => ({
 const askFor = (row: Row, now: number) => {
   row.state = "pending"
   row.since = now
+  row.tries = 0
   row.dueAt = now
   row.owner = undefined
   row.settledAt = undefined

@@ -103,24 +103,30 @@ export const keep = (n: number, over: Partial<Kept> = {}, key = secret): Kept =>
   }
 }
 
-export const OperatorServer = (settings: Partial<Settings["Service"]> = {}) =>
+/** Above any store. */
+export const OperatorServerAbove = (
+  store: Layer.Layer<DeliveryStore>,
+  settings: Partial<Settings["Service"]> = {}
+) =>
   HttpRouter.serve(Layer.mergeAll(DeliveryRoutes, HttpRouter.use(addNotFound)), {
     disableLogger: true,
     disableListenLog: true,
     routerConfig
   }).pipe(
     Layer.provideMerge(NodeHttpServer.layer(() => http.createServer(), { port: 0, host: "127.0.0.1" })),
-    Layer.provide([TestStore, MemoryBudget.layer, WebhookVerifier.layerNoDeps]),
+    Layer.provideMerge(Layer.merge(store, MemoryBudget.layer)),
+    Layer.provide(WebhookVerifier.layerNoDeps),
     Layer.provide(WebhookSecrets.layer.pipe(Layer.provide(NodeFileSystem.layer))),
-    Layer.provideMerge(Layer.mergeAll(
-      Log.layerTest,
-      Layer.sync(
-        StoreContents,
-        () => ({ kept: [], lists: [], redeliveries: [], matching: 0, failure: undefined })
-      )
-    )),
+    Layer.provideMerge(Log.layerTest),
     Layer.provide(Settings.layerFrom({ webhookSecret: Option.some(Redacted.make(secret)), ...settings }))
   )
+
+export const OperatorServer = (settings: Partial<Settings["Service"]> = {}) =>
+  Layer.unwrap(Effect.sync(() => {
+    const contents = { kept: [], lists: [], redeliveries: [], matching: 0, failure: undefined }
+    const Contents = Layer.succeed(StoreContents, contents)
+    return Layer.merge(OperatorServerAbove(Layer.provide(TestStore, Contents), settings), Contents)
+  }))
 
 export const port = Effect.map(
   HttpServer.HttpServer,

@@ -333,6 +333,24 @@ describe("warnings", () => {
   const quiet: Flags = { backend: ["http://a"] }
   const of = (flags: Flags) => warnings(settingsOf({ ...quiet, ...flags }))
 
+  it("say that /deliveries is unguarded", () => {
+    const said = (host: string) => of({ store: ["sqlite:/d.db"], host: [host] })
+    assert.lengthOf(said(""), 1)
+    assert.match(said("")[0]!, /^\/deliveries has no authentication of its own/)
+    assert.deepStrictEqual(said("127.0.0.1"), [])
+  })
+
+  it("tell of deliveries that go to a store unencrypted over a network", () => {
+    const store = (url: string) => of({ store: [url] }).filter((warning) => warning.includes("unencrypted"))
+    assert.lengthOf(store("postgres://u:hidden@db.example.com/d"), 1)
+    assert.notInclude(store("postgres://u:hidden@db.example.com/d").join(), "hidden")
+    assert.lengthOf(store("postgres://db.example.com/d?sslmode=disable"), 1)
+    assert.lengthOf(store("postgres://db.example.com/d?sslmode=verify-full"), 0)
+    assert.lengthOf(store("postgres://127.0.0.1/d"), 0)
+    assert.lengthOf(store("postgres://[::1]:5432/d"), 0)
+    assert.lengthOf(store("sqlite:/d.db"), 0)
+  })
+
   it("are none for a plain configuration", () => {
     assert.deepStrictEqual(of({}), [])
   })

@@ -2,6 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as HttpServer from "effect/http/HttpServer"
 import * as NetAddress from "effect/net/NetAddress"
@@ -56,9 +58,18 @@ describe("announce", () => {
           address: "127.0.0.1",
           port: 4711,
           version: packageJson.version,
-          backends: "a.example.com, b.example.com:81"
+          backends: "a.example.com, b.example.com:81",
+          store: undefined
         }
       }])
+    }))
+
+  it.effect("tells the kind of the store, and nothing of where it is", () =>
+    Effect.gen(function*() {
+      const url = Redacted.make("postgres://u:hidden@db.example.com/d?sslmode=verify-full")
+      const { entries } = yield* announced({ store: Option.some({ kind: "postgres", url }) })
+      assert.strictEqual(entries.at(-1)!.fields["store"], "postgres")
+      assert.notMatch(JSON.stringify(entries), /hidden|db\.example/)
     }))
 
   it.effect("warns before it says that it listens", () =>

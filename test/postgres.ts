@@ -32,7 +32,7 @@ export interface Postgres {
   readonly stop: Effect.Effect<void>
   /** Starts what was stopped or killed, on the same port. */
   readonly start: Effect.Effect<void>
-  /** SIGKILL to the server: what it has not written is lost, as in a crash. */
+  /** SIGKILL to the server: as in a crash, only what is on disk is left. */
   readonly kill: Effect.Effect<void>
   /** The server's process; undefined while it is stopped. */
   readonly pid: () => number | undefined
@@ -104,20 +104,15 @@ export const postgresUnavailable = (): string | undefined => {
   return reason
 }
 
+/** Stopped, and its files removed, at the end of the scope. Where there is none it dies: see `postgresUnavailable`. */
 export const startPostgres: Effect.Effect<Postgres, never, Scope.Scope> = Effect.gen(function*() {
   const directory = binaries()
-  if (directory === undefined) return yield* Effect.die(postgresUnavailable())
+  if (directory === undefined) return yield* Effect.die(new Error(postgresUnavailable()))
   const server = yield* Effect.acquireRelease(
-    Effect.promise(async () => {
-      const server = new Server(directory)
-      await server.initialise().then(() => server.start(), async (error) => {
-        await server.dispose()
-        throw error
-      })
-      return server
-    }),
-    (server) => Effect.promise(() => server.dispose())
+    Effect.sync(() => new Server(directory)),
+    (created) => Effect.promise(() => created.dispose())
   )
+  yield* Effect.promise(() => server.initialise().then(() => server.start()))
   return {
     url: (database) => server.url(database),
     createDatabase: Effect.suspend(() => {

@@ -12,9 +12,8 @@ import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
-import { eventually } from "../e2e/harness.ts"
 import { comeAndGo, type CrashBackend, startCrashBackend } from "./Backends.ts"
-import { listPage } from "./Operator.ts"
+import { noteDelivered, nothingPending } from "./Operator.ts"
 import { Random } from "./Random.ts"
 import { type Server, startServer } from "./Server.ts"
 import { startTraffic, Targets } from "./Traffic.ts"
@@ -94,10 +93,7 @@ export const crash = Effect.fnUntraced(function*({ kills, patience, progress, se
   yield* outages.stop
   yield* Effect.promise(async () => {
     await witness.allArrived(patience)
-    await eventually(
-      async () => (await listPage(port, { state: "pending" })).deliveries.length === 0,
-      "nothing pending"
-    )
+    await nothingPending(port)
   })
   const exitCode = yield* Effect.promise(() => server.stop())
   if (exitCode !== 0) witness.wrongs.push(`the last life ended with exit code ${exitCode}`)
@@ -132,21 +128,11 @@ const liveAndDie = async (server: Server, { backends, random, targets, witness }
     targets.add(port)
     await sleep(random.between(20, 1_000))
     // Only in some lives: what it reads before it dies is not what it was doing.
-    if (random.chance(0.3)) await note(port, backends, witness)
+    if (random.chance(0.3)) await noteDelivered(port, backends, witness)
     await server.kill()
     targets.remove(port)
   }
   await Promise.all(backends.map((backend) => backend.quiet()))
-}
-
-/** Holds the server to what it calls delivered. */
-const note = async (port: number, backends: ReadonlyArray<CrashBackend>, witness: Witness): Promise<void> => {
-  const nameOf = new Map(backends.map(({ name, url }) => [url, name]))
-  for (const { backends: rows, guid } of (await listPage(port, { limit: "500" })).deliveries) {
-    for (const { state, url } of rows) {
-      if (state === "delivered") witness.saidToBeDelivered(nameOf.get(url)!, guid)
-    }
-  }
 }
 
 const temporaryDirectory = Effect.acquireRelease(

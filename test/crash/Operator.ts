@@ -1,6 +1,7 @@
 /** What an operator asks a server with a store, and what `/metrics` says of it. */
 import { Scrape } from "../Scrape.ts"
-import { send } from "../e2e/harness.ts"
+import { eventually, send } from "../e2e/harness.ts"
+import type { Witness } from "./Witness.ts"
 
 export interface ShownDelivery {
   readonly guid: string
@@ -27,9 +28,25 @@ export const list = async (port: number, query: Query = {}): Promise<ReadonlyArr
   return shown
 }
 
-/** One page of `GET /deliveries`: the newest. */
-export const listPage = async (port: number, query: Query = {}): Promise<Page> =>
+const listPage = async (port: number, query: Query = {}): Promise<Page> =>
   await ask(port, "GET", `/deliveries?${new URLSearchParams(query)}`) as Page
+
+export const nothingPending = (port: number): Promise<void> =>
+  eventually(async () => (await listPage(port, { state: "pending" })).deliveries.length === 0, "nothing pending")
+
+/** Holds the server to what it calls delivered, of the newest deliveries. */
+export const noteDelivered = async (
+  port: number,
+  backends: ReadonlyArray<{ readonly name: string; readonly url: string }>,
+  witness: Witness
+): Promise<void> => {
+  const nameOf = new Map(backends.map(({ name, url }) => [url, name]))
+  for (const { backends: rows, guid } of (await listPage(port, { limit: "500" })).deliveries) {
+    for (const { state, url } of rows) {
+      if (state === "delivered") witness.saidToBeDelivered(nameOf.get(url)!, guid)
+    }
+  }
+}
 
 /** `POST /deliveries/{guid}/redeliver`, or `POST /deliveries/redeliver` with a filter; how many rows are sent again. */
 export const redeliver = async (port: number, path: string, body: Query = {}): Promise<number> => {

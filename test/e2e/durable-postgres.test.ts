@@ -1,0 +1,110 @@
+/** The built program with a store on PostgreSQL, from outside. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { startCrashBackend } from "../crash/Backends.ts"
+import { noteDelivered, nothingPending, scrape } from "../crash/Operator.ts"
+import { Random } from "../crash/Random.ts"
+import { startServer } from "../crash/Server.ts"
+import { startTraffic, Targets } from "../crash/Traffic.ts"
+import { Witness } from "../crash/Witness.ts"
+import { postgresUnavailable, startPostgres } from "../postgres.ts"
+import { eventually } from "./harness.ts"
+
+/** Milliseconds: a lease outlives the forwarding timeout by 15 s, and then the backlog has to drain. */
+const patience = 90_000
+
+const newTraffic = Effect.fnUntraced(function*(witness: Witness, sending: (guid: string, port: number) => void) {
+  const random = new Random(7)
+  const backends = yield* Effect.all([
+    startCrashBackend(witness, random, { name: "steady", delay: 20 }),
+    startCrashBackend(witness, random, { name: "slow", delay: 300 })
+  ])
+  const targets = new Targets()
+  const traffic = yield* startTraffic({ targets, witness, random, connections: 8, pause: 10, sending })
+  const settings = ["--forwarding-timeout", "3s", "--enable-dynamic-backends"]
+  const args = [...backends.flatMap(({ url }) => ["--backend", url]), ...settings]
+  return { backends, targets, traffic, args }
+})
+
+const isUnavailable = postgresUnavailable() !== undefined
+
+describe.skipIf(isUnavailable)("two replicas on one PostgreSQL", () => {
+  it.live(
+    "one is killed under load: the other delivers what it had begun, and nothing is lost",
+    () =>
+      Effect.gen(function*() {
+        const postgres = yield* startPostgres
+        const store = yield* postgres.createDatabase
+        const sentTo = new Map<string, number>()
+        let killed = 0
+        const witness = new Witness(["steady", "slow"], (guid) => sentTo.get(guid) === killed)
+        const { args, backends, targets, traffic } = yield* newTraffic(witness, (guid, port) => sentTo.set(guid, port))
+        // Both at once: the second finds the first migrating.
+        const replicas = yield* Effect.all([
+          startServer([...args, "--store", store]),
+          startServer([...args, "--store", store])
+        ])
+        const [victim, survivor] = replicas
+        yield* Effect.promise(async () => {
+          const [victimPort, survivorPort] = await Promise.all(replicas.map(async (one) => (await one.listening).port))
+          targets.add(victimPort!)
+          targets.add(survivorPort!)
+          await eventually(() => witness.accepted >= 200)
+          await noteDelivered(survivorPort!, backends, witness)
+          killed = victimPort!
+          await victim.kill()
+          targets.remove(victimPort!)
+          const before = witness.accepted
+          await eventually(() => witness.accepted >= before + 200)
+          await traffic.stop()
+          await witness.allArrived(patience)
+          assert.deepStrictEqual(witness.lost(), [])
+          await nothingPending(survivorPort!)
+          assert.strictEqual(await survivor.stop(), 0)
+        })
+        assert.deepStrictEqual(witness.wrongs, [])
+      }),
+    180_000
+  )
+})
+
+describe.skipIf(isUnavailable)("a PostgreSQL that goes away under load", () => {
+  it.live("is done without meanwhile, and used again when it is back", () =>
+    Effect.gen(function*() {
+      const postgres = yield* startPostgres
+      const store = yield* postgres.createDatabase
+      const witness = new Witness(["steady", "slow"])
+      const { args, targets, traffic } = yield* newTraffic(witness, () => {})
+      const server = yield* startServer([...args, "--store", store])
+      const { metricsPort, port } = yield* Effect.promise(() => server.listening)
+      const up = async () => (await scrape(metricsPort)).value("sprayproxy_store_up")
+      const direct = () => witness.otherReplies.get(200) ?? 0
+      targets.add(port)
+      yield* Effect.promise(() => eventually(() => witness.accepted >= 100))
+      assert.strictEqual(yield* Effect.promise(up), 1)
+
+      yield* postgres.stop
+      yield* Effect.promise(async () => {
+        await eventually(async () => await up() === 0, "the store's being down")
+        const before = direct()
+        await eventually(() => direct() >= before + 200)
+      })
+      yield* postgres.start
+      yield* Effect.promise(async () => {
+        await eventually(async () => await up() === 1, "the store's being up")
+        const before = witness.accepted
+        await eventually(() => witness.accepted >= before + 100)
+        const seen = await scrape(metricsPort)
+        const fallbacks = seen.keysWith("sprayproxy_store_fallbacks_total").map((key) => seen.value(key))
+        await traffic.stop()
+        assert.isAtLeast(fallbacks.reduce((sum, count) => sum + count, 0), 200)
+        await witness.allArrived(patience)
+        assert.deepStrictEqual(witness.lost(), [])
+        await nothingPending(port)
+        assert.strictEqual(await server.stop(), 0)
+      })
+      // Nothing but 200 and 202 was answered.
+      assert.deepStrictEqual([...witness.otherReplies.keys()], [200])
+      assert.deepStrictEqual(witness.wrongs, [])
+    }), 180_000)
+})
