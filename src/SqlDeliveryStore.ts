@@ -75,7 +75,7 @@ export const layer = (
   )
 
 /** PostgreSQL gives up on a statement a little sooner. */
-const longest = "6 seconds"
+const longest = "5 seconds"
 
 const guarded = ({ dialect, ready }: StoreSession) => <A>(operation: Effect.Effect<A, SqlError>) => {
   const attempted = Effect.andThen(ready, operation)

@@ -71,7 +71,7 @@ const options = (url: Redacted.Redacted) => ({
  * whole, would be kept.
  */
 const tuned = {
-  statement_timeout: "5000",
+  statement_timeout: "4000",
   lock_timeout: "3000",
   idle_in_transaction_session_timeout: "10000",
   enable_seqscan: "off",
