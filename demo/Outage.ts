@@ -34,7 +34,9 @@ export const outage = Effect.fnUntraced(function*(
   yield* Effect.forEach(deliveries, ({ guid }) => journal.until(guid, othersHave)).pipe(
     Effect.timeoutOption("5 seconds")
   )
-  const listed = yield* server.deliveries("list", "--state", "pending")
+  const listed = yield* server.deliveries("list", "--state", "pending").pipe(
+    Effect.repeat({ until: (text) => !text.includes("under way"), times: 10 })
+  )
   yield* screen.print(`$ sprayproxy deliveries list --state pending\n${listed}`)
   yield* screen.print(`${away.name} comes up\n\n${header("was down", "slow", "ready")}`)
   yield* away.comeUp

@@ -7,7 +7,7 @@
  *   lose none, and neither the limit nor "registered once" can be broken by two that cross.
  * - A dynamic backend may have a time to live. What was said last holds: registering it again with a `ttl` starts that
  *   one, registering it again without makes it stay until it is unregistered.
- * - Nothing is kept across a restart.
+ * - What else there is of dynamic backends, after a restart or on other replicas, is for `BackendMembership`.
  *
  * **Gotchas**
  *
@@ -23,7 +23,9 @@ import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { type Backend, type InvalidBackendUrl, parse, withoutSecrets } from "./Backend.ts"
+import { BackendMembership } from "./BackendMembership.ts"
 import { BackendPolicy, type BackendRefused } from "./BackendPolicy.ts"
+import type { StoredBackend } from "./DeliveryStore.ts"
 import * as GoDuration from "./GoDuration.ts"
 import { Log } from "./Logging.ts"
 import { Metrics } from "./Metrics.ts"
@@ -76,15 +78,14 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
       const log = yield* Log
       const metrics = yield* Metrics
       const clock = yield* Clock.Clock
+      const membership = yield* BackendMembership
       const entries = new Map<string, Entry>()
       const expiryChanged = yield* Latch.make()
       let snapshot: ReadonlyArray<Backend> = []
 
-      const add = (backend: Backend, ttl: Duration.Duration | undefined) => {
-        const registeredAt = clock.currentTimeMillisUnsafe()
-        const entry = { backend, registeredAt, expiresAt: undefined, lastOutcome: undefined, lastOutcomeAt: undefined }
-        entries.set(backend.key, entry)
-        expireAfter(entry, ttl)
+      const add = (backend: Backend, registeredAt: number, expiresAt: number | undefined) => {
+        entries.set(backend.key, { backend, registeredAt, expiresAt, lastOutcome: undefined, lastOutcomeAt: undefined })
+        Latch.openUnsafe(expiryChanged)
         publish()
         metrics.added(backend)
       }
@@ -94,15 +95,17 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
         publish()
         log.write("info", "server unregistered", { backend: entry.backend.url, reason })
         metrics.removed(entry.backend)
-        metrics.registryChanged(reason === undefined ? "unregistered" : "expired")
       }
 
       const publish = () => {
         snapshot = Array.from(entries.values(), ({ backend }) => backend)
       }
 
-      const expireAfter = (entry: Entry, ttl: Duration.Duration | undefined) => {
-        entry.expiresAt = ttl === undefined ? undefined : clock.currentTimeMillisUnsafe() + Duration.toMillis(ttl)
+      const after = (ttl: Duration.Duration | undefined) =>
+        ttl === undefined ? undefined : clock.currentTimeMillisUnsafe() + Duration.toMillis(ttl)
+
+      const expireAt = (entry: Entry, expiresAt: number | undefined) => {
+        entry.expiresAt = expiresAt
         Latch.openUnsafe(expiryChanged)
       }
 
@@ -119,17 +122,22 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
           yield* Effect.fromResult(checkLimit())
           yield* policy.admit(backend)
         }
+        const isStatic = entries.get(backend.key)?.backend.source === "static"
+        const shared = isStatic ? "unshared" : yield* membership.put(backend, ttl)
+        if (shared === "limit") return yield* new BackendLimitReached({ limit: settings.dynamicBackendLimit })
         // No other change can come between the next line and the end: nothing more is waited for.
         const known = entries.get(backend.key)
-        if (known !== undefined) {
-          if (known.backend.source === "dynamic") expireAfter(known, ttl)
+        if (known?.backend.source === "dynamic") expireAt(known, after(ttl))
+        if (known !== undefined && shared !== "added") {
           metrics.registryChanged("renewed")
           log.write("info", "server already registered", { backend: known.backend.url })
           return "renewed"
         }
-        const room = checkLimit()
-        if (Result.isFailure(room)) return yield* room.failure
-        add(backend, ttl)
+        if (known === undefined) {
+          const room = checkLimit()
+          if (Result.isFailure(room)) return yield* room.failure
+          add(backend, clock.currentTimeMillisUnsafe(), after(ttl))
+        }
         metrics.registryChanged("registered")
         log.write("info", "server registered", { backend: backend.url, ttl: ttl && GoDuration.format(ttl) })
         return "registered"
@@ -140,17 +148,55 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
             log.write("warn", "server not registered", { backend: withoutSecrets(url), reason })
           })))
 
-      const unregister = (url: string) =>
-        Effect.suspend((): Effect.Effect<void, BackendNotFound | StaticBackend> => {
-          const entry = Result.match(parse(url, "dynamic"), {
-            onFailure: () => undefined,
-            onSuccess: ({ key }) => entries.get(key)
+      const unregister = Effect.fnUntraced(function*(url: string) {
+        const key = Result.getOrUndefined(Result.map(parse(url, "dynamic"), (backend) => backend.key))
+        if (key === undefined) return yield* new BackendNotFound({ url })
+        if (entries.get(key)?.backend.source === "static") return yield* new StaticBackend({ url })
+        const wasShared = yield* membership.remove(key)
+        const entry = entries.get(key)
+        if (entry === undefined && wasShared !== true) return yield* new BackendNotFound({ url })
+        if (entry !== undefined) remove(entry, undefined)
+        metrics.registryChanged("unregistered")
+      })
+
+      /** Makes the dynamic backends those that all replicas share. */
+      const hold = Effect.fnUntraced(function*(shared: ReadonlyArray<StoredBackend>) {
+        const now = clock.currentTimeMillisUnsafe()
+        const keys = new Set(shared.map(({ key }) => key))
+        for (const entry of Array.from(entries.values())) {
+          if (entry.backend.source === "dynamic" && !keys.has(entry.backend.key)) remove(entry, "not shared any more")
+        }
+        yield* Effect.forEach(shared, ({ expiresAt, key, registeredAt, url }) => {
+          const known = entries.get(key)
+          if (known?.backend.source === "dynamic") expireAt(known, expiresAt)
+          if (known !== undefined || (expiresAt !== undefined && expiresAt <= now)) return Effect.void
+          return Effect.map(admitted(key, url), (backend) => {
+            if (backend === undefined || entries.has(key)) return
+            add(backend, registeredAt, expiresAt)
+            log.write("info", "server registered", { backend: url, by: "the store" })
           })
-          if (entry === undefined) return Effect.fail(new BackendNotFound({ url }))
-          if (entry.backend.source === "static") return Effect.fail(new StaticBackend({ url }))
-          remove(entry, undefined)
-          return Effect.void
-        })
+        }, { concurrency: 50, discard: true })
+      })
+
+      /** What another replica has let in may be refused here; it is said once. */
+      const refused = new Set<string>()
+      const admitted = (key: string, url: string): Effect.Effect<Backend | undefined> =>
+        Effect.gen(function*() {
+          const backend = yield* Effect.fromResult(parse(url, "dynamic"))
+          yield* policy.admit(backend)
+          refused.delete(key)
+          return backend
+        }).pipe(
+          Effect.catch(({ reason }) =>
+            Effect.sync(() => {
+              if (!refused.has(key)) {
+                log.write("warn", "server not registered", { backend: withoutSecrets(url), reason })
+              }
+              refused.add(key)
+              return undefined
+            })
+          )
+        )
 
       // Looks at `expiresAt` at the moment of removal, so a renewal in the last millisecond counts.
       const expire = Effect.suspend(() => {
@@ -158,14 +204,17 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
         let next = Infinity
         for (const entry of Array.from(entries.values())) {
           if (entry.expiresAt === undefined) continue
-          if (entry.expiresAt <= now) remove(entry, "ttl expired")
-          else next = Math.min(next, entry.expiresAt)
+          if (entry.expiresAt <= now) {
+            remove(entry, "ttl expired")
+            metrics.registryChanged("expired")
+          } else next = Math.min(next, entry.expiresAt)
         }
         Latch.closeUnsafe(expiryChanged)
         return next === Infinity ? expiryChanged.await : Effect.timeoutOption(expiryChanged.await, next - now)
       })
 
-      for (const backend of settings.backends) add(backend, undefined)
+      for (const backend of settings.backends) add(backend, clock.currentTimeMillisUnsafe(), undefined)
+      if (settings.enableDynamicBackends) yield* membership.follow(hold)
       yield* Effect.forkScoped(Effect.forever(expire))
 
       return BackendRegistry.of({

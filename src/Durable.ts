@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { layerWebCrypto } from "effect/crypto/SecureRandom"
 import { BackendBreakers } from "./BackendBreakers.ts"
+import * as BackendMembership from "./BackendMembership.ts"
 import * as Backlog from "./Backlog.ts"
 import { DeliveryRoutes } from "./DeliveryRoutes.ts"
 import * as DurableLedger from "./DurableLedger.ts"
@@ -21,7 +22,7 @@ import { StoreWriter } from "./StoreWriter.ts"
 
 /** Below the spray: the store, and the ledger that writes to it. */
 export const layerLedger = (location: StoreLocation) =>
-  DurableLedger.layer.pipe(
+  Layer.mergeAll(DurableLedger.layer, BackendMembership.layerStore).pipe(
     Layer.provideMerge(StoreWriter.layer),
     Layer.provideMerge(
       Layer.mergeAll(BackendBreakers.layer, SettlementPolicy.layer, StoreMetrics.layer, layerWebCrypto)

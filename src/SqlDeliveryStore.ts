@@ -52,6 +52,19 @@ export const layer = (
       const backends = StoreBackends.make(session)
       if (database.sqlite !== undefined) yield* Effect.ignore(safe(mend))
 
+      const cancel = Effect.fnUntraced(function*(key: string) {
+        let count = 0
+        let lot: number
+        do {
+          lot = yield* safe(queue.cancel(key))
+          count += lot
+        } while (lot === StoreQueue.cancelLot)
+        return count
+      })
+      /** Of a backend that is gone, the rows that its transaction could not take too. */
+      const cancelRest = (key: string, cancelled: number) =>
+        cancelled === StoreQueue.cancelLot ? Effect.asVoid(cancel(key)) : Effect.void
+
       return DeliveryStore.of({
         write: (batch) => safe(write(batch)),
         due: (keys) => safe(queue.due(keys)),
@@ -59,7 +72,7 @@ export const layer = (
         load: (id) => safe(views.load(id)),
         renew: safe(queue.renew),
         release: safe(queue.release),
-        cancel: (key) => safe(queue.cancel(key)),
+        cancel,
         usage: safe(views.usage),
         backlogs: safe(views.backlogs),
         prune: (retention, limit) => safe(prune(retention, limit)),
@@ -68,8 +81,11 @@ export const layer = (
         redeliver: (filter, limit) => safe(views.redeliver(filter, limit)),
         backends: safe(backends.list),
         putBackend: (backend, limit) => safe(backends.put(backend, limit)),
-        deleteBackend: (key) => safe(backends.remove(key)),
-        expireBackends: safe(backends.expire)
+        deleteBackend: (key) =>
+          Effect.flatMap(safe(backends.remove(key)), (removed) =>
+            removed === undefined ? Effect.succeed(false) : Effect.as(cancelRest(key, removed.cancelled), true)),
+        expireBackends: Effect.flatMap(safe(backends.expire), (expired) =>
+          Effect.forEach(expired, ({ cancelled, key }) => Effect.as(cancelRest(key, cancelled), key)))
       })
     })
   )

@@ -42,14 +42,12 @@ export const make = (session: StoreSession) => {
 
   const remove = Effect.fnUntraced(function*(key: string) {
     const gone = yield* sql`DELETE FROM backends WHERE key = ${key} RETURNING key`
-    if (gone.length > 0) yield* cancelled(session, key)
-    return gone.length > 0
+    return gone.length > 0 ? { cancelled: yield* cancelled(session, key) } : undefined
   }, sql.withTransaction)
 
   const expire = Effect.gen(function*() {
     const gone = yield* sql<{ readonly key: string }>`DELETE FROM backends WHERE expires_at <= ${dialect.now()} RETURNING key`
-    for (const { key } of gone) yield* cancelled(session, key)
-    return gone.map(({ key }) => key)
+    return yield* Effect.forEach(gone, ({ key }) => Effect.map(cancelled(session, key), (rows) => ({ key, cancelled: rows })))
   })
 
   return { list, put, remove, expire: sql.withTransaction(expire) }

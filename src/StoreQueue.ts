@@ -78,15 +78,22 @@ export const make = (session: StoreSession) => {
       Effect.asVoid(sql`UPDATE delivery_rows SET owner = NULL, due_at = ${dialect.now()} WHERE ${mine}`)
     ),
 
+    /** One lot: there may be more if it is full. */
     cancel: (key: string) => sql.withTransaction(cancelled(session, key))
   }
 }
 
-/** In a transaction: the pending rows of a backend become cancelled; how many. */
+/** Rows that are cancelled in one transaction: a backlog may have millions, and others want to write. */
+export const cancelLot = 10_000
+
+/** In a transaction: the pending rows of a backend become cancelled, a lot of them; how many. */
 export const cancelled = Effect.fnUntraced(function*({ dialect, sql }: StoreSession, key: string) {
   const ended = yield* sql<{ readonly id: string }>`UPDATE delivery_rows
     SET state = 'cancelled', owner = NULL, settled_at = ${dialect.now()}
-    WHERE backend_key = ${key} AND state = 'pending' RETURNING delivery_id AS id`
+    WHERE (delivery_id, backend_key) IN (
+      SELECT delivery_id, backend_key FROM delivery_rows WHERE backend_key = ${key} AND state = 'pending'
+      LIMIT ${sql.literal(String(cancelLot))} ${dialect.forUpdate("wait")})
+    RETURNING delivery_id AS id`
   yield* lookAgain({ dialect, sql }, ended)
   return ended.length
 })

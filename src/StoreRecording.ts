@@ -6,7 +6,7 @@
  * New deliveries and settlements go in one round trip, which is a transaction. Only when a delivery turns out to be known
  * already is nothing of that kept, and the batch is written in a longer transaction that looks first.
  *
- * What became of earlier deliveries comes before new ones: a redelivery in the same batch finds it.
+ * What became of earlier deliveries comes after new ones: a redelivery finds that its attempt is still under way.
  */
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
@@ -52,7 +52,6 @@ export const make = (session: StoreSession) => {
   )
 
   const writeLooking = Effect.fnUntraced(function*(batch: Batch) {
-    yield* runEach(settlementParts(batch.settlements))
     const ids = new Map<string, string>()
     for (const bulk of [known.byFingerprint, known.byId]) {
       const found = yield* dialect.run(bulk, batch.deliveries.map(Rows.deliveryRow))
@@ -64,18 +63,19 @@ export const make = (session: StoreSession) => {
       ...insertParts(plan.fresh),
       [changes.rows, plan.rows],
       [changes.payloads, plan.received.map(({ delivery, id }) => ({ ...Rows.payloadRow(delivery), id }))],
-      [changes.deliveries, plan.received.map(({ id }) => ({ id }))]
+      [changes.deliveries, plan.received.map(({ id }) => ({ id }))],
+      ...settlementParts(batch.settlements)
     ])
     return plan.recorded
   }, sql.withTransaction)
 
-  const parts = (batch: Batch) => [...settlementParts(batch.settlements), ...insertParts(batch.deliveries)]
+  const parts = (batch: Batch) => [...insertParts(batch.deliveries), ...settlementParts(batch.settlements)]
   const writeFresh = session.sqlite === undefined
-    ? freshPostgres(session, known.byEither, [...Object.values(settling), ...Object.values(inserts)], parts)
+    ? freshPostgres(session, known.byEither, [...Object.values(inserts), ...Object.values(settling)], parts)
     : freshSqlite(session.sqlite, parts)
 
   return (batch: Batch): Effect.Effect<ReadonlyArray<Recorded>, SqlError> =>
-    hasDoubles(batch)
+    isEntangled(batch)
       ? writeLooking(batch)
       : Effect.flatMap(
         writeFresh(batch),
@@ -116,8 +116,8 @@ const freshPostgres = (
     )
 }
 
-/** It holds a delivery and its redelivery. */
-const hasDoubles = ({ deliveries }: Batch): boolean => {
+/** It holds a delivery and its redelivery, or its outcome: they can't be written side by side. */
+const isEntangled = ({ deliveries, settlements }: Batch): boolean => {
   const seen = new Set<string>()
   for (const delivery of deliveries) {
     for (const name of [delivery.id, Rows.fingerprint(delivery)]) {
@@ -126,5 +126,5 @@ const hasDoubles = ({ deliveries }: Batch): boolean => {
       seen.add(name)
     }
   }
-  return false
+  return settlements.some(({ id }) => seen.has(id))
 }

@@ -84,13 +84,17 @@ export const make = (session: StoreSession) => {
     ...(backend === undefined ? [] : [sql`r.backend_key = ${backend}`])
   ]
 
-  const matching = (filter: DeliveryFilter): Fragment => {
+  /** What is rare is looked up in its index, and else the newest deliveries are looked through. */
+  const matching = (filter: DeliveryFilter, after: string | undefined, limit: number): Fragment => {
     const rows = ofRow(filter)
     if (rows.length === 0) return sql`1 = 1`
     const isRare = filter.state === "pending" || (filter.state !== undefined && failedStates.has(filter.state))
-    return isRare
-      ? sql`d.id IN (SELECT r.delivery_id FROM delivery_rows r WHERE ${sql.and(rows)})`
-      : sql`EXISTS (SELECT 1 FROM delivery_rows r WHERE r.delivery_id = d.id AND ${sql.and(rows)})`
+    if (!isRare) return sql`EXISTS (SELECT 1 FROM delivery_rows r WHERE r.delivery_id = d.id AND ${sql.and(rows)})`
+    const before = after === undefined ? rows : [...rows, sql`r.delivery_id < ${after}`]
+    const newest = ofDelivery(filter).length > 0
+      ? sql.literal("")
+      : sql`ORDER BY r.delivery_id DESC LIMIT ${sql.literal(String(limit))}`
+    return sql`d.id IN (SELECT DISTINCT r.delivery_id FROM delivery_rows r WHERE ${sql.and(before)} ${newest})`
   }
 
   const views = Effect.fnUntraced(function*(deliveries: ReadonlyArray<DeliveryRow>) {
@@ -111,7 +115,7 @@ export const make = (session: StoreSession) => {
     const conditions = [
       ...(after === undefined ? [] : [sql`d.id < ${after}`]),
       ...ofDelivery(filter),
-      matching(filter)
+      matching(filter, after, limit + 1)
     ]
     const found = yield* sql<DeliveryRow>`SELECT ${sql.literal(deliveryFields)} FROM deliveries d
       WHERE ${sql.and(conditions)} ORDER BY d.id DESC LIMIT ${sql.literal(String(limit + 1))}`

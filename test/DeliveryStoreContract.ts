@@ -1,10 +1,11 @@
 /** What every `DeliveryStore` has to do, on whatever it is built. */
-import { assert, layer as testLayer } from "@effect/vitest"
+import { assert, describe, layer as testLayer } from "@effect/vitest"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
-import * as Scope from "effect/Scope"
-import * as Exit from "effect/Exit"
+import type * as Scope from "effect/Scope"
+import { TestClock } from "effect/testing"
 import { hash, randomBytes } from "node:crypto"
 import {
   type DeliveryFilter,
@@ -36,6 +37,13 @@ export class Databases extends Context.Service<Databases, {
   readonly create: Effect.Effect<Database, never, Scope.Scope>
 }>()("sprayproxy/test/Databases") {}
 
+/** The time of a store that runs on Effect's clock. */
+export const testTime = {
+  now: Clock.currentTimeMillis,
+  elapse: (millis: number) => TestClock.adjust(millis),
+  setBack: (millis: number) => Effect.flatMap(Clock.currentTimeMillis, (now) => TestClock.setTime(now - millis))
+}
+
 let arrivals = 0
 
 /** A UUIDv7's time is all that counts of it. */
@@ -53,7 +61,9 @@ interface Described extends Partial<Omit<NewDelivery, "targets" | "bodyHash">> {
 }
 
 /** `to` and `heldFor`: a letter for each backend. */
-export const newDelivery = ({ heldFor = "", to = heldFor === "" ? "a" : "", ...described }: Described = {}): NewDelivery => {
+export const newDelivery = (
+  { heldFor = "", to = heldFor === "" ? "a" : "", ...described }: Described = {}
+): NewDelivery => {
   const id = described.id ?? newId()
   const body = described.body ?? Buffer.from(`{"delivery":"${id}"}`)
   const targets = [...to, ...heldFor].map((name) => {
@@ -150,7 +160,7 @@ export const deliveryStoreContract = (
   { replicas }: { readonly replicas: boolean }
 ) =>
   testLayer(databases, { timeout: "60 seconds" })(`${name} as a delivery store`, (it) => {
-    it.describe("writing", () => {
+    describe("writing", () => {
       const bytes = Buffer.from(Array.from({ length: 256 }, (_, at) => at))
       it.effect.each([
         ["no bytes", Buffer.alloc(0)],
@@ -246,7 +256,9 @@ export const deliveryStoreContract = (
         Effect.gen(function*() {
           const { claim, store, write } = yield* setUp
           const deliveries = Array.from({ length: 2_000 }, () => newDelivery({ to: "a", heldFor: "b" }))
-          const recorded = yield* Effect.forEach(deliveries, (delivery) => write(delivery), { concurrency: "unbounded" })
+          const recorded = yield* Effect.forEach(deliveries, (delivery) => write(delivery), {
+            concurrency: "unbounded"
+          })
           assert.isTrue(recorded.every(([one], at) => one?.id === deliveries[at]!.id && one.owned.length === 1))
           yield* store.release
           const ids = sorted(deliveries.map(({ id }) => id))
@@ -271,13 +283,18 @@ export const deliveryStoreContract = (
         }))
     })
 
-    it.describe("recognising a redelivery", () => {
+    describe("recognising a redelivery", () => {
       it.effect("by hook, GUID and body together", () =>
         Effect.gen(function*() {
           const { write } = yield* setUp
           const delivery = newDelivery({ hookId: "7", guid: "same" })
           yield* write(delivery)
-          const [recorded] = yield* write({ ...delivery, id: newId(), headers: ["X-Other", "header"], target: "/other" })
+          const [recorded] = yield* write({
+            ...delivery,
+            id: newId(),
+            headers: ["X-Other", "header"],
+            target: "/other"
+          })
           assert.isTrue(recorded?.isRedelivery)
           assert.strictEqual(recorded?.id, delivery.id)
         }))
@@ -337,7 +354,7 @@ export const deliveryStoreContract = (
         }))
     })
 
-    it.describe("a redelivery", () => {
+    describe("a redelivery", () => {
       it.effect("goes only to backends that do not have it, and on which no attempt is under way", () =>
         Effect.gen(function*() {
           const { row, settle, store, write } = yield* setUp
@@ -450,7 +467,7 @@ export const deliveryStoreContract = (
         }))
     })
 
-    it.describe("claiming", () => {
+    describe("claiming", () => {
       it.effect("hands out a held row at once, with what its attempt needs to know", () =>
         Effect.gen(function*() {
           const { isDue, now, store, write } = yield* setUp
@@ -564,7 +581,7 @@ export const deliveryStoreContract = (
         }))
     })
 
-    it.describe("settling", () => {
+    describe("settling", () => {
       it.effect.each(["delivered", "rejected", "dead"] as const)("ends a row as %s, for good", (become) =>
         Effect.gen(function*() {
           const { elapse, isDue, now, row, settle, view, write } = yield* setUp
@@ -631,7 +648,9 @@ export const deliveryStoreContract = (
             attemptOf(at + 1, { status: 503, answer: "<html>na\u00efve \u0000 \ud83d\ude80" }),
             attemptOf(at + 2, { outcome: "timed out", status: undefined, latency: 15_000 })
           ]
-          for (const attempt of attempts) yield* settle(delivery.id, "a", { retryIn: 0 }, attempt)
+          for (const attempt of attempts) {
+            yield* settle(delivery.id, "a", { retryIn: 0 }, attempt)
+          }
           const kept = (yield* view(delivery.id)).attempts
           const withoutNul = ({ answer, ...attempt }: StoredAttempt & { readonly key: string }) => ({
             ...attempt,
@@ -640,7 +659,9 @@ export const deliveryStoreContract = (
           })
           assert.deepStrictEqual(
             kept.map(withoutNul),
-            attempts.map((attempt) => withoutNul({ ...attempt, key: keyOf("a") }))
+            attempts.map((attempt) =>
+              withoutNul({ ...attempt, key: keyOf("a") })
+            )
           )
         }))
 
@@ -755,7 +776,7 @@ export const deliveryStoreContract = (
         }))
     })
 
-    it.describe("cancelling", () => {
+    describe("cancelling", () => {
       it.effect("ends a backend's pending rows, whatever they wait for, and no others", () =>
         Effect.gen(function*() {
           const { elapse, isDue, row, settle, store, write } = yield* setUp
@@ -780,12 +801,16 @@ export const deliveryStoreContract = (
         }))
     })
 
-    it.describe("counting", () => {
+    describe("counting", () => {
       it.effect("tells what each backend still has to get, since when, and what it never got", () =>
         Effect.gen(function*() {
           const { elapse, now, settle, store, write } = yield* setUp
           const oldest = yield* now
-          const [first, second, third] = [newDelivery({ to: "abc" }), newDelivery({ to: "ab" }), newDelivery({ to: "a" })]
+          const [first, second, third] = [
+            newDelivery({ to: "abc" }),
+            newDelivery({ to: "ab" }),
+            newDelivery({ to: "a" })
+          ]
           yield* write(first)
           yield* elapse(1_000)
           yield* write(second, third)
@@ -793,7 +818,9 @@ export const deliveryStoreContract = (
           yield* settle(first.id, "c", "dead")
           yield* settle(second.id, "a", { retryIn: 5_000 })
           yield* settle(third.id, "a", "delivered")
-          const backlogs = (yield* store.backlogs).toSorted((a, b) => a.key < b.key ? -1 : 1)
+          const backlogs = (yield* store.backlogs).toSorted((a, b) =>
+            a.key < b.key ? -1 : 1
+          )
           assert.deepStrictEqual(backlogs, [
             { key: keyOf("a"), pending: 2, dead: 0, oldestSince: oldest },
             { key: keyOf("b"), pending: 1, dead: 1, oldestSince: oldest + 1_000 },
@@ -805,7 +832,9 @@ export const deliveryStoreContract = (
         Effect.gen(function*() {
           const { elapse, prune, settle, store, write } = yield* setUp
           const before = yield* store.usage
-          const deliveries = [1, 2, 3, 4].map(() => newDelivery({ body: randomBytes(500_000) }))
+          const deliveries = [1, 2, 3, 4].map(() =>
+            newDelivery({ body: randomBytes(500_000) })
+          )
           yield* write(...deliveries)
           assert.isAtLeast(yield* store.usage, before + 2_000_000)
           for (const { id } of deliveries) yield* settle(id, "a", "delivered")
@@ -815,7 +844,7 @@ export const deliveryStoreContract = (
         }))
     })
 
-    it.describe("pruning", () => {
+    describe("pruning", () => {
       it.effect("takes headers and body some time after the last row was settled, and leaves the rest", () =>
         Effect.gen(function*() {
           const { elapse, listed, prune, row, settle, store, view, write } = yield* setUp
@@ -935,7 +964,10 @@ export const deliveryStoreContract = (
           yield* prune({})
           yield* elapse(hours(25))
           assert.isTrue(yield* store.prune({ ...keep, delivered: hours(24) }, 10))
-          const left = yield* Effect.filter(deliveries, ({ id }) => Effect.map(store.load(id), (one) => one !== undefined))
+          const left = yield* Effect.filter(
+            deliveries,
+            ({ id }) => Effect.map(store.load(id), (one) => one !== undefined)
+          )
           assert.isAtLeast(left.length, 15)
           yield* prune({ delivered: hours(24) }, 10)
           for (const { id } of deliveries) assert.isUndefined(yield* store.load(id))
@@ -973,7 +1005,7 @@ export const deliveryStoreContract = (
         }))
     })
 
-    it.describe("listing", () => {
+    describe("listing", () => {
       it.effect("shows the newest first, with all rows", () =>
         Effect.gen(function*() {
           const { now, store, write } = yield* setUp
@@ -1044,12 +1076,14 @@ export const deliveryStoreContract = (
           const { settleAll, store, write } = yield* setUp
           const deliveries = Array.from({ length: 20 }, () => newDelivery())
           yield* write(...deliveries)
-          yield* settleAll(...deliveries.filter((_, at) => at % 2 === 0).map(({ id }): Settlement => ({
-            id,
-            key: keyOf("a"),
-            attempt: undefined,
-            become: "dead"
-          })))
+          yield* settleAll(
+            ...deliveries.filter((_, at) => at % 2 === 0).map(({ id }): Settlement => ({
+              id,
+              key: keyOf("a"),
+              attempt: undefined,
+              become: "dead"
+            }))
+          )
           const pages = Effect.fnUntraced(function*(filter: DeliveryFilter, limit: number) {
             const ids: Array<string> = []
             const lengths: Array<number> = []
@@ -1074,7 +1108,10 @@ export const deliveryStoreContract = (
       it.effect("shows all deliveries of a GUID, and one by its id, each with its attempts", () =>
         Effect.gen(function*() {
           const { settle, store, write } = yield* setUp
-          const [one, other] = [newDelivery({ guid: "shared", hookId: "1", to: "ab" }), newDelivery({ guid: "shared", hookId: "2" })]
+          const [one, other] = [
+            newDelivery({ guid: "shared", hookId: "1", to: "ab" }),
+            newDelivery({ guid: "shared", hookId: "2" })
+          ]
           yield* write(one, other)
           yield* settle(one.id, "a", { retryIn: 0 }, attemptOf(1))
           yield* settle(one.id, "b", "delivered", attemptOf(2, { outcome: "delivered" }))
@@ -1088,7 +1125,7 @@ export const deliveryStoreContract = (
         }))
     })
 
-    it.describe("asking for rows again", () => {
+    describe("asking for rows again", () => {
       it.effect("makes them pending and due, as if just received", () =>
         Effect.gen(function*() {
           const { elapse, isDue, now, row, settle, store, write } = yield* setUp
@@ -1168,7 +1205,7 @@ export const deliveryStoreContract = (
         }))
     })
 
-    it.describe("dynamic backends", () => {
+    describe("dynamic backends", () => {
       it.effect("are added, changed and counted", () =>
         Effect.gen(function*() {
           const { elapse, now, store } = yield* setUp
@@ -1246,5 +1283,169 @@ export const deliveryStoreContract = (
         }))
     })
 
-    if (replicas) it.describe("shared by two replicas", () => replicaTests(it))
+    describe.skipIf(!replicas)("shared by two replicas", () => {
+      const twoReplicas = Effect.gen(function*() {
+        const one = yield* setUp
+        return { ...one, other: yield* one.database.open("other") }
+      })
+
+      it.effect("hands each of 500 rows to one of them, once", () =>
+        Effect.gen(function*() {
+          const { other, store, write } = yield* twoReplicas
+          const deliveries = Array.from({ length: 500 }, () => newDelivery({ heldFor: "a" }))
+          yield* write(...deliveries)
+          const claimAll = Effect.fnUntraced(function*(replica: Store) {
+            const ids: Array<string> = []
+            for (let misses = 0; misses < 3;) {
+              const claimed = yield* replica.claim(keyOf("a"), 7, ids.length % 2 === 0 ? "oldest" : "newest")
+              ids.push(...claimed.map(({ id }) => id))
+              misses = claimed.length === 0 ? misses + 1 : 0
+              yield* Effect.yieldNow
+            }
+            return ids
+          })
+          const claimed = yield* Effect.forEach([store, other, store, other], claimAll, { concurrency: 4 })
+          assert.deepStrictEqual(sorted(claimed.flat()), sorted(deliveries.map(({ id }) => id)))
+          assert.isTrue(claimed.every((ids) => ids.length > 0))
+        }))
+
+      it.effect("passes on what one has begun and not settled when its lease is over", () =>
+        Effect.gen(function*() {
+          const { elapse, now, other, row, settle, store, write } = yield* twoReplicas
+          const delivery = newDelivery()
+          yield* write(delivery)
+          const since = yield* now
+          assert.deepStrictEqual(yield* other.claim(keyOf("a"), 10, "oldest"), [])
+          yield* elapse(leaseMillis)
+          const [claimed] = yield* other.claim(keyOf("a"), 10, "oldest")
+          assert.deepInclude(claimed, { id: delivery.id, tries: 0, since })
+          assert.deepStrictEqual(yield* store.claim(keyOf("a"), 10, "oldest"), [])
+          // The first owner was slow, not dead: only what can't be undone counts.
+          yield* settle(delivery.id, "a", { retryIn: 0 }, attemptOf(1))
+          yield* settle(delivery.id, "a", "dead", attemptOf(2))
+          assert.deepInclude(yield* row(delivery.id, "a"), { state: "pending", underWay: true })
+          yield* settle(delivery.id, "a", "delivered", attemptOf(3, { outcome: "delivered" }))
+          assert.strictEqual(stateOf(yield* row(delivery.id, "a")), "delivered")
+          yield* other.write({
+            deliveries: [],
+            settlements: [{ id: delivery.id, key: keyOf("a"), attempt: attemptOf(4), become: { retryIn: 0 } }]
+          })
+          assert.strictEqual(stateOf(yield* row(delivery.id, "a")), "delivered")
+          const [shown] = yield* other.show(delivery.id)
+          assert.deepStrictEqual(shown?.attempts.map(({ at }) => at), [1, 2, 3, 4])
+        }))
+
+      it.effect("renews and gives back for each its own", () =>
+        Effect.gen(function*() {
+          const { elapse, isDue, other, store, write } = yield* twoReplicas
+          yield* write(newDelivery({ to: "a" }))
+          yield* other.write({ deliveries: [newDelivery({ to: "b" })], settlements: [] })
+          yield* elapse(leaseMillis - 1)
+          yield* store.renew
+          yield* elapse(1)
+          assert.deepStrictEqual([yield* isDue("a"), yield* isDue("b")], [false, true])
+          yield* other.claim(keyOf("b"), 1, "oldest")
+          yield* other.release
+          assert.deepStrictEqual([yield* isDue("a"), yield* isDue("b")], [false, true])
+          yield* store.release
+          assert.isTrue(yield* isDue("a"))
+        }))
+
+      it.effect("recognises a delivery that GitHub sent to both", () =>
+        Effect.gen(function*() {
+          const { listed, other, store } = yield* twoReplicas
+          const pairs = Array.from({ length: 20 }, () => {
+            const delivery = newDelivery({ to: "ab" })
+            return [delivery, again(delivery, { to: "ab" })] as const
+          })
+          const recorded = yield* Effect.forEach(pairs, ([first, second]) =>
+            Effect.all([
+              store.write({ deliveries: [first], settlements: [] }),
+              other.write({ deliveries: [second], settlements: [] })
+            ], { concurrency: 2 }), { concurrency: 4 })
+          for (const [[one], [two]] of recorded) {
+            assert.strictEqual(one!.id, two!.id)
+            assert.notStrictEqual(one!.isRedelivery, two!.isRedelivery)
+            assert.deepStrictEqual(sorted([...one!.owned, ...two!.owned]), keysOf("ab"))
+          }
+          assert.strictEqual((yield* listed({})).length, pairs.length)
+        }))
+
+      it.effect("takes crossing writes of the same deliveries in different order", () =>
+        Effect.gen(function*() {
+          const { listed, other, store } = yield* twoReplicas
+          const deliveries = Array.from({ length: 30 }, () => newDelivery({ to: "ab" }))
+          const copies = deliveries.map((delivery) => again(delivery, { to: "ab" })).toReversed()
+          const recorded = yield* Effect.all([
+            store.write({ deliveries, settlements: [] }),
+            other.write({ deliveries: copies, settlements: [] })
+          ], { concurrency: 2 })
+          const owned = Map.groupBy(recorded.flat(), ({ id }) => id)
+          assert.strictEqual(owned.size, deliveries.length)
+          for (const [id, both] of owned) {
+            assert.deepStrictEqual(sorted(both.flatMap((one) => one.owned)), keysOf("ab"), id)
+          }
+          assert.strictEqual((yield* listed({})).length, deliveries.length)
+        }))
+
+      it.effect("shows each what the other wrote, registered and cancelled", () =>
+        Effect.gen(function*() {
+          const { other, row, store, write } = yield* twoReplicas
+          const delivery = newDelivery()
+          yield* write(delivery)
+          assert.deepStrictEqual((yield* other.load(delivery.id))?.body, delivery.body)
+          assert.strictEqual(yield* other.putBackend({ key: keyOf("a"), url: keyOf("a"), ttl: 60_000 }, 1), "added")
+          assert.strictEqual(yield* store.putBackend({ key: keyOf("a"), url: keyOf("a"), ttl: 60_000 }, 1), "renewed")
+          assert.strictEqual(yield* store.putBackend({ key: keyOf("b"), url: keyOf("b"), ttl: 60_000 }, 1), "limit")
+          assert.deepStrictEqual((yield* store.backends).map(({ key }) => key), keysOf("a"))
+          assert.isTrue(yield* other.deleteBackend(keyOf("a")))
+          assert.strictEqual(stateOf(yield* row(delivery.id, "a")), "cancelled")
+        }))
+
+      it.effect("works while both write, claim, settle and prune", () =>
+        Effect.gen(function*() {
+          const { elapse, other, prune, store } = yield* twoReplicas
+          const work = Effect.fnUntraced(function*(replica: Store, round: number) {
+            const delivery = newDelivery({
+              to: "a",
+              heldFor: "b",
+              guid: `shared-${round % 10}`,
+              body: Buffer.from("same")
+            })
+            const [recorded] = yield* replica.write({ deliveries: [delivery], settlements: [] })
+            const claimed = yield* replica.claim(keyOf("b"), 3, round % 2 === 0 ? "oldest" : "newest")
+            const settlements = [...recorded!.owned.map((key) => ({ id: recorded!.id, key })), ...claimed].map(
+              ({ id, key }): Settlement => ({ id, key, attempt: attemptOf(round), become: "delivered" })
+            )
+            yield* replica.write({ deliveries: [], settlements: settlements.toReversed() })
+            yield* replica.prune(keep, 10)
+            yield* replica.renew
+          })
+          yield* Effect.forEach(
+            Array.from({ length: 120 }, (_, round) => round),
+            (round) => work(round % 2 === 0 ? store : other, round),
+            { concurrency: 12 }
+          )
+          yield* store.release
+          yield* other.release
+          const { deliveries } = yield* store.list({}, { limit: 100 })
+          assert.strictEqual(deliveries.length, 10)
+          for (const { rows } of deliveries) {
+            assert.deepStrictEqual(sorted(rows.map(({ key }) => key)), keysOf("ab"))
+            assert.isTrue(rows.every(({ state }) => state === "pending" || state === "delivered"))
+          }
+          // In the end nothing is stuck.
+          for (const name of ["a", "b"]) {
+            const left = yield* store.claim(keyOf(name), 100, "oldest")
+            yield* store.write({
+              deliveries: [],
+              settlements: left.map(({ id, key }) => ({ id, key, attempt: undefined, become: "delivered" }))
+            })
+          }
+          assert.deepStrictEqual((yield* store.backlogs).filter(({ pending }) => pending > 0), [])
+          yield* elapse(hours(200))
+          yield* prune({ delivered: hours(24), dead: hours(168) })
+          assert.deepStrictEqual((yield* store.list({}, { limit: 100 })).deliveries, [])
+        }))
+    })
   })

@@ -186,8 +186,9 @@ const make = (
   return DeliveryStore.of({
     write: (batch) =>
       database.operation((now) => {
+        const recorded = batch.deliveries.map((delivery) => write(now, delivery))
         for (const settlement of batch.settlements) settle(now, settlement)
-        return batch.deliveries.map((delivery) => write(now, delivery))
+        return recorded
       }),
     due: (keys) =>
       database.operation((now) => {

@@ -1,0 +1,68 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import { TestClock } from "effect/testing"
+import { DeliveryStore, StoreUnavailable } from "../src/DeliveryStore.ts"
+import { Databases, deliveryStoreContract, newDelivery, testTime } from "./DeliveryStoreContract.ts"
+import * as MemoryDeliveryStore from "./MemoryDeliveryStore.ts"
+
+const databases = Layer.succeed(
+  Databases,
+  Databases.of({
+    create: Effect.sync(() => {
+      const shared = new MemoryDeliveryStore.MemoryDatabase()
+      const open = (owner: string) =>
+        Effect.map(Layer.build(MemoryDeliveryStore.layer({ owner, shared })), Context.get(DeliveryStore))
+      return { ...testTime, open }
+    })
+  })
+)
+
+deliveryStoreContract("memory", databases, { replicas: true })
+
+const store = (shared: MemoryDeliveryStore.MemoryDatabase) =>
+  Effect.map(Layer.build(MemoryDeliveryStore.layer({ shared })), Context.get(DeliveryStore))
+
+describe("a memory database that is told to", () => {
+  it.effect("fails does nothing", () =>
+    Effect.gen(function*() {
+      const database = new MemoryDeliveryStore.MemoryDatabase()
+      const { list, write } = yield* store(database)
+      database.fail = true
+      const error = yield* Effect.flip(write({ deliveries: [newDelivery()], settlements: [] }))
+      assert.instanceOf(error, StoreUnavailable)
+      database.fail = false
+      assert.deepStrictEqual((yield* list({}, { limit: 10 })).deliveries, [])
+    }))
+
+  it.effect("lose its answers writes nevertheless", () =>
+    Effect.gen(function*() {
+      const database = new MemoryDeliveryStore.MemoryDatabase()
+      const { load, write } = yield* store(database)
+      const delivery = newDelivery()
+      database.losesAnswers = true
+      assert.instanceOf(yield* Effect.flip(write({ deliveries: [delivery], settlements: [] })), StoreUnavailable)
+      database.losesAnswers = false
+      assert.strictEqual((yield* load(delivery.id))?.id, delivery.id)
+    }))
+
+  it.effect("hang answers when it is resumed", () =>
+    Effect.gen(function*() {
+      const database = new MemoryDeliveryStore.MemoryDatabase()
+      const { write } = yield* store(database)
+      const delivery = newDelivery()
+      database.hang()
+      const [waiting, interrupted] = [
+        yield* Effect.forkChild(write({ deliveries: [delivery], settlements: [] })),
+        yield* Effect.forkChild(write({ deliveries: [newDelivery()], settlements: [] }))
+      ]
+      yield* TestClock.adjust("1 minute")
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* Fiber.interrupt(interrupted)
+      database.resume()
+      assert.strictEqual((yield* Fiber.join(waiting))[0]?.id, delivery.id)
+      assert.strictEqual(database.deliveries.size, 1)
+    }))
+})

@@ -1,0 +1,62 @@
+import * as PgClient from "@effect/sql-pg/PgClient"
+import { describe } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Reactivity from "effect/reactivity/Reactivity"
+import { DeliveryStore } from "../src/DeliveryStore.ts"
+import * as SqlDeliveryStore from "../src/SqlDeliveryStore.ts"
+import { Databases, deliveryStoreContract } from "./DeliveryStoreContract.ts"
+import { postgresUnavailable, startPostgres } from "./postgres.ts"
+
+/** Hides PostgreSQL's own time behind one that stands still until it is told to go on. */
+const ownTime = (start: number) => `
+  CREATE TABLE test_clock (millis bigint NOT NULL);
+  INSERT INTO test_clock VALUES (${start});
+  ${
+  ["clock_timestamp", "statement_timestamp", "transaction_timestamp", "now"].map((name) => `
+    CREATE FUNCTION ${name}() RETURNS timestamptz LANGUAGE sql STABLE
+      AS 'SELECT pg_catalog.to_timestamp(millis / 1000.0) FROM public.test_clock';`).join("")
+}`
+
+const databases = Layer.effect(
+  Databases,
+  Effect.gen(function*() {
+    const postgres = yield* startPostgres
+    return Databases.of({
+      create: Effect.gen(function*() {
+        const url = Redacted.make(yield* postgres.createDatabase)
+        const client = yield* PgClient.make({ url, maxConnections: 1 })
+        const run = (statement: string) => Effect.asVoid(client.unsafe(statement))
+        for (const statement of ownTime(Date.now()).split(";").filter((text) => text.trim() !== "")) {
+          yield* run(statement)
+        }
+        // A function of ours counts only before one of PostgreSQL's if its schema is named first.
+        yield* run(
+          `ALTER DATABASE ${new URL(Redacted.value(url)).pathname.slice(1)} SET search_path = public, pg_catalog`
+        )
+        const elapse = (millis: number) => Effect.orDie(run(`UPDATE test_clock SET millis = millis + ${millis}`))
+        return {
+          open: (owner: string) =>
+            Effect.map(
+              Layer.build(SqlDeliveryStore.layer({ kind: "postgres", url }, { owner })),
+              Context.get(DeliveryStore)
+            ).pipe(Effect.orDie),
+          now: Effect.orDie(Effect.map(
+            client.unsafe<{ readonly now: string }>("SELECT millis::text AS now FROM test_clock"),
+            ([row]) => Number(row!.now)
+          )),
+          elapse,
+          setBack: (millis: number) => elapse(-millis)
+        }
+      }).pipe(Effect.provide(Reactivity.layer), Effect.orDie)
+    })
+  })
+)
+
+const unavailable = postgresUnavailable()
+
+describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
+  deliveryStoreContract("PostgreSQL", databases, { replicas: true })
+})
