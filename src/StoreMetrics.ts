@@ -6,7 +6,7 @@ import * as Metric from "effect/Metric"
 import * as Names from "./MetricNames.ts"
 
 /** Why a delivery was forwarded without the store. */
-export const storeFallbacks = ["unavailable", "timeout", "full"] as const
+const storeFallbacks = ["unavailable", "timeout", "full"] as const
 export type StoreFallback = typeof storeFallbacks[number]
 
 /** What a host's backends are still to get. */
