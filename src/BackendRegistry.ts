@@ -168,7 +168,10 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
         }
         yield* Effect.forEach(shared, ({ expiresAt, key, registeredAt, url }) => {
           const known = entries.get(key)
-          if (known?.backend.source === "dynamic") expireAt(known, expiresAt)
+          if (known?.backend.source === "dynamic") {
+            known.registeredAt = registeredAt
+            expireAt(known, expiresAt)
+          }
           if (known !== undefined || (expiresAt !== undefined && expiresAt <= now)) return Effect.void
           return Effect.map(admitted(key, url), (backend) => {
             if (backend === undefined || entries.has(key)) return
