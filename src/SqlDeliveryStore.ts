@@ -42,7 +42,9 @@ export const layer = (
   Layer.effect(
     DeliveryStore,
     Effect.gen(function*() {
-      const database = yield* location.kind === "sqlite" ? StoreSqlite.open(location.path) : StorePostgres.open(location.url)
+      const database = yield* location.kind === "sqlite"
+        ? StoreSqlite.open(location.path)
+        : StorePostgres.open(location.url)
       const session: StoreSession = { ...database, owner, lease }
       const safe = guarded(session)
       const write = StoreRecording.make(session)
@@ -85,7 +87,8 @@ export const layer = (
           Effect.flatMap(safe(backends.remove(key)), (removed) =>
             removed === undefined ? Effect.succeed(false) : Effect.as(cancelRest(key, removed.cancelled), true)),
         expireBackends: Effect.flatMap(safe(backends.expire), (expired) =>
-          Effect.forEach(expired, ({ cancelled, key }) => Effect.as(cancelRest(key, cancelled), key)))
+          Effect.forEach(expired, ({ cancelled, key }) =>
+            Effect.as(cancelRest(key, cancelled), key)))
       })
     })
   )
@@ -104,7 +107,9 @@ const guarded = ({ dialect, ready }: StoreSession) => <A>(operation: Effect.Effe
   )
   // A lost connection makes even the rollback fail, which the client takes for a defect.
   return Effect.catchCause(bounded, (cause) => {
-    const failed = cause.reasons.find((reason) => Cause.isFailReason(reason) || (Cause.isDieReason(reason) && isSqlError(reason.defect)))
+    const failed = cause.reasons.find((reason) =>
+      Cause.isFailReason(reason) || (Cause.isDieReason(reason) && isSqlError(reason.defect))
+    )
     if (failed === undefined || Cause.hasInterruptsOnly(cause)) return Effect.failCause(cause as Cause.Cause<never>)
     const error = Cause.isDieReason(failed) ? failed.defect : (failed as Cause.Fail<SqlError>).error
     return Effect.fail(unavailable(error as SqlError | StoreUnusable | StoreUnavailable))

@@ -15,14 +15,14 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Reactivity from "effect/reactivity/Reactivity"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
+import * as Stream from "effect/Stream"
+import * as Reactivity from "effect/reactivity/Reactivity"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
 import { classifySqliteError, ConnectionError, SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
-import * as Stream from "effect/Stream"
 import { Worker } from "node:worker_threads"
 import type { SqliteOptions, WireError, WireReply, WireRequest, WireResult, WireStatement } from "./SqliteWorker.ts"
 
@@ -53,9 +53,11 @@ const open = Effect.fnUntraced(function*(options: SqliteOptions) {
 
   const live = Effect.suspend(() => {
     if (thread !== undefined && !thread.isDead) return Effect.succeed(thread)
-    const opened = new Thread(options)
-    thread = opened
-    return Effect.as(opened.opened, opened)
+    return Effect.flatMap(thread === undefined ? Effect.void : thread.exited, () => {
+      const opened = new Thread(options)
+      thread = opened
+      return Effect.as(opened.opened, opened)
+    })
   })
   const acquirers = SqlClient.makeSqliteAcquirers({
     connection: Effect.map(live, connectionOf),
@@ -104,7 +106,8 @@ const connectionOf = (thread: Thread): ThreadConnection => {
     thread,
     execute: (text, params, transform) => transformed(rows(text, params, true), transform),
     executeRaw: (text, params) => rows(text, params, true),
-    executeStream: (text, params, transform) => Stream.fromArrayEffect(transformed(rows(text, params, true), transform)),
+    executeStream: (text, params, transform) =>
+      Stream.fromArrayEffect(transformed(rows(text, params, true), transform)),
     executeValues: (text, params) => values(text, params, true),
     executeValuesUnprepared: (text, params) => values(text, params, false),
     executeUnprepared: (text, params, transform) => transformed(rows(text, params, false), transform)
@@ -142,7 +145,9 @@ class Thread {
   readonly #worker: Worker
   readonly #waiting: Array<(reply: WireReply) => void> = []
   readonly #texts = new Map<string, number>()
-  readonly #exited: Promise<void>
+  #lastId = 0
+  /** It has let go of the file. */
+  readonly exited: Effect.Effect<void>
 
   constructor(options: SqliteOptions) {
     const file = import.meta.url.endsWith(".ts") ? "./SqliteWorker.ts" : "./SqliteWorker.js"
@@ -152,12 +157,13 @@ class Thread {
       this.#waiting.shift()?.(reply)
     })
     this.#worker.on("error", (error) => this.#fail(String(error)))
-    this.#exited = new Promise((resolve) =>
+    const exited = new Promise<void>((resolve) =>
       this.#worker.once("exit", () => {
         this.#fail("the thread has ended")
         resolve()
       })
     )
+    this.exited = Effect.promise(() => exited)
     this.opened = this.#reply((resolve) => {
       this.#waiting.push(resolve)
       return Option.none()
@@ -181,6 +187,8 @@ class Thread {
       try {
         this.#worker.postMessage(request, request.bytes === undefined ? [] : [request.bytes.buffer])
       } catch (error) {
+        // The texts have not arrived either.
+        this.#texts.clear()
         return Option.some(String(error))
       }
       this.#waiting.push(resolve)
@@ -188,15 +196,15 @@ class Thread {
     })
   }
 
-  readonly close = Effect.promise(() => {
+  readonly close = Effect.suspend(() => {
     if (!this.isDead) this.#worker.postMessage("close")
-    return this.#exited
+    return this.exited
   })
 
   #wire({ text, values, width }: BulkStatement, isKept: boolean): WireStatement {
     const known = this.#texts.get(text)
     if (known !== undefined) return { id: known, text: undefined, width, values: values as Array<unknown> }
-    const id = isKept && this.#texts.size < mostTexts ? this.#texts.size : undefined
+    const id = isKept && this.#texts.size < mostTexts ? this.#lastId += 1 : undefined
     if (id !== undefined) this.#texts.set(text, id)
     return { id, text, width, values: values as Array<unknown> }
   }
@@ -219,7 +227,9 @@ class Thread {
 
   #fail(reason: string): void {
     this.isDead = true
-    for (const resolve of this.#waiting.splice(0)) resolve({ error: { message: reason, errcode: lostThread, refusal: undefined } })
+    for (const resolve of this.#waiting.splice(0)) {
+      resolve({ error: { message: reason, errcode: lostThread, refusal: undefined } })
+    }
   }
 }
 

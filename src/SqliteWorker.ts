@@ -82,21 +82,28 @@ const open = (options: SqliteOptions): DatabaseSync => {
   return db
 }
 
-const serve = (db: DatabaseSync) => {
-  const prepared = new Map<number, { readonly statement: StatementSync; readonly columns: ReadonlyArray<string> }>()
+interface Prepared {
+  readonly statement: StatementSync
+  readonly columns: ReadonlyArray<string>
+}
 
-  const prepare = (text: string) => {
+const serve = (db: DatabaseSync) => {
+  const texts = new Map<number, string>()
+  const prepared = new Map<number, Prepared>()
+
+  const prepare = (text: string): Prepared => {
     const statement = db.prepare(text)
     const columns = statement.columns().map((column) => column.name)
     statement.setReturnArrays(true)
     return { statement, columns }
   }
 
-  const lookUp = ({ id, text }: WireStatement) => {
-    const known = id === undefined ? undefined : prepared.get(id)
+  const lookUp = ({ id, text }: WireStatement): Prepared => {
+    if (id === undefined) return prepare(text!)
+    const known = prepared.get(id)
     if (known !== undefined) return known
-    const made = prepare(text!)
-    if (id !== undefined) prepared.set(id, made)
+    const made = prepare(texts.get(id)!)
+    prepared.set(id, made)
     return made
   }
 
@@ -117,9 +124,14 @@ const serve = (db: DatabaseSync) => {
   }
 
   return (request: WireRequest): ReadonlyArray<WireResult> => {
+    // All of them first: they are not sent again, even if one before them fails.
+    for (const { id, text } of request.statements) if (id !== undefined && text !== undefined) texts.set(id, text)
     for (let at = 0, from = 0; at < request.blobs.length; at += 3) {
       const length = request.blobs[at + 2]!
-      request.statements[request.blobs[at]!]!.values[request.blobs[at + 1]!] = request.bytes!.subarray(from, from + length)
+      request.statements[request.blobs[at]!]!.values[request.blobs[at + 1]!] = request.bytes!.subarray(
+        from,
+        from + length
+      )
       from += length
     }
     // A transaction that failed for want of space is rolled back already.

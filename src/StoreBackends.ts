@@ -10,7 +10,9 @@ export const make = (session: StoreSession) => {
   const { dialect, sql } = session
 
   const list = Effect.map(
-    sql<{ readonly key: string; readonly url: string; readonly registered_at: number; readonly expires_at: number | null }>`
+    sql<
+      { readonly key: string; readonly url: string; readonly registered_at: number; readonly expires_at: number | null }
+    >`
       SELECT key, url, registered_at, expires_at FROM backends ORDER BY registered_at, key`,
     (rows) =>
       rows.map(({ expires_at, key, registered_at, url }): StoredBackend => ({
@@ -31,7 +33,8 @@ export const make = (session: StoreSession) => {
       orElse: () => Effect.void
     })
     const expiresAt = ttl === undefined ? sql`NULL` : sql`${dialect.now()} + ${sql.literal(String(Math.round(ttl)))}`
-    const renewed = yield* sql`UPDATE backends SET url = ${url}, expires_at = ${expiresAt} WHERE key = ${key} RETURNING key`
+    const renewed =
+      yield* sql`UPDATE backends SET url = ${url}, expires_at = ${expiresAt} WHERE key = ${key} RETURNING key`
     if (renewed.length > 0) return "renewed" as const
     const [row] = yield* sql<{ readonly n: number }>`SELECT count(*) AS n FROM backends`
     if (row!.n >= limit) return "limit" as const
@@ -46,8 +49,13 @@ export const make = (session: StoreSession) => {
   }, sql.withTransaction)
 
   const expire = Effect.gen(function*() {
-    const gone = yield* sql<{ readonly key: string }>`DELETE FROM backends WHERE expires_at <= ${dialect.now()} RETURNING key`
-    return yield* Effect.forEach(gone, ({ key }) => Effect.map(cancelled(session, key), (rows) => ({ key, cancelled: rows })))
+    const gone = yield* sql<
+      { readonly key: string }
+    >`DELETE FROM backends WHERE expires_at <= ${dialect.now()} RETURNING key`
+    return yield* Effect.forEach(
+      gone,
+      ({ key }) => Effect.map(cancelled(session, key), (rows) => ({ key, cancelled: rows }))
+    )
   })
 
   return { list, put, remove, expire: sql.withTransaction(expire) }

@@ -8,10 +8,10 @@
  * - The text of a bulk is made once. SQLite's clock, and what else changes, fills in places that are kept for it.
  */
 import type * as Effect from "effect/Effect"
+import * as Effects from "effect/Effect"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment, Statement } from "effect/sql/Statement"
-import * as Effects from "effect/Effect"
 import type { SqliteClient } from "./SqliteClient.ts"
 
 type BulkColumns = Readonly<Record<string, "text" | "bigint" | "double precision" | "bytes">>
@@ -109,7 +109,9 @@ export const postgres = (sql: SqlClient): StoreDialect => {
     )
     const names = Object.entries(columns).map(([name, type]) =>
       type === "bytes"
-        ? sql`substr(${new BytesPlace(columns)}::bytea, ${sql.literal(`${name}_at, ${name}_length`)}) AS ${sql.literal(name)}`
+        ? sql`substr(${new BytesPlace(columns)}::bytea, ${sql.literal(`${name}_at, ${name}_length`)}) AS ${
+          sql.literal(name)
+        }`
         : sql.literal(name)
     )
     const table = sql`jsonb_to_recordset(${new RowsPlace(columns)}::jsonb) AS j(${sql.literal(types.join(", "))})`
@@ -121,7 +123,11 @@ export const postgres = (sql: SqlClient): StoreDialect => {
     now: () => now,
     bulk: (columns, statement) => {
       const rows = rowsOf(columns)
-      const made = statement(mapColumns(columns, (name) => sql.literal(`i.${name}`)), { rows, from: sql`FROM ${rows}` }, now)
+      const made = statement(
+        mapColumns(columns, (name) => sql.literal(`i.${name}`)),
+        { rows, from: sql`FROM ${rows}` },
+        now
+      )
       const [text, params] = made.compile()
       return { columns, statement: made, text, params }
     },

@@ -24,8 +24,16 @@ export const migrate = Migrator.make({})({
       const sql = yield* SqlClient
       const { bytes, clustered, text } = sql.onDialectOrElse({
         // Compared byte by byte, as SQLite does it, whatever the database's language.
-        pg: () => ({ text: sql.literal("text COLLATE \"C\""), bytes: sql.literal("bytea"), clustered: sql.literal("") }),
-        orElse: () => ({ text: sql.literal("text"), bytes: sql.literal("blob"), clustered: sql.literal("WITHOUT ROWID") })
+        pg: () => ({
+          text: sql.literal("text COLLATE \"C\""),
+          bytes: sql.literal("bytea"),
+          clustered: sql.literal("")
+        }),
+        orElse: () => ({
+          text: sql.literal("text"),
+          bytes: sql.literal("blob"),
+          clustered: sql.literal("WITHOUT ROWID")
+        })
       })
       yield* sql`CREATE TABLE deliveries (
         id ${text} NOT NULL PRIMARY KEY,

@@ -9,12 +9,12 @@
  */
 import { PgClient, PgTypes } from "@effect/sql-pg"
 import * as Effect from "effect/Effect"
-import * as Reactivity from "effect/reactivity/Reactivity"
 import type * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
+import * as Reactivity from "effect/reactivity/Reactivity"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { StoreUnusable } from "./DeliveryStore.ts"
@@ -25,7 +25,9 @@ import type { StoreDatabase } from "./StoreSession.ts"
 import { tooNew } from "./StoreSqlite.ts"
 
 export const open = Effect.fnUntraced(
-  function*(url: Redacted.Redacted): Effect.fn.Return<StoreDatabase, StoreUnusable, Scope.Scope | Reactivity.Reactivity> {
+  function*(
+    url: Redacted.Redacted
+  ): Effect.fn.Return<StoreDatabase, StoreUnusable, Scope.Scope | Reactivity.Reactivity> {
     const parameters = yield* acceptedParameters(url)
     const client = yield* Effect.mapError(
       PgClient.make({ ...options(url), maxConnections: 8, startupParameters: parameters }),
@@ -85,8 +87,10 @@ const tuned = {
 const acceptedParameters = (url: Redacted.Redacted) =>
   PgClient.makeClient({ ...options(url), startupParameters: tuned }).pipe(
     Effect.as(tuned),
-    Effect.catchTag("SqlError", ({ reason }) =>
-      Effect.succeed(/startup parameter/.test(String(reason.cause)) ? {} : tuned)),
+    Effect.catchTag(
+      "SqlError",
+      ({ reason }) => Effect.succeed(/startup parameter/.test(String(reason.cause)) ? {} : tuned)
+    ),
     Effect.scoped
   )
 
@@ -111,8 +115,11 @@ const checked = Effect.gen(function*() {
     return yield* unusable("its synchronous_commit is off: what it confirms could be lost")
   }
   yield* migrate.pipe(
-    Effect.catchTag("MigrationError", ({ cause }) =>
-      Effect.fail(isSqlError(cause) ? cause : new StoreUnusable({ reason: "its schema can't be brought up to date" })))
+    Effect.catchTag(
+      "MigrationError",
+      ({ cause }) =>
+        Effect.fail(isSqlError(cause) ? cause : new StoreUnusable({ reason: "its schema can't be brought up to date" }))
+    )
   )
   const schema = yield* schemaOf
   if (schema > newestSchema) return yield* unusable(tooNew(schema))

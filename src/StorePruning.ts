@@ -80,15 +80,22 @@ export const make = (session: StoreSession) => {
       yield* sql`DELETE FROM delivery_rows WHERE ${among("delivery_id", gone)}`
       yield* sql`DELETE FROM deliveries WHERE ${among("id", gone)}`
     }
-    yield* dialect.run(restage, fates.flatMap(({ at, id, isEmptied, stage }) =>
-      stage === undefined ? [] : [{ id, stage, at, has_payload: isEmptied ? 0 : 1 }]))
+    yield* dialect.run(
+      restage,
+      fates.flatMap(({ at, id, isEmptied, stage }) =>
+        stage === undefined ? [] : [{ id, stage, at, has_payload: isEmptied ? 0 : 1 }]
+      )
+    )
     return found.length
   }, sql.withTransaction)
 
-  const restage = dialect.bulk({ id: "text", stage: "bigint", at: "bigint", has_payload: "bigint" }, (i, { from }) =>
-    sql`UPDATE deliveries SET stage = ${i.stage}, stage_at = ${i.at},
+  const restage = dialect.bulk(
+    { id: "text", stage: "bigint", at: "bigint", has_payload: "bigint" },
+    (i, { from }) =>
+      sql`UPDATE deliveries SET stage = ${i.stage}, stage_at = ${i.at},
         has_payload = CASE WHEN ${i.has_payload} = 0 THEN 0 ELSE deliveries.has_payload END
-      ${from} WHERE deliveries.id = ${i.id}`)
+      ${from} WHERE deliveries.id = ${i.id}`
+  )
 
   const prune = Effect.fnUntraced(function*(retention: Retention, limit: number) {
     yield* mend

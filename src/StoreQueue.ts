@@ -72,7 +72,9 @@ export const make = (session: StoreSession) => {
           .map(({ bodyLength, id, key, since, tries }) => ({ id, key, tries, since, bodyLength }))
       }),
 
-    renew: Effect.suspend(() => Effect.asVoid(sql`UPDATE delivery_rows SET due_at = ${leaseEnd()} WHERE ${leasedRows()}`)),
+    renew: Effect.suspend(() =>
+      Effect.asVoid(sql`UPDATE delivery_rows SET due_at = ${leaseEnd()} WHERE ${leasedRows()}`)
+    ),
 
     release: Effect.suspend(() =>
       Effect.asVoid(sql`UPDATE delivery_rows SET owner = NULL, due_at = ${dialect.now()} WHERE ${mine}`)

@@ -68,7 +68,9 @@ export const planOf = (
       const isOwned = (key: string) => before.get(key)?.isLeased === true && before.get(key)?.owner === owner
       return { ...freshlyRecorded(delivery), owned: targets.flatMap(({ key }) => isOwned(key) ? [key] : []) }
     }
-    const sent = targets.filter(({ key }) => goesAgain(before.get(key), targets.every((each) => hasIt(before.get(each.key)))))
+    const sent = targets.filter(({ key }) =>
+      goesAgain(before.get(key), targets.every((each) => hasIt(before.get(each.key))))
+    )
     for (const { held, key, url } of sent) {
       before.set(key, own(held))
       changed.set(`${id}\n${key}`, { id, key, url, held: held ? 1 : 0 })

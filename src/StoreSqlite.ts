@@ -33,38 +33,40 @@ const checkedBytes = 256 * 1024 * 1024
 /** Milliseconds: the process before this one may be on its way out. */
 const patience = 2_000
 
-export const open = Effect.fnUntraced(function*(path: string): Effect.fn.Return<StoreDatabase, StoreUnusable, Scope.Scope> {
-  const file = Path.resolve(path)
-  yield* Effect.try({
-    try: () => prepareFile(file),
-    catch: (error) => error instanceof StoreUnusable ? error : new StoreUnusable({ reason: systemReason(error) })
-  })
-  const client = yield* Effect.mapError(
-    SqliteClient.make({ path: file, applicationId, checkedBytes, patience }),
-    (error) => new StoreUnusable({ reason: reasonOf(error) })
-  )
-  const clock = anchored(yield* Clock)
-  yield* migrate.pipe(
-    Effect.andThen(schemaOf),
-    Effect.provideService(SqlClient, client),
-    Effect.catchTag("MigrationError", () => unusable("its schema can't be brought up to date")),
-    Effect.catchTag("SqlError", (error) => unusable(reasonOf(error))),
-    Effect.flatMap((schema) => schema > newestSchema ? unusable(tooNew(schema)) : Effect.void)
-  )
-  // The log is emptied, so that the header tells the schema from now on.
-  yield* client`PRAGMA wal_checkpoint(TRUNCATE)`.pipe(Effect.ignore)
-  // Whoever owned a row is gone: the file is ours alone.
-  yield* client`UPDATE delivery_rows SET owner = NULL, due_at = ${clock()}
+export const open = Effect.fnUntraced(
+  function*(path: string): Effect.fn.Return<StoreDatabase, StoreUnusable, Scope.Scope> {
+    const file = Path.resolve(path)
+    yield* Effect.try({
+      try: () => prepareFile(file),
+      catch: (error) => error instanceof StoreUnusable ? error : new StoreUnusable({ reason: systemReason(error) })
+    })
+    const client = yield* Effect.mapError(
+      SqliteClient.make({ path: file, applicationId, checkedBytes, patience }),
+      (error) => new StoreUnusable({ reason: reasonOf(error) })
+    )
+    const clock = anchored(yield* Clock)
+    yield* migrate.pipe(
+      Effect.andThen(schemaOf),
+      Effect.provideService(SqlClient, client),
+      Effect.catchTag("MigrationError", () => unusable("its schema can't be brought up to date")),
+      Effect.catchTag("SqlError", (error) => unusable(reasonOf(error))),
+      Effect.flatMap((schema) => schema > newestSchema ? unusable(tooNew(schema)) : Effect.void)
+    )
+    // The log is emptied, so that the header tells the schema from now on.
+    yield* client`PRAGMA wal_checkpoint(TRUNCATE)`.pipe(Effect.ignore)
+    // Whoever owned a row is gone: the file is ours alone.
+    yield* client`UPDATE delivery_rows SET owner = NULL, due_at = ${clock()}
     WHERE state = 'pending' AND owner IS NOT NULL`.pipe(
-    Effect.catchTag("SqlError", (error) => unusable(reasonOf(error)))
-  )
-  return {
-    dialect: StoreDialect.sqlite(client, clock),
-    sql: client,
-    sqlite: { client, clock },
-    ready: Effect.void
+      Effect.catchTag("SqlError", (error) => unusable(reasonOf(error)))
+    )
+    return {
+      dialect: StoreDialect.sqlite(client, clock),
+      sql: client,
+      sqlite: { client, clock },
+      ready: Effect.void
+    }
   }
-})
+)
 
 export const tooNew = (schema: number): string =>
   `its schema ${schema} is newer than this program, which knows ${newestSchema}`

@@ -3,29 +3,34 @@
  * added to.
  */
 import type { Fragment } from "effect/sql/Statement"
-import {
-  attemptColumns,
-  deliveryColumns,
-  payloadColumns,
-  settlementColumns,
-  targetColumns
-} from "./StoreRows.ts"
+import { attemptColumns, deliveryColumns, payloadColumns, settlementColumns, targetColumns } from "./StoreRows.ts"
 import type { StoreSession } from "./StoreSession.ts"
 
 /** For deliveries that are not known. */
 export const inserts = ({ dialect, lease, owner, sql }: StoreSession) => ({
-  deliveries: dialect.bulk(deliveryColumns, (i, { from }, now) =>
-    sql`INSERT INTO deliveries (id, guid, hook_id, body_hash, request_id, event, method, target, received_at,
+  deliveries: dialect.bulk(
+    deliveryColumns,
+    (i, { from }, now) =>
+      sql`INSERT INTO deliveries (id, guid, hook_id, body_hash, request_id, event, method, target, received_at,
         body_length, has_payload, stage, stage_at)
       SELECT ${i.id}, ${i.guid}, ${i.hook_id}, ${i.body_hash}, ${i.request_id}, ${i.event}, ${i.method}, ${i.target}, ${now},
         ${i.body_length}, 1, 0, ${now}
-      ${from} WHERE true`),
-  payloads: dialect.bulk(payloadColumns, (i, { from }) =>
-    sql`INSERT INTO payloads (delivery_id, headers, body) SELECT ${i.id}, ${i.headers}, ${i.body} ${from} WHERE true`),
-  rows: dialect.bulk(targetColumns, (i, { from }, now) =>
-    sql`INSERT INTO delivery_rows (delivery_id, backend_key, backend_url, state, since, due_at, owner, tries)
-      SELECT ${i.id}, ${i.key}, ${i.url}, 'pending', ${now}, ${pendingUntil(sql, i.held, now, lease)}, ${ownerOf(sql, i.held, owner)}, 0
-      ${from} WHERE true`)
+      ${from} WHERE true`
+  ),
+  payloads: dialect.bulk(
+    payloadColumns,
+    (i, { from }) =>
+      sql`INSERT INTO payloads (delivery_id, headers, body) SELECT ${i.id}, ${i.headers}, ${i.body} ${from} WHERE true`
+  ),
+  rows: dialect.bulk(
+    targetColumns,
+    (i, { from }, now) =>
+      sql`INSERT INTO delivery_rows (delivery_id, backend_key, backend_url, state, since, due_at, owner, tries)
+      SELECT ${i.id}, ${i.key}, ${i.url}, 'pending', ${now}, ${pendingUntil(sql, i.held, now, lease)}, ${
+        ownerOf(sql, i.held, owner)
+      }, 0
+      ${from} WHERE true`
+  )
 })
 
 export const settling = ({ dialect, owner, sql }: StoreSession) => ({
@@ -44,13 +49,19 @@ export const settling = ({ dialect, owner, sql }: StoreSession) => ({
         settled_at = ${ifTaken(sql`CASE WHEN ${i.state} = 'pending' THEN NULL ELSE ${now} END`, "settled_at")}
       ${from} WHERE delivery_id = ${i.id} AND backend_key = ${i.key}`
   }),
-  attempts: dialect.bulk(attemptColumns, (i, { from }) =>
-    sql`INSERT INTO attempts (delivery_id, backend_key, at, n, outcome, status, latency, error, answer)
+  attempts: dialect.bulk(
+    attemptColumns,
+    (i, { from }) =>
+      sql`INSERT INTO attempts (delivery_id, backend_key, at, n, outcome, status, latency, error, answer)
       SELECT ${i.id}, ${i.key}, ${i.at}, ${i.n}, ${i.outcome}, ${i.status}, ${i.latency}, ${i.error}, ${i.answer} ${from}
-      WHERE EXISTS (SELECT 1 FROM delivery_rows r WHERE r.delivery_id = ${i.id} AND r.backend_key = ${i.key})`),
-  looks: dialect.bulk({ id: "text" }, (i, { from }, now) =>
-    sql`UPDATE deliveries SET stage = 0, stage_at = ${now} ${from}
-      WHERE deliveries.id = ${i.id} AND (stage > 0 OR stage_at > ${now})`)
+      WHERE EXISTS (SELECT 1 FROM delivery_rows r WHERE r.delivery_id = ${i.id} AND r.backend_key = ${i.key})`
+  ),
+  looks: dialect.bulk(
+    { id: "text" },
+    (i, { from }, now) =>
+      sql`UPDATE deliveries SET stage = 0, stage_at = ${now} ${from}
+      WHERE deliveries.id = ${i.id} AND (stage > 0 OR stage_at > ${now})`
+  )
 })
 
 /** Which of the deliveries `asked` are stored, and as what. */
@@ -69,22 +80,36 @@ export const known = ({ dialect, sql }: StoreSession) => {
 
 /** For deliveries that are known. */
 export const changes = ({ dialect, lease, owner, sql }: StoreSession) => ({
-  stored: dialect.bulk({ id: "text" }, (_, { rows }, now) =>
-    sql`SELECT r.delivery_id AS id, r.backend_key AS key, r.state AS state, r.owner AS owner,
+  stored: dialect.bulk(
+    { id: "text" },
+    (_, { rows }, now) =>
+      sql`SELECT r.delivery_id AS id, r.backend_key AS key, r.state AS state, r.owner AS owner,
         CASE WHEN r.owner IS NOT NULL AND r.due_at > ${now} THEN 1 ELSE 0 END AS is_leased
-      FROM ${rows} JOIN delivery_rows r ON r.delivery_id = i.id ${dialect.forUpdate("wait", "r")}`),
-  rows: dialect.bulk(targetColumns, (i, { from }, now) =>
-    sql`INSERT INTO delivery_rows (delivery_id, backend_key, backend_url, state, since, due_at, owner, tries)
-      SELECT ${i.id}, ${i.key}, ${i.url}, 'pending', ${now}, ${pendingUntil(sql, i.held, now, lease)}, ${ownerOf(sql, i.held, owner)}, 0
+      FROM ${rows} JOIN delivery_rows r ON r.delivery_id = i.id ${dialect.forUpdate("wait", "r")}`
+  ),
+  rows: dialect.bulk(
+    targetColumns,
+    (i, { from }, now) =>
+      sql`INSERT INTO delivery_rows (delivery_id, backend_key, backend_url, state, since, due_at, owner, tries)
+      SELECT ${i.id}, ${i.key}, ${i.url}, 'pending', ${now}, ${pendingUntil(sql, i.held, now, lease)}, ${
+        ownerOf(sql, i.held, owner)
+      }, 0
       ${from} WHERE true
       ON CONFLICT (delivery_id, backend_key) DO UPDATE SET backend_url = excluded.backend_url,
         state = excluded.state, since = excluded.since, due_at = excluded.due_at, owner = excluded.owner,
-        tries = 0, settled_at = NULL`),
-  payloads: dialect.bulk(payloadColumns, (i, { from }) =>
-    sql`INSERT INTO payloads (delivery_id, headers, body) SELECT ${i.id}, ${i.headers}, ${i.body} ${from} WHERE true
-      ON CONFLICT (delivery_id) DO UPDATE SET headers = excluded.headers, body = excluded.body`),
-  deliveries: dialect.bulk({ id: "text" }, (i, { from }, now) =>
-    sql`UPDATE deliveries SET has_payload = 1, stage = 0, stage_at = ${now} ${from} WHERE deliveries.id = ${i.id}`)
+        tries = 0, settled_at = NULL`
+  ),
+  payloads: dialect.bulk(
+    payloadColumns,
+    (i, { from }) =>
+      sql`INSERT INTO payloads (delivery_id, headers, body) SELECT ${i.id}, ${i.headers}, ${i.body} ${from} WHERE true
+      ON CONFLICT (delivery_id) DO UPDATE SET headers = excluded.headers, body = excluded.body`
+  ),
+  deliveries: dialect.bulk(
+    { id: "text" },
+    (i, { from }, now) =>
+      sql`UPDATE deliveries SET has_payload = 1, stage = 0, stage_at = ${now} ${from} WHERE deliveries.id = ${i.id}`
+  )
 })
 
 const pendingUntil = (sql: StoreSession["sql"], held: Fragment, now: Fragment, lease: number) =>

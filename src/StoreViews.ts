@@ -22,7 +22,9 @@ export const make = (session: StoreSession) => {
 
   const load = (id: string) =>
     Effect.map(
-      sql<LoadedRow>`SELECT d.id AS id, d.request_id AS request_id, d.hook_id AS hook_id, d.guid AS guid, d.event AS event,
+      sql<
+        LoadedRow
+      >`SELECT d.id AS id, d.request_id AS request_id, d.hook_id AS hook_id, d.guid AS guid, d.event AS event,
           d.method AS method, d.target AS target, d.received_at AS received_at, p.headers AS headers, p.body AS body
         FROM deliveries d JOIN payloads p ON p.delivery_id = d.id WHERE d.id = ${id}`,
       ([row]): StoredDelivery | undefined =>

@@ -1,29 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as Layer from "effect/Layer"
 import { TestClock } from "effect/testing"
-import { DeliveryStore, StoreUnavailable } from "../src/DeliveryStore.ts"
-import { Databases, deliveryStoreContract, newDelivery, testTime } from "./DeliveryStoreContract.ts"
+import { StoreUnavailable } from "../src/DeliveryStore.ts"
+import { deliveryStoreContract } from "./DeliveryStoreContract.ts"
 import * as MemoryDeliveryStore from "./MemoryDeliveryStore.ts"
+import { Databases, newDelivery, opened } from "./StoreDatabases.ts"
 
-const databases = Layer.succeed(
-  Databases,
-  Databases.of({
-    create: Effect.sync(() => {
-      const shared = new MemoryDeliveryStore.MemoryDatabase()
-      const open = (owner: string) =>
-        Effect.map(Layer.build(MemoryDeliveryStore.layer({ owner, shared })), Context.get(DeliveryStore))
-      return { ...testTime, open }
-    })
-  })
-)
+deliveryStoreContract("memory", Databases.layerMemory, { replicas: true })
 
-deliveryStoreContract("memory", databases, { replicas: true })
-
-const store = (shared: MemoryDeliveryStore.MemoryDatabase) =>
-  Effect.map(Layer.build(MemoryDeliveryStore.layer({ shared })), Context.get(DeliveryStore))
+const store = (shared: MemoryDeliveryStore.MemoryDatabase) => opened(MemoryDeliveryStore.layer({ shared }))
 
 describe("a memory database that is told to", () => {
   it.effect("fails does nothing", () =>

@@ -164,8 +164,9 @@ const make = (
       row.lastOutcome = attempt.outcome
     }
     const isOurs = row.state === "pending" && (row.owner === owner || !isUnderWay(row, now))
-    if (become === "delivered" || become === "rejected" || (isOurs && become === "dead")) end(row, become, now)
-    else if (isOurs && typeof become === "object") {
+    if (!isOurs && become !== "delivered" && become !== "rejected") return
+    if (typeof become === "string") end(row, become, now)
+    else {
       row.owner = undefined
       row.dueAt = now + become.retryIn
     }

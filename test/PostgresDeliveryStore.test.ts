@@ -1,13 +1,12 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { describe } from "@effect/vitest"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Reactivity from "effect/reactivity/Reactivity"
-import { DeliveryStore } from "../src/DeliveryStore.ts"
 import * as SqlDeliveryStore from "../src/SqlDeliveryStore.ts"
-import { Databases, deliveryStoreContract } from "./DeliveryStoreContract.ts"
+import { deliveryStoreContract } from "./DeliveryStoreContract.ts"
+import { Databases, opened } from "./StoreDatabases.ts"
 import { postgresUnavailable, startPostgres } from "./postgres.ts"
 
 /** Hides PostgreSQL's own time behind one that stands still until it is told to go on. */
@@ -38,11 +37,7 @@ const databases = Layer.effect(
         )
         const elapse = (millis: number) => Effect.orDie(run(`UPDATE test_clock SET millis = millis + ${millis}`))
         return {
-          open: (owner: string) =>
-            Effect.map(
-              Layer.build(SqlDeliveryStore.layer({ kind: "postgres", url }, { owner })),
-              Context.get(DeliveryStore)
-            ).pipe(Effect.orDie),
+          open: (owner: string) => opened(SqlDeliveryStore.layer({ kind: "postgres", url }, { owner })),
           now: Effect.orDie(Effect.map(
             client.unsafe<{ readonly now: string }>("SELECT millis::text AS now FROM test_clock"),
             ([row]) => Number(row!.now)

@@ -8,7 +8,7 @@ import { startServer } from "../crash/Server.ts"
 import { startTraffic, Targets } from "../crash/Traffic.ts"
 import { Witness } from "../crash/Witness.ts"
 import { postgresUnavailable, startPostgres } from "../postgres.ts"
-import { eventually } from "./harness.ts"
+import { deliver, eventually, type Program, send, startBackend, startProgram } from "./harness.ts"
 
 /** Milliseconds: a lease outlives the forwarding timeout by 15 s, and then the backlog has to drain. */
 const patience = 90_000
@@ -27,6 +27,8 @@ const newTraffic = Effect.fnUntraced(function*(witness: Witness, sending: (guid:
 })
 
 const isUnavailable = postgresUnavailable() !== undefined
+
+const backendsOf = async ({ port }: Program) => (await send(port, { method: "GET", path: "/backends" })).text
 
 describe.skipIf(isUnavailable)("two replicas on one PostgreSQL", () => {
   it.live(
@@ -65,6 +67,32 @@ describe.skipIf(isUnavailable)("two replicas on one PostgreSQL", () => {
         assert.deepStrictEqual(witness.wrongs, [])
       }),
     180_000
+  )
+
+  it.live(
+    "one registers a backend, and both forward to it until the other unregisters it",
+    () =>
+      Effect.gen(function*() {
+        const postgres = yield* startPostgres
+        const store = yield* postgres.createDatabase
+        const backend = yield* startBackend()
+        const args = ["--store", store, "--enable-dynamic-backends"]
+        const [one, other] = yield* Effect.all([startProgram(args), startProgram(args)], { concurrency: 2 })
+        const change = (program: Program, method: string) =>
+          send(program.port, { method, path: "/backends", body: JSON.stringify({ url: backend.url }) })
+        yield* Effect.promise(async () => {
+          assert.strictEqual((await change(one, "POST")).status, 200)
+          await eventually(async () => (await backendsOf(other)).includes(backend.url))
+          assert.strictEqual((await change(other, "POST")).status, 302)
+          assert.strictEqual((await deliver(other.port, "{}")).status, 202)
+          assert.strictEqual((await deliver(one.port, "{}")).status, 202)
+          await backend.receivedAtLeast(2)
+          assert.strictEqual((await change(other, "DELETE")).status, 200)
+          await eventually(async () => !(await backendsOf(one)).includes(backend.url))
+          assert.strictEqual((await change(one, "DELETE")).status, 404)
+        })
+      }),
+    120_000
   )
 })
 

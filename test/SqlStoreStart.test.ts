@@ -1,0 +1,281 @@
+import { assert, describe, it, layer } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import { spawn } from "node:child_process"
+import { randomBytes, randomUUID } from "node:crypto"
+import { once } from "node:events"
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { DatabaseSync } from "node:sqlite"
+import { DeliveryStore, type NewDelivery, StoreUnusable } from "../src/DeliveryStore.ts"
+import * as SqlDeliveryStore from "../src/SqlDeliveryStore.ts"
+import { type Postgres, postgresUnavailable, query, startPostgres } from "./postgres.ts"
+
+const started = (location: Parameters<typeof SqlDeliveryStore.layer>[0]) =>
+  Effect.map(Layer.build(SqlDeliveryStore.layer(location, { owner: randomUUID() })), Context.get(DeliveryStore))
+
+const refusal = (location: Parameters<typeof SqlDeliveryStore.layer>[0]) =>
+  Effect.scoped(started(location)).pipe(
+    Effect.flip,
+    Effect.map((error) => {
+      assert.instanceOf(error, StoreUnusable)
+      assert.notInclude(error.message, "\n")
+      return error.reason
+    })
+  )
+
+const delivery = (): NewDelivery => ({
+  id: randomUUID(),
+  requestId: "request",
+  hookId: "1",
+  guid: randomUUID(),
+  event: "push",
+  method: "POST",
+  target: "/",
+  headers: ["Host", "example.com"],
+  body: Buffer.from("{}"),
+  bodyHash: "00",
+  targets: [{ key: "http://a.example.com", url: "http://a.example.com", held: false }]
+})
+
+describe("a store in a SQLite file", () => {
+  const directory = Effect.acquireRelease(
+    Effect.sync(() => mkdtempSync(join(tmpdir(), "sprayproxy-start-"))),
+    (path) => Effect.sync(() => rmSync(path, { recursive: true }))
+  )
+
+  const sqlite = (path: string) => ({ kind: "sqlite", path }) as const
+
+  /** A store that was used and closed. */
+  const used = (path: string) =>
+    Effect.scoped(
+      Effect.flatMap(started(sqlite(path)), (store) =>
+        store.write({ deliveries: Array.from({ length: 40 }, delivery), settlements: [] }))
+    )
+
+  /** Why the file is refused; it stays as it was. */
+  const untouched = Effect.fnUntraced(function*(path: string) {
+    const before = readFileSync(path)
+    const reason = yield* refusal(sqlite(path))
+    assert.isTrue(readFileSync(path).equals(before))
+    assert.deepStrictEqual(readdirSync(join(path, "..")), ["deliveries.db"])
+    return reason
+  })
+
+  it.effect("is made for the owner's eyes only, and found again", () =>
+    Effect.gen(function*() {
+      const path = join(yield* directory, "deliveries.db")
+      yield* used(path)
+      assert.strictEqual(statSync(path).mode & 0o777, 0o600)
+      yield* Effect.scoped(Effect.gen(function*() {
+        const store = yield* started(sqlite(path))
+        assert.strictEqual(statSync(`${path}-wal`).mode & 0o777, 0o600)
+        assert.strictEqual((yield* store.list({}, { limit: 100 })).deliveries.length, 40)
+      }))
+    }))
+
+  it.effect("gives back what the process before had under way", () =>
+    Effect.gen(function*() {
+      const path = join(yield* directory, "deliveries.db")
+      yield* used(path)
+      const store = yield* started(sqlite(path))
+      assert.strictEqual((yield* store.claim("http://a.example.com", 100, "oldest")).length, 40)
+    }))
+
+  it.effect("is tightened where others could read it", () =>
+    Effect.gen(function*() {
+      const path = join(yield* directory, "deliveries.db")
+      yield* used(path)
+      chmodSync(path, 0o664)
+      yield* Effect.scoped(started(sqlite(path)))
+      assert.strictEqual(statSync(path).mode & 0o777, 0o600)
+    }))
+
+  it.effect("may begin as an empty file", () =>
+    Effect.gen(function*() {
+      const path = join(yield* directory, "deliveries.db")
+      writeFileSync(path, "")
+      yield* used(path)
+      assert.strictEqual(statSync(path).mode & 0o777, 0o600)
+    }))
+
+  it.effect("needs its directory", () =>
+    Effect.gen(function*() {
+      const path = yield* directory
+      assert.strictEqual(yield* refusal(sqlite(join(path, "no/deliveries.db"))), "its directory does not exist")
+      mkdirSync(join(path, "deliveries.db"))
+      assert.strictEqual(yield* refusal(sqlite(join(path, "deliveries.db"))), "it is not a file")
+    }))
+
+  it.effect("is nothing that is not a database", () =>
+    Effect.gen(function*() {
+      const path = join(yield* directory, "deliveries.db")
+      for (
+        const content of [Buffer.from("SQLite"), Buffer.from("something else\n".repeat(1_000)), randomBytes(10_000)]
+      ) {
+        writeFileSync(path, content, { mode: 0o600 })
+        assert.strictEqual(yield* untouched(path), "it is not a SQLite database")
+      }
+    }))
+
+  it.effect("is no database of another program", () =>
+    Effect.gen(function*() {
+      const path = join(yield* directory, "deliveries.db")
+      const other = new DatabaseSync(path)
+      other.exec(
+        "PRAGMA journal_mode = WAL; CREATE TABLE deliveries (id text); INSERT INTO deliveries VALUES ('theirs')"
+      )
+      other.close()
+      chmodSync(path, 0o644)
+      assert.strictEqual(yield* untouched(path), "it is a database of something else")
+      assert.strictEqual(statSync(path).mode & 0o777, 0o644)
+    }))
+
+  it.effect("is none of a newer program", () =>
+    Effect.gen(function*() {
+      const path = join(yield* directory, "deliveries.db")
+      yield* used(path)
+      const newer = new DatabaseSync(path)
+      newer.exec("PRAGMA user_version = 7")
+      newer.close()
+      assert.strictEqual(yield* untouched(path), "its schema 7 is newer than this program, which knows 1")
+    }))
+
+  it.effect("is not corrupt", () =>
+    Effect.gen(function*() {
+      const path = join(yield* directory, "deliveries.db")
+      yield* used(path)
+      const whole = readFileSync(path)
+      const damaged = Buffer.from(whole)
+      randomBytes(8_000).copy(damaged, 2 * 4_096)
+      for (const content of [damaged, whole.subarray(0, 4_096), whole.subarray(0, whole.length - 9_000)]) {
+        writeFileSync(path, content)
+        assert.strictEqual(yield* untouched(path), "it is corrupt")
+      }
+      writeFileSync(path, whole)
+      yield* Effect.scoped(started(sqlite(path)))
+    }))
+
+  it.effect("is used by one process at a time", () =>
+    Effect.gen(function*() {
+      const path = join(yield* directory, "deliveries.db")
+      yield* used(path)
+      const other = yield* Effect.acquireRelease(
+        Effect.promise(async () => {
+          const script = `const db = new (require("node:sqlite").DatabaseSync)(process.argv[1])
+            db.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; COMMIT")
+            console.log("locked")
+            process.stdin.resume()`
+          const child = spawn(process.execPath, ["-e", script, path], { stdio: ["pipe", "pipe", "inherit"] })
+          await once(child.stdout, "data")
+          return child
+        }),
+        (child) =>
+          Effect.promise(async () => {
+            if (child.exitCode !== null || child.signalCode !== null) return
+            child.kill("SIGKILL")
+            await once(child, "exit")
+          })
+      )
+      const before = readFileSync(path)
+      assert.strictEqual(yield* refusal(sqlite(path)), "it is locked by another process")
+      assert.isTrue(readFileSync(path).equals(before))
+      other.kill("SIGKILL")
+      yield* Effect.promise(() => once(other, "exit"))
+      yield* Effect.scoped(started(sqlite(path)))
+    }))
+})
+
+class Server extends Context.Service<Server, Postgres>()("sprayproxy/test/SqlStoreStart/Server") {}
+
+const unavailable = postgresUnavailable()
+const server = Layer.effect(Server, startPostgres)
+
+describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
+  layer(server, { excludeTestServices: true })("a store in PostgreSQL", (it) => {
+    const postgres = (url: string) => ({ kind: "postgres", url: Redacted.make(url) }) as const
+    const nameOf = (url: string) => new URL(url).pathname.slice(1)
+
+    it.effect("gets its schema once, however many begin at once", () =>
+      Effect.gen(function*() {
+        const url = yield* (yield* Server).createDatabase
+        const write = Effect.scoped(
+          Effect.flatMap(started(postgres(url)), (store) => store.write({ deliveries: [delivery()], settlements: [] }))
+        )
+        yield* Effect.all(Array.from({ length: 5 }, () => write), { concurrency: "unbounded" })
+        assert.deepStrictEqual(yield* query(url, "SELECT count(*)::integer AS n FROM deliveries"), [{ n: 5 }])
+      }))
+
+    it.effect("has to mean what it confirms", () =>
+      Effect.gen(function*() {
+        const url = yield* (yield* Server).createDatabase
+        yield* query(url, `ALTER DATABASE ${nameOf(url)} SET synchronous_commit = off`)
+        assert.strictEqual(
+          yield* refusal(postgres(url)),
+          "its synchronous_commit is off: what it confirms could be lost"
+        )
+        assert.deepStrictEqual(yield* query(url, "SELECT to_regclass('deliveries')::text AS name"), [{ name: null }])
+        yield* query(url, `ALTER DATABASE ${nameOf(url)} SET synchronous_commit = local`)
+        yield* Effect.scoped(started(postgres(url)))
+      }))
+
+    it.effect("is none of a newer program", () =>
+      Effect.gen(function*() {
+        const url = yield* (yield* Server).createDatabase
+        yield* Effect.scoped(started(postgres(url)))
+        yield* query(url, "INSERT INTO sprayproxy_migrations (migration_id, name) VALUES (7, 'newer')")
+        assert.strictEqual(yield* refusal(postgres(url)), "its schema 7 is newer than this program, which knows 1")
+      }))
+
+    it.effect("is none of another program", () =>
+      Effect.gen(function*() {
+        const url = yield* (yield* Server).createDatabase
+        yield* query(url, "CREATE TABLE deliveries (id text)")
+        assert.match(yield* refusal(postgres(url)), /^PostgreSQL refused with SQLSTATE 42P07$/)
+        assert.deepStrictEqual(yield* query(url, "SELECT to_regclass('payloads')::text AS name"), [{ name: null }])
+      }))
+
+    it.effect("refuses whom it does not know, and nothing of that is told", () =>
+      Effect.gen(function*() {
+        const server = yield* Server
+        const url = new URL(yield* server.createDatabase)
+        const missing = server.url("missing")
+        url.password = "s3cret"
+        assert.strictEqual(yield* refusal(postgres(url.href)), "PostgreSQL refused the user or the password")
+        assert.strictEqual(yield* refusal(postgres(missing)), "PostgreSQL has no such database")
+        url.searchParams.set("sslmode", "s3cret")
+        assert.strictEqual(yield* refusal(postgres(url.href)), "its URL can't be used")
+      }))
+
+    it.effect("does not hold up the start when it is out of reach, and is used when it comes", () =>
+      Effect.gen(function*() {
+        const server = yield* Server
+        const url = yield* server.createDatabase
+        yield* server.stop
+        const store = yield* started(postgres(url))
+        const error = yield* Effect.flip(store.write({ deliveries: [delivery()], settlements: [] }))
+        assert.strictEqual(error.reason, "PostgreSQL can't be reached (ECONNREFUSED)")
+        yield* server.start
+        yield* store.write({ deliveries: [delivery()], settlements: [] })
+        assert.strictEqual((yield* store.list({}, { limit: 10 })).deliveries.length, 1)
+      }))
+
+    it.effect("may be killed and come back", () =>
+      Effect.gen(function*() {
+        const server = yield* Server
+        const store = yield* started(postgres(yield* server.createDatabase))
+        yield* store.write({ deliveries: [delivery()], settlements: [] })
+        yield* server.kill
+        const during = store.write({ deliveries: [delivery()], settlements: [] })
+        for (const operation of [Effect.asVoid(during), Effect.asVoid(store.expireBackends)]) {
+          assert.match((yield* Effect.flip(operation)).reason, /^PostgreSQL can't be reached|^the database can't/)
+        }
+        yield* server.start
+        yield* store.write({ deliveries: [delivery()], settlements: [] })
+        assert.strictEqual((yield* store.list({}, { limit: 10 })).deliveries.length, 2)
+      }))
+  })
+})

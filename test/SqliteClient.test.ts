@@ -1,0 +1,149 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as SqliteClient from "../src/SqliteClient.ts"
+
+const directory = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "sprayproxy-sqlite-"))),
+  (path) => Effect.sync(() => rmSync(path, { recursive: true }))
+)
+
+const open = (path: string) =>
+  SqliteClient.make({ path, applicationId: 0x74657374, checkedBytes: 1_000_000, patience: 0 })
+
+const withTable = Effect.gen(function*() {
+  const path = join(yield* directory, "test.db")
+  const sql = yield* open(path)
+  yield* sql`CREATE TABLE things (id integer PRIMARY KEY, name text, bytes blob)`
+  return { path, sql }
+})
+
+const insert = (...rows: ReadonlyArray<readonly [number, string | null, Uint8Array | null]>) => ({
+  text: "INSERT INTO things VALUES (?, ?, ?) RETURNING id",
+  width: 3,
+  values: rows.flat()
+})
+
+describe("SQLite in a thread", () => {
+  it.effect("keeps numbers, texts, bytes and nothing as they are", () =>
+    Effect.gen(function*() {
+      const { sql } = yield* withTable
+      const bytes = Buffer.from(Array.from({ length: 256 }, (_, at) => at))
+      yield* sql`INSERT INTO things VALUES (${2 ** 53 - 1}, ${"Grüße"}, ${bytes.subarray(1, 200)})`
+      yield* sql`INSERT INTO things VALUES (${1}, ${null}, ${new Uint8Array()})`
+      const rows = yield* sql<
+        { readonly id: number; readonly name: string | null; readonly bytes: Uint8Array }
+      >`SELECT * FROM things
+        ORDER BY id`
+      assert.deepStrictEqual(rows.map((row) => ({ ...row, bytes: [...row.bytes] })), [
+        { id: 1, name: null, bytes: [] },
+        { id: 2 ** 53 - 1, name: "Grüße", bytes: [...bytes.subarray(1, 200)] }
+      ])
+      assert.deepStrictEqual(yield* sql`SELECT name, id FROM things ORDER BY id`.values, [[null, 1], [
+        "Grüße",
+        2 ** 53 - 1
+      ]])
+    }))
+
+  it.effect("refuses what has no place in it", () =>
+    Effect.gen(function*() {
+      const { sql } = yield* withTable
+      assert.match(String((yield* Effect.flip(sql`SELECT ${undefined}`)).reason.cause), /cannot be bound/)
+      assert.match(String((yield* Effect.flip(sql`SELECT 9007199254740993`)).reason.cause), /too large/)
+      assert.strictEqual((yield* Effect.flip(sql`SELEKT`)).reason._tag, "UnknownError")
+    }))
+
+  it.effect("tells a violated constraint, and goes on", () =>
+    Effect.gen(function*() {
+      const { sql } = yield* withTable
+      yield* sql`CREATE UNIQUE INDEX names ON things (name)`
+      yield* sql`INSERT INTO things VALUES (1, 'a', NULL)`
+      const error = yield* Effect.flip(sql`INSERT INTO things VALUES (2, 'a', NULL)`)
+      assert.strictEqual(error.reason._tag, "UniqueViolation")
+      assert.strictEqual((yield* sql`SELECT * FROM things`).length, 1)
+    }))
+
+  it.effect("runs a statement for each row, all of them or none", () =>
+    Effect.gen(function*() {
+      const { sql } = yield* withTable
+      const [inserted] = yield* sql.atomically([insert([1, "a", null], [2, "b", Buffer.from("2")])])
+      assert.deepStrictEqual(inserted, [{ id: 1 }, { id: 2 }])
+      const counted = { text: "SELECT count(*) AS n FROM things", width: 0, values: [] }
+      const failed = yield* Effect.exit(sql.atomically([insert([3, "c", null], [1, "again", null]), counted]))
+      assert.isTrue(Exit.isFailure(failed))
+      // The last of them was not reached, and is known nevertheless.
+      assert.deepStrictEqual(yield* sql.atomically([counted]), [[{ n: 2 }]])
+    }))
+
+  it.effect("takes part in the transaction that is open", () =>
+    Effect.gen(function*() {
+      const { sql } = yield* withTable
+      const gone = yield* sql.atomically([insert([1, "a", null])]).pipe(
+        Effect.andThen(Effect.fail("changed my mind")),
+        sql.withTransaction,
+        Effect.exit
+      )
+      assert.isTrue(Exit.isFailure(gone))
+      assert.deepStrictEqual(yield* sql`SELECT * FROM things`, [])
+      yield* sql.withTransaction(sql.atomically([insert([1, "a", null])]))
+      assert.strictEqual((yield* sql`SELECT * FROM things`).length, 1)
+    }))
+
+  it.effect("rolls back a transaction that is interrupted, before anybody else's statement", () =>
+    Effect.gen(function*() {
+      const { sql } = yield* withTable
+      const begun = yield* Effect.forkChild(
+        sql.withTransaction(Effect.andThen(sql`INSERT INTO things VALUES (1, 'a', NULL)`, Effect.never)),
+        { startImmediately: true }
+      )
+      const waiting = yield* Effect.forkChild(sql`SELECT * FROM things`, { startImmediately: true })
+      yield* Fiber.interrupt(begun)
+      assert.deepStrictEqual(yield* Fiber.join(waiting), [])
+      yield* sql.withTransaction(sql`INSERT INTO things VALUES (1, 'a', NULL)`)
+    }))
+
+  it.effect("says when it is full, and is used again when there is room", () =>
+    Effect.gen(function*() {
+      const { sql } = yield* withTable
+      const [pages] = yield* sql<{ readonly page_count: number }>`PRAGMA page_count`
+      yield* sql.unsafe(`PRAGMA max_page_count = ${pages!.page_count + 10}`)
+      const large = insert([1, "large", Buffer.alloc(1_000_000)])
+      for (const write of [sql.atomically([large]), sql.withTransaction(sql.atomically([large]))]) {
+        assert.match(String((yield* Effect.flip(write)).reason.cause), /full/)
+      }
+      yield* sql.unsafe("PRAGMA max_page_count = 10000")
+      yield* sql.atomically([large])
+      assert.strictEqual((yield* sql`SELECT * FROM things`).length, 1)
+    }))
+
+  it.effect("is there for nobody else while it is open, and whole when it is closed", () =>
+    Effect.gen(function*() {
+      const path = join(yield* directory, "test.db")
+      yield* Effect.scoped(Effect.gen(function*() {
+        const sql = yield* open(path)
+        yield* sql`CREATE TABLE things (id integer)`
+        assert.strictEqual((yield* Effect.flip(Effect.scoped(open(path)))).reason._tag, "LockTimeoutError")
+      }))
+      assert.strictEqual(readFileSync(path).readUInt32BE(68), 0x74657374)
+      const sql = yield* open(path)
+      assert.deepStrictEqual(yield* sql`SELECT * FROM things`, [])
+    }))
+
+  it.effect("fails while its file is damaged, and opens it anew with each use until it is whole", () =>
+    Effect.gen(function*() {
+      const { path, sql } = yield* withTable
+      yield* sql`INSERT INTO things VALUES (1, 'a', NULL)`
+      yield* sql`PRAGMA wal_checkpoint(TRUNCATE)`
+      yield* sql`PRAGMA shrink_memory`
+      const whole = readFileSync(path)
+      truncateSync(path, 4_096)
+      assert.match(String((yield* Effect.flip(sql`SELECT * FROM things`)).reason.cause), /malformed|disk I\/O/)
+      assert.match(String((yield* Effect.flip(sql`SELECT * FROM things`)).reason.cause), /malformed|corrupt/)
+      writeFileSync(path, whole)
+      assert.strictEqual((yield* sql`SELECT * FROM things`).length, 1)
+    }))
+})
