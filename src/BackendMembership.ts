@@ -36,7 +36,7 @@ export interface Membership {
 export const BackendMembership = Context.Reference<Membership>("sprayproxy/BackendMembership", {
   defaultValue: () => ({
     put: () => Effect.succeed("unshared"),
-    remove: () => Effect.succeed(undefined),
+    remove: () => Effect.as(Effect.void, undefined),
     follow: () => Effect.void
   })
 })
@@ -83,7 +83,7 @@ export const layerStore = Layer.effect(
     })
 
     const read = Effect.gen(function*() {
-      for (const [key, change] of [...unwritten]) yield* writeOne(key, change)
+      for (const [key, change] of Array.from(unwritten)) yield* writeOne(key, change)
       yield* store.expireBackends
       const before = changes
       const stored = yield* store.backends

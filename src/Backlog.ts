@@ -73,8 +73,8 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
     abandoned: () => giveBack(backend, claimed)
   })
 
-  const send = (backend: Backend, claimed: Claimed) =>
-    Effect.gen(function*() {
+  const send = Effect.fnUntraced(
+    function*(backend: Backend, claimed: Claimed) {
       const reservation = budget.open()
       reservation.verified()
       const begun = yield* Effect.gen(function*() {
@@ -95,13 +95,14 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
       }).pipe(
         loading.withPermit,
         Effect.timeout(longestWaitMillis),
-        Effect.catch(() => Effect.succeed(false)),
+        Effect.orElseSucceed(() => false),
         Effect.onInterrupt(() => Effect.sync(() => reservation.release()))
       )
       if (begun) return
       reservation.release()
       giveBack(backend, claimed)
-    })
+    }
+  )
 
   const drainDue = Effect.fnUntraced(function*(backend: Backend) {
     const drain = drainOf(backend)
@@ -123,14 +124,14 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
   }).pipe(Effect.timeout("10 seconds"), Effect.ignore)
 
   yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(tickMillis), tick)))
-
-  /** Waits until the bytes have room. */
-  const roomFor = (reservation: Reservation, bytes: number) =>
-    Effect.callback<void>((resume) => {
-      const leaveQueue = reservation.wait(bytes, () => resume(Effect.void))
-      return Effect.sync(leaveQueue)
-    })
 }))
+
+/** Waits until the bytes have room. */
+const roomFor = (reservation: Reservation, bytes: number) =>
+  Effect.callback<void>((resume) => {
+    const leaveQueue = reservation.wait(bytes, () => resume(Effect.void))
+    return Effect.sync(leaveQueue)
+  })
 
 const tickMillis = 250
 

@@ -80,7 +80,7 @@ export const layer = (
         prune: (retention, limit) => safe(prune(retention, limit)),
         list: (filter, page) => safe(views.list(filter, page)),
         show: (guid) => safe(views.show(guid)),
-        redeliver: (filter, limit) => safe(views.redeliver(filter, limit)),
+        redeliver: (filter, limit) => safe(queue.redeliver(filter, limit)),
         backends: safe(backends.list),
         putBackend: (backend, limit) => safe(backends.put(backend, limit)),
         deleteBackend: (key) =>
@@ -99,7 +99,7 @@ const longest = "5 seconds"
 const guarded = ({ dialect, ready }: StoreSession) => <A>(operation: Effect.Effect<A, SqlError>) => {
   const attempted = Effect.andThen(ready, operation)
   const bounded = dialect.kind === "sqlite" ? attempted : attempted.pipe(
-    Effect.retry({ times: 3, while: (error) => error._tag === "SqlError" && isConflict(error) }),
+    Effect.retry({ times: 3, while: (error) => isSqlError(error) && isConflict(error) }),
     Effect.timeoutOrElse({
       duration: longest,
       orElse: () => Effect.fail(new StoreUnavailable({ reason: "PostgreSQL took too long" }))
@@ -117,6 +117,6 @@ const guarded = ({ dialect, ready }: StoreSession) => <A>(operation: Effect.Effe
 }
 
 const unavailable = (error: SqlError | StoreUnusable | StoreUnavailable): StoreUnavailable =>
-  error._tag === "StoreUnavailable"
+  error instanceof StoreUnavailable
     ? error
-    : new StoreUnavailable({ reason: error._tag === "StoreUnusable" ? error.reason : reasonOf(error) })
+    : new StoreUnavailable({ reason: isSqlError(error) ? reasonOf(error) : error.reason })

@@ -48,14 +48,14 @@ export const make = (options: SqliteOptions): Effect.Effect<SqliteClient, SqlErr
   Effect.provide(open(options), Reactivity.layer)
 
 const open = Effect.fnUntraced(function*(options: SqliteOptions) {
-  let thread: Thread | undefined
-  yield* Effect.addFinalizer(() => thread === undefined ? Effect.void : thread.close)
+  let current: Thread | undefined
+  yield* Effect.addFinalizer(() => current === undefined ? Effect.void : current.close)
 
   const live = Effect.suspend(() => {
-    if (thread !== undefined && !thread.isDead) return Effect.succeed(thread)
-    return Effect.flatMap(thread === undefined ? Effect.void : thread.exited, () => {
+    if (current !== undefined && !current.isDead) return Effect.succeed(current)
+    return Effect.flatMap(current === undefined ? Effect.void : current.exited, () => {
       const opened = new Thread(options)
-      thread = opened
+      current = opened
       return Effect.as(opened.opened, opened)
     })
   })
@@ -98,10 +98,6 @@ const connectionOf = (thread: Thread): ThreadConnection => {
     Effect.map(send(text, params, isKept), toObjects)
   const values = (text: string, params: ReadonlyArray<unknown>, isKept: boolean) =>
     Effect.map(send(text, params, isKept), toArrays)
-  const transformed = (
-    effect: Effect.Effect<ReadonlyArray<Row>, SqlError>,
-    transform: (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
-  ) => transform === undefined ? effect : Effect.map(effect, transform)
   return {
     thread,
     execute: (text, params, transform) => transformed(rows(text, params, true), transform),
@@ -113,6 +109,11 @@ const connectionOf = (thread: Thread): ThreadConnection => {
     executeUnprepared: (text, params, transform) => transformed(rows(text, params, false), transform)
   }
 }
+
+const transformed = (
+  effect: Effect.Effect<ReadonlyArray<Row>, SqlError>,
+  transform: (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
+) => transform === undefined ? effect : Effect.map(effect, transform)
 
 const toArrays = ({ columns, values }: WireResult): ReadonlyArray<ReadonlyArray<unknown>> => {
   const width = columns.length
@@ -197,6 +198,7 @@ class Thread {
   }
 
   readonly close = Effect.suspend(() => {
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has none
     if (!this.isDead) this.#worker.postMessage("close")
     return this.exited
   })

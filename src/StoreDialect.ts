@@ -170,9 +170,10 @@ const fillRows = (columns: BulkColumns, rows: ReadonlyArray<BulkRow>) => {
 const mapColumns = <Columns extends BulkColumns>(columns: Columns, f: (name: string) => Fragment) =>
   Object.fromEntries(Object.keys(columns).map((name) => [name, f(name)])) as { [Column in keyof Columns]: Fragment }
 
+const nameOf = (param: unknown) => param instanceof ColumnPlace ? `column ${param.column}` : param
+
 /** What stands in several places is bound once. */
 const numbered = ([text, params]: readonly [string, ReadonlyArray<unknown>]) => {
-  const nameOf = (param: unknown) => param instanceof ColumnPlace ? `column ${param.column}` : param
   const names = [...new Set(params.map(nameOf))]
   let at = 0
   return {

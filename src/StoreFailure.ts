@@ -1,52 +1,60 @@
 /**
  * What a failing database means for the store, in words that name no address, no user and no secret.
  */
-import type { SqlError } from "effect/sql/SqlError"
+import {
+  AuthenticationError,
+  AuthorizationError,
+  ConnectionError,
+  ConstraintError,
+  DeadlockError,
+  SerializationError,
+  type SqlError,
+  SqlSyntaxError,
+  UniqueViolation
+} from "effect/sql/SqlError"
 
 /** One line for a log or an operator. */
 export const reasonOf = (error: SqlError): string => {
-  const { cause, message } = error.reason as { readonly cause?: Cause; readonly message?: string }
-  if (cause?.refusal !== undefined) return cause.refusal
+  const { reason } = error
+  const { code, errno, refusal } = causeOf(error)
+  if (refusal !== undefined) return refusal
   if (isBadUrl(error)) return "its URL can't be used"
-  const code = cause?.code
-  if (typeof code === "string") {
+  if (code !== undefined) {
     if (sqlStates[code] !== undefined) return sqlStates[code]
-    if (/^[0-9A-Z]{5}$/.test(code)) return `PostgreSQL refused with SQLSTATE ${code}`
-    return `PostgreSQL can't be reached (${code})`
+    return isSqlState(code) ? `PostgreSQL refused with SQLSTATE ${code}` : `PostgreSQL can't be reached (${code})`
   }
-  if (typeof cause?.errno === "number") {
-    return sqliteCodes[cause.errno & 0xff] ?? `SQLite failed with code ${cause.errno}`
-  }
-  return error.reason._tag === "AuthenticationError"
-    ? "PostgreSQL refused the login"
-    : error.reason._tag === "ConnectionError"
-    ? "the database can't be reached"
-    : /^PgConnection: /.test(message ?? "")
-    ? `PostgreSQL's client failed: ${message!.slice("PgConnection: ".length)}`
-    : "the database failed"
+  if (errno !== undefined) return sqliteCodes[errno & 0xff] ?? `SQLite failed with code ${errno}`
+  if (reason instanceof AuthenticationError) return "PostgreSQL refused the login"
+  return reason instanceof ConnectionError ? "the database can't be reached" : "the database's client failed"
 }
 
 /** It would fail again: somebody has to change something first. */
-export const isDefinite = (error: SqlError): boolean => {
-  const { _tag, cause } = error.reason as { readonly _tag: string; readonly cause?: Cause }
-  return definiteTags.has(_tag) || definiteStates.has(String(cause?.code)) || isBadUrl(error)
-}
+export const isDefinite = (error: SqlError): boolean =>
+  error.reason instanceof AuthenticationError || error.reason instanceof AuthorizationError ||
+  error.reason instanceof SqlSyntaxError || isBadUrl(error) || definiteStates.has(causeOf(error).code)
 
 /** Somebody else was in the way: it may work when it is done again. */
-export const isConflict = (error: SqlError): boolean => conflictTags.has(error.reason._tag)
+export const isConflict = ({ reason }: SqlError): boolean =>
+  reason instanceof DeadlockError || reason instanceof SerializationError ||
+  reason instanceof UniqueViolation || reason instanceof ConstraintError
 
-const isBadUrl = (error: SqlError): boolean =>
-  error.reason._tag === "ConnectionError" && /\bURL\b|No username/.test(error.reason.message ?? "")
-
+/** What the drivers tell: a SQLSTATE or the system's code, SQLite's code, or why our own thread refused a file. */
 interface Cause {
+  readonly code?: string | undefined
+  readonly errno?: number | undefined
   readonly refusal?: string | undefined
-  readonly code?: string
-  readonly errno?: number
 }
 
-const conflictTags = new Set<string>(["DeadlockError", "SerializationError", "UniqueViolation", "ConstraintError"])
-const definiteTags = new Set<string>(["AuthenticationError", "AuthorizationError", "SqlSyntaxError"])
-const definiteStates = new Set(["3D000", "3F000"])
+const causeOf = ({ reason }: SqlError): Cause => (reason.cause ?? {}) as Cause
+
+const isSqlState = (code: string): boolean => /^[0-9A-Z]{5}$/.test(code) && /[0-9]/.test(code)
+
+/** The client has no error of its own for it. */
+const isBadUrl = ({ reason }: SqlError): boolean =>
+  reason instanceof ConnectionError && /\bURL\b|No username/.test(reason.message)
+
+/** No such database, no such schema. */
+const definiteStates = new Set<string | undefined>(["3D000", "3F000"])
 
 /** https://www.postgresql.org/docs/current/errcodes-appendix.html */
 const sqlStates: Readonly<Record<string, string>> = {

@@ -33,8 +33,6 @@ export class StoreMetrics extends Context.Service<StoreMetrics, {
     StoreMetrics,
     Effect.gen(function*() {
       const context = yield* Effect.context<never>()
-      const gauge = ({ help, name }: Names.MetricName, attributes: Record<string, string> = {}) =>
-        Metric.gauge(name, { description: help, attributes })
       const set = (metric: Metric.Metric<number, unknown>) => {
         metric.updateUnsafe(0, context)
         return (value: number) => metric.updateUnsafe(value, context)
@@ -89,3 +87,6 @@ export class StoreMetrics extends Context.Service<StoreMetrics, {
     })
   )
 }
+
+const gauge = ({ help, name }: Names.MetricName, attributes: Record<string, string> = {}) =>
+  Metric.gauge(name, { description: help, attributes })

@@ -16,7 +16,7 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import { SqlClient } from "effect/sql/SqlClient"
-import type { SqlError } from "effect/sql/SqlError"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { StoreUnusable } from "./DeliveryStore.ts"
 import * as StoreDialect from "./StoreDialect.ts"
 import { isDefinite, reasonOf } from "./StoreFailure.ts"
@@ -47,7 +47,7 @@ export const open = Effect.fnUntraced(
       Effect.catch((error) =>
         isPassing(error)
           ? Effect.void
-          : Effect.fail(error._tag === "StoreUnusable" ? error : new StoreUnusable({ reason: reasonOf(error) }))
+          : Effect.fail(isSqlError(error) ? new StoreUnusable({ reason: reasonOf(error) }) : error)
       )
     )
     return { dialect: StoreDialect.postgres(client), sql: client, sqlite: undefined, ready }
@@ -55,7 +55,7 @@ export const open = Effect.fnUntraced(
   (effect) => Effect.provide(effect, Reactivity.layer)
 )
 
-const isPassing = (error: SqlError | StoreUnusable): boolean => error._tag === "SqlError" && !isDefinite(error)
+const isPassing = (error: SqlError | StoreUnusable): boolean => isSqlError(error) && !isDefinite(error)
 
 /** A body has at most 25 MiB, and comes back in one message. */
 const largestMessage = 64 * 1024 * 1024
@@ -124,5 +124,3 @@ const checked = Effect.gen(function*() {
   const schema = yield* schemaOf
   if (schema > newestSchema) return yield* unusable(tooNew(schema))
 })
-
-const isSqlError = (cause: unknown): cause is SqlError => (cause as SqlError | undefined)?._tag === "SqlError"

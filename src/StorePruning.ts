@@ -54,10 +54,15 @@ export const make = (session: StoreSession) => {
   }, sql.withTransaction)
 
   const pruneLot = Effect.fnUntraced(function*(retention: Retention, limit: number) {
-    const stage = (number_: number, age: number) =>
-      sql`(stage = ${number(number_)} AND stage_at < ${dialect.now()} - ${number(age)})`
+    const atStage = (stage: number, age: number) =>
+      sql`(stage = ${number(stage)} AND stage_at < ${dialect.now()} - ${number(age)})`
     const longest = Math.max(retention.delivered, retention.dead)
-    const due = sql.or([stage(0, -1), stage(1, retention.delivered), stage(2, retention.dead), stage(3, longest)])
+    const due = sql.or([
+      atStage(0, -1),
+      atStage(1, retention.delivered),
+      atStage(2, retention.dead),
+      atStage(3, longest)
+    ])
     const found = yield* sql<{ readonly id: string }>`SELECT id FROM deliveries WHERE ${due}
       LIMIT ${number(limit)} ${dialect.forUpdate("skip")}`
     if (found.length === 0) return 0

@@ -1,9 +1,10 @@
 /**
- * Rows that wait: who takes them, keeps them and gives them back.
+ * Rows that wait: who takes them, keeps them, gives them back and asks for them again.
  */
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
-import type { Claimed } from "./DeliveryStore.ts"
+import type { Claimed, DeliveryFilter } from "./DeliveryStore.ts"
+import * as StoreFilters from "./StoreFilters.ts"
 import type { StoreSession } from "./StoreSession.ts"
 
 interface ClaimedRow extends Claimed {
@@ -12,6 +13,7 @@ interface ClaimedRow extends Claimed {
 
 export const make = (session: StoreSession) => {
   const { dialect, lease, owner, sql } = session
+  const { ofDelivery, ofRow } = StoreFilters.make(sql)
   const mine = sql`state = 'pending' AND owner = ${owner}`
   /** One that is being settled just now needs no longer lease, and must not be waited for. */
   const leasedRows = () =>
@@ -55,7 +57,35 @@ export const make = (session: StoreSession) => {
     order: "oldest" | "newest"
   ) => Effect.Effect<ReadonlyArray<ClaimedRow>, SqlError> = dialect.kind === "sqlite" ? claimSqlite : claimPostgres
 
+  /** What is pending and due, or under way, has nothing to gain. */
+  const redeliver = Effect.fnUntraced(function*(
+    filter: DeliveryFilter & { readonly id?: string | undefined },
+    limit: number
+  ) {
+    const conditions = [
+      ...(filter.id === undefined ? [] : [sql`d.id = ${filter.id}`]),
+      ...ofDelivery(filter),
+      ...ofRow(filter),
+      sql`d.has_payload = 1`,
+      sql`(r.state <> 'pending' OR (r.owner IS NULL AND r.due_at > ${dialect.now()}))`
+    ]
+    const from = sql`FROM delivery_rows r JOIN deliveries d ON d.id = r.delivery_id WHERE ${sql.and(conditions)}`
+    const [all] = yield* sql<{ readonly n: number }>`SELECT count(*) AS n ${from}`
+    const sent = yield* sql<{ readonly id: string }>`UPDATE delivery_rows SET
+        since = CASE WHEN state = 'pending' THEN since ELSE ${dialect.now()} END,
+        tries = CASE WHEN state = 'pending' THEN tries ELSE 0 END,
+        state = 'pending', owner = NULL, due_at = ${dialect.now()}, settled_at = NULL
+      WHERE (delivery_id, backend_key) IN (
+        SELECT r.delivery_id, r.backend_key ${from} ORDER BY r.delivery_id, r.backend_key
+        LIMIT ${sql.literal(String(limit))} ${dialect.forUpdate("wait", "r")})
+      RETURNING delivery_id AS id`
+    yield* lookAgain(session, sent)
+    return { redelivered: sent.length, remaining: Math.max(0, all!.n - sent.length) }
+  }, sql.withTransaction)
+
   return {
+    redeliver,
+
     due: (keys: ReadonlyArray<string>) =>
       Effect.map(
         sql<{ readonly value: string }>`SELECT i.value AS value FROM ${dialect.strings(keys)}
@@ -64,8 +94,8 @@ export const make = (session: StoreSession) => {
         (rows) => rows.map(({ value }) => value)
       ),
 
-    claim: (key: string, limit: number, order: "oldest" | "newest") =>
-      Effect.map(claimRows(key, limit, order), (rows): ReadonlyArray<Claimed> => {
+    claim: (backend: string, limit: number, order: "oldest" | "newest") =>
+      Effect.map(claimRows(backend, limit, order), (rows): ReadonlyArray<Claimed> => {
         const sign = order === "oldest" ? 1 : -1
         return rows
           .toSorted((a, b) => sign * (a.dueAt - b.dueAt || (a.id < b.id ? -1 : 1)))

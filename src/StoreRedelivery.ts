@@ -39,9 +39,9 @@ export const planOf = (
   known: ReadonlyArray<KnownRow>
 ): RecordingPlan => {
   const rows = new Map<string, Map<string, Row>>()
-  for (const { id, is_leased, key, owner, state } of known) {
+  for (const { id, is_leased, key, state, ...row } of known) {
     const ofDelivery = rows.get(id) ?? new Map<string, Row>()
-    ofDelivery.set(key, { state, owner, isLeased: is_leased === 1 })
+    ofDelivery.set(key, { state, owner: row.owner, isLeased: is_leased === 1 })
     rows.set(id, ofDelivery)
   }
   const fresh: Array<NewDelivery> = []

@@ -48,8 +48,10 @@ export const open = Effect.fnUntraced(
     yield* migrate.pipe(
       Effect.andThen(schemaOf),
       Effect.provideService(SqlClient, client),
-      Effect.catchTag("MigrationError", () => unusable("its schema can't be brought up to date")),
-      Effect.catchTag("SqlError", (error) => unusable(reasonOf(error))),
+      Effect.catchTags({
+        MigrationError: () => unusable("its schema can't be brought up to date"),
+        SqlError: (error) => unusable(reasonOf(error))
+      }),
       Effect.flatMap((schema) => schema > newestSchema ? unusable(tooNew(schema)) : Effect.void)
     )
     // The log is emptied, so that the header tells the schema from now on.
@@ -108,15 +110,15 @@ const prepareFile = (file: string): void => {
 }
 
 const checkHeader = (header: Buffer): void => {
-  const refuse = (reason: string) => {
-    throw new StoreUnusable({ reason })
-  }
-  if (header.length < 100 || header.toString("latin1", 0, 16) !== "SQLite format 3\0") {
-    refuse("it is not a SQLite database")
-  }
-  if (header.readUInt32BE(68) !== applicationId) refuse("it is a database of something else")
-  const schema = header.readUInt32BE(60)
-  if (schema > newestSchema) refuse(tooNew(schema))
+  const isDatabase = header.length === 100 && header.toString("latin1", 0, 16) === "SQLite format 3\0"
+  const reason = !isDatabase
+    ? "it is not a SQLite database"
+    : header.readUInt32BE(68) !== applicationId
+    ? "it is a database of something else"
+    : header.readUInt32BE(60) > newestSchema
+    ? tooNew(header.readUInt32BE(60))
+    : undefined
+  if (reason !== undefined) throw new StoreUnusable({ reason })
 }
 
 const systemReason = (error: unknown): string => {

@@ -1,5 +1,5 @@
 /**
- * What the store tells about deliveries, and how an operator sends them again.
+ * What the store tells about deliveries.
  */
 import * as Effect from "effect/Effect"
 import type { Fragment } from "effect/sql/Statement"
@@ -14,11 +14,12 @@ import type {
   StoredDelivery
 } from "./DeliveryStore.ts"
 import type { Outcome } from "./Outcome.ts"
-import { lookAgain } from "./StoreQueue.ts"
+import * as StoreFilters from "./StoreFilters.ts"
 import type { StoreSession } from "./StoreSession.ts"
 
 export const make = (session: StoreSession) => {
   const { dialect, sql } = session
+  const { isRare, ofDelivery, ofRow } = StoreFilters.make(sql)
 
   const load = (id: string) =>
     Effect.map(
@@ -72,26 +73,13 @@ export const make = (session: StoreSession) => {
     return [...byKey.values()]
   })
 
-  /** Conditions on the delivery `d`. */
-  const ofDelivery = ({ event, guid, since }: DeliveryFilter): ReadonlyArray<Fragment> => [
-    ...(event === undefined ? [] : [sql`d.event = ${event}`]),
-    ...(guid === undefined ? [] : [sql`d.guid = ${guid}`]),
-    ...(since === undefined ? [] : [sql`d.received_at >= ${since}`])
-  ]
-
-  /** Conditions on the row `r`. Literal, and with those of the partial indexes, so that these are used. */
-  const ofRow = ({ backend, state }: DeliveryFilter): ReadonlyArray<Fragment> => [
-    ...(state === undefined ? [] : [sql`r.state = ${sql.literal(`'${state}'`)}`]),
-    ...(state !== undefined && failedStates.has(state) ? [sql`r.state IN ('rejected', 'dead', 'cancelled')`] : []),
-    ...(backend === undefined ? [] : [sql`r.backend_key = ${backend}`])
-  ]
-
   /** What is rare is looked up in its index, and else the newest deliveries are looked through. */
   const matching = (filter: DeliveryFilter, after: string | undefined, limit: number): Fragment => {
     const rows = ofRow(filter)
     if (rows.length === 0) return sql`1 = 1`
-    const isRare = filter.state === "pending" || (filter.state !== undefined && failedStates.has(filter.state))
-    if (!isRare) return sql`EXISTS (SELECT 1 FROM delivery_rows r WHERE r.delivery_id = d.id AND ${sql.and(rows)})`
+    if (!isRare(filter)) {
+      return sql`EXISTS (SELECT 1 FROM delivery_rows r WHERE r.delivery_id = d.id AND ${sql.and(rows)})`
+    }
     const before = after === undefined ? rows : [...rows, sql`r.delivery_id < ${after}`]
     const newest = ofDelivery(filter).length > 0
       ? sql.literal("")
@@ -133,39 +121,13 @@ export const make = (session: StoreSession) => {
       FROM ${dialect.strings(found.map(({ id }) => id))} JOIN attempts a ON a.delivery_id = i.value
       ORDER BY a.at, a.n`
     const byId = Map.groupBy(attempts, ({ id }) => id)
-    return (yield* views(found)).map((view) => ({ ...view, attempts: (byId.get(view.id) ?? []).map(attemptOf) }))
+    return (yield* views(found)).map((view) =>
+      Object.assign(view, { attempts: (byId.get(view.id) ?? []).map(attemptOf) })
+    )
   })
 
-  /** What is pending and due, or under way, has nothing to gain. */
-  const redeliver = Effect.fnUntraced(function*(
-    filter: DeliveryFilter & { readonly id?: string | undefined },
-    limit: number
-  ) {
-    const conditions = [
-      ...(filter.id === undefined ? [] : [sql`d.id = ${filter.id}`]),
-      ...ofDelivery(filter),
-      ...ofRow(filter),
-      sql`d.has_payload = 1`,
-      sql`(r.state <> 'pending' OR (r.owner IS NULL AND r.due_at > ${dialect.now()}))`
-    ]
-    const from = sql`FROM delivery_rows r JOIN deliveries d ON d.id = r.delivery_id WHERE ${sql.and(conditions)}`
-    const [all] = yield* sql<{ readonly n: number }>`SELECT count(*) AS n ${from}`
-    const sent = yield* sql<{ readonly id: string }>`UPDATE delivery_rows SET
-        since = CASE WHEN state = 'pending' THEN since ELSE ${dialect.now()} END,
-        tries = CASE WHEN state = 'pending' THEN tries ELSE 0 END,
-        state = 'pending', owner = NULL, due_at = ${dialect.now()}, settled_at = NULL
-      WHERE (delivery_id, backend_key) IN (
-        SELECT r.delivery_id, r.backend_key ${from} ORDER BY r.delivery_id, r.backend_key
-        LIMIT ${sql.literal(String(limit))} ${dialect.forUpdate("wait", "r")})
-      RETURNING delivery_id AS id`
-    yield* lookAgain(session, sent)
-    return { redelivered: sent.length, remaining: Math.max(0, all!.n - sent.length) }
-  }, sql.withTransaction)
-
-  return { load, usage, backlogs, list, show, redeliver }
+  return { load, usage, backlogs, list, show }
 }
-
-const failedStates = new Set<RowState>(["rejected", "dead", "cancelled"])
 
 const recordBytes = 2_048
 const headerBytes = 2_048

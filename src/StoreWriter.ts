@@ -62,6 +62,8 @@ export class StoreWriter extends Context.Service<StoreWriter, {
       let used = 0
       let dropped = 0
 
+      const isUp = () => up
+
       const setUp = (now: boolean, reason: string) => {
         if (up === now) return
         up = now
@@ -132,16 +134,16 @@ export class StoreWriter extends Context.Service<StoreWriter, {
       })
 
       const run = Effect.gen(function*() {
-        if (!up) {
+        if (!isUp()) {
           yield* probe
-          if (up || settlements.length > 0) yield* writeBatch
+          if (isUp() || settlements.length > 0) yield* writeBatch
           return
         }
         if (writes.length === 0 && settlements.length === 0) {
           Latch.closeUnsafe(wake)
           yield* wake.await
           yield* Effect.sleep(linger)
-          if (!up) return
+          if (!isUp()) return
         }
         yield* writeBatch
       })
@@ -157,9 +159,7 @@ export class StoreWriter extends Context.Service<StoreWriter, {
 
       // What was attempted is said before what was not is given back.
       const flush = Effect.gen(function*() {
-        while (up && (settlements.length > 0 || writes.length > 0) && (yield* writeBatch)) {
-          /* until all is written */
-        }
+        for (let written = true; written && settlements.length + writes.length > 0;) written = yield* writeBatch
         yield* store.release
       }).pipe(
         Effect.timeout("5 seconds"),
@@ -197,7 +197,7 @@ export class StoreWriter extends Context.Service<StoreWriter, {
           Latch.openUnsafe(wake)
         },
         settle,
-        isUp: () => up
+        isUp
       })
     })
   )

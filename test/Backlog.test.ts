@@ -174,7 +174,7 @@ describe("a backlog", () => {
         const first = perSecond.findIndex((count) => count > 0)
         assert.isAtMost(first, 16)
         assert.isBelow(perSecond[first]! + perSecond[first + 1]!, 20)
-        const waited = [...sentAt].map(([guid, at]) => arrived.get(guid)! - at)
+        const waited = [...sentAt].map(([guid, since]) => arrived.get(guid)! - since)
         assert.isAtMost(Math.max(...waited), 17, waited.join())
         // Not one more once the breaker is closed.
         assert.isAtMost(Math.max(...waited.slice(4)), 0)

@@ -389,7 +389,7 @@ export const deliveryStoreContract = (
       it.effect("brings back a body that was gone", () =>
         Effect.gen(function*() {
           const { elapse, prune, settle, store, write } = yield* setUp
-          const delivery = newDelivery()
+          const delivery = newDelivery({ body: randomBytes(1_000) })
           yield* write(delivery)
           yield* settle(delivery.id, "a", "delivered")
           yield* elapse(hours(2))

@@ -41,6 +41,7 @@ const Command = Schema.Union([
     pick: upTo(1_000),
     become: Schema.Literals(["delivered", "delivered", "rejected", "failed", "failed", "given back"])
   }),
+  Schema.TaggedStruct("Deliver", {}),
   Schema.TaggedStruct("Wait", { millis: Schema.Literals([1, 500, 2_000, 10_000, leaseMillis, 120_000]) }),
   Schema.TaggedStruct("Renew", { replica }),
   Schema.TaggedStruct("Release", { replica }),
@@ -249,6 +250,9 @@ class Trial {
         return yield* this.#claim(owner, store, command)
       case "Settle":
         return yield* this.#settle(command)
+      case "Deliver":
+        while (this.#attempts.length > 0) yield* this.#settle({ become: "delivered", pick: 0 })
+        return
       case "Wait":
         return yield* this.#database.elapse(command.millis)
       case "Renew":
@@ -327,27 +331,30 @@ class Trial {
     this.#attempts.push(attempt)
   }
 
-  #settle = Effect.fnUntraced({ self: this }, function*(this: Trial, { become, pick }: CommandOf<"Settle">) {
-    if (this.#attempts.length === 0) return
-    const [ended] = this.#attempts.splice(pick % this.#attempts.length, 1)
-    const { id, key, owner, since, tries } = ended!
-    const { store } = this.#processes.find((process) => process.owner === owner)!
-    const settlement: Settlement = {
-      id,
-      key,
-      attempt: become === "given back" ? undefined : attemptOf(this.model.now),
-      become: become === "failed"
-        ? afterFailure(this.model.now - since, tries)
-        : become === "given back"
-        ? { retryIn: 0 }
-        : become
+  #settle = Effect.fnUntraced(
+    { self: this },
+    function*(this: Trial, { become, pick }: Omit<CommandOf<"Settle">, "_tag">) {
+      if (this.#attempts.length === 0) return
+      const [ended] = this.#attempts.splice(pick % this.#attempts.length, 1)
+      const { id, key, owner, since, tries } = ended!
+      const { store } = this.#processes.find((process) => process.owner === owner)!
+      const settlement: Settlement = {
+        id,
+        key,
+        attempt: become === "given back" ? undefined : attemptOf(this.model.now),
+        become: become === "failed"
+          ? afterFailure(this.model.now - since, tries)
+          : become === "given back"
+          ? { retryIn: 0 }
+          : become
+      }
+      if (typeof settlement.become === "string" && settlement.become !== "dead" && this.model.deliveries.has(id)) {
+        this.#taken.add(`${id} ${key}`)
+      }
+      this.model.settle(owner, settlement)
+      yield* store.write({ deliveries: [], settlements: [settlement] })
     }
-    if (typeof settlement.become === "string" && settlement.become !== "dead" && this.model.deliveries.has(id)) {
-      this.#taken.add(`${id} ${key}`)
-    }
-    this.model.settle(owner, settlement)
-    yield* store.write({ deliveries: [], settlements: [settlement] })
-  })
+  )
 
   /** A process is gone at once, with what it knew, and another one comes. */
   #crash = Effect.fnUntraced({ self: this }, function*(this: Trial, which: number) {
@@ -422,7 +429,7 @@ const commands = Arbitrary.array(Arbitrary.schema(Command), { minLength: 1, maxL
 for (
   const { databases, name, replicas, runs } of [
     { name: "two replicas in memory", databases: Databases.layerMemory, replicas: true, runs: 300 },
-    { name: "SQLite", databases: Databases.layerSqlite, replicas: false, runs: 40 }
+    { name: "SQLite", databases: Databases.layerSqlite, replicas: false, runs: 25 }
   ]
 ) {
   describe(`whatever happens, ${name}`, () => {

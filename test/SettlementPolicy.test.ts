@@ -26,10 +26,9 @@ const becomes = (outcome: Outcome, settings: Partial<Settings["Service"]> = {}, 
   }).pipe(Effect.provide(SettlementPolicy.layer.pipe(Layer.provide(Settings.layerFrom(settings)))))
 
 const settlementOf = (given: Partial<typeof row>, said: AttemptReport) =>
-  Effect.gen(function*() {
-    const policy = yield* SettlementPolicy
-    return policy.settlement({ ...row, ...given }, said)
-  }).pipe(Effect.provide(SettlementPolicy.layer.pipe(Layer.provide(Settings.layerFrom({})))))
+  Effect.map(SettlementPolicy, (policy) => policy.settlement({ ...row, ...given }, said)).pipe(
+    Effect.provide(SettlementPolicy.layer.pipe(Layer.provide(Settings.layerFrom({}))))
+  )
 
 describe("an outcome", () => {
   it.effect("ends a row when the backend has it, or has refused its body", () =>
@@ -75,13 +74,16 @@ describe("an outcome", () => {
     }))
 })
 
-describe("the next attempt", () => {
-  const delays = (tries: number) =>
-    Effect.map(
-      Effect.replicateEffect(settlementOf({ tries }, report("failed")), 50),
-      (settled) => settled.map(({ become }) => typeof become === "object" ? become.retryIn : -1)
-    )
+const delays = (tries: number) =>
+  Effect.map(
+    Effect.replicateEffect(settlementOf({ tries }, report("failed")), 50),
+    (settled) => settled.map(({ become }) => typeof become === "object" ? become.retryIn : -1)
+  )
 
+const waits = (retryAfter: number) =>
+  Effect.map(settlementOf({}, report("failed", { retryAfter })), ({ become }) => become)
+
+describe("the next attempt", () => {
   it.effect("waits from 1 s on, twice as long each time up to 5 min, with jitter on the upper half", () =>
     Effect.gen(function*() {
       for (const [tries, longest] of [[0, 1_000], [1, 2_000], [5, 32_000], [9, 300_000], [4_000, 300_000]] as const) {
@@ -93,8 +95,6 @@ describe("the next attempt", () => {
 
   it.effect("waits for what Retry-After asks for, an hour at most", () =>
     Effect.gen(function*() {
-      const waits = (retryAfter: number) =>
-        Effect.map(settlementOf({}, report("failed", { retryAfter })), ({ become }) => become)
       assert.deepStrictEqual(yield* waits(60_000), { retryIn: 60_000 })
       assert.deepStrictEqual(yield* waits(7 * 24 * 3_600_000), { retryIn: 3_600_000 })
     }))

@@ -416,25 +416,25 @@ describe("the end of the process", () => {
     }))
 })
 
-describe("a delivery that is on disk", () => {
-  /** A ledger that has everything on disk, but owns no row of backend c's, and what it is told. */
-  const onDisk = () => {
-    const told: Array<string> = []
-    const layer = Layer.succeed(
-      Ledger,
-      Ledger.of({
-        record: ({ guid }, backends) =>
-          Effect.succeed({
-            backends: backends.slice(0, 2),
-            isDurable: true,
-            settled: (backend, { outcome }) => void told.push(`${guid} ${backend.host}: ${outcome}`),
-            abandoned: () => void told.push(`${guid} abandoned`)
-          })
-      })
-    )
-    return { layer, told }
-  }
+/** A ledger that has everything on disk, but owns no row of backend c's, and what it is told. */
+const onDisk = () => {
+  const told: Array<string> = []
+  const layer = Layer.succeed(
+    Ledger,
+    Ledger.of({
+      record: ({ guid }, backends) =>
+        Effect.succeed({
+          backends: backends.slice(0, 2),
+          isDurable: true,
+          settled: (backend, { outcome }) => void told.push(`${guid} ${backend.host}: ${outcome}`),
+          abandoned: () => void told.push(`${guid} abandoned`)
+        })
+    })
+  )
+  return { layer, told }
+}
 
+describe("a delivery that is on disk", () => {
   it.effect("is answered at once, and goes to the backends that the ledger names", () =>
     Effect.gen(function*() {
       const { layer, told } = onDisk()

@@ -14,6 +14,10 @@ import { DeliveryStore, type NewDelivery, StoreUnusable } from "../src/DeliveryS
 import * as SqlDeliveryStore from "../src/SqlDeliveryStore.ts"
 import { type Postgres, postgresUnavailable, query, startPostgres } from "./postgres.ts"
 
+const sqlite = (path: string) => ({ kind: "sqlite", path }) as const
+const postgres = (url: string) => ({ kind: "postgres", url: Redacted.make(url) }) as const
+const nameOf = (url: string) => new URL(url).pathname.slice(1)
+
 const started = (location: Parameters<typeof SqlDeliveryStore.layer>[0]) =>
   Effect.map(Layer.build(SqlDeliveryStore.layer(location, { owner: randomUUID() })), Context.get(DeliveryStore))
 
@@ -41,20 +45,18 @@ const delivery = (): NewDelivery => ({
   targets: [{ key: "http://a.example.com", url: "http://a.example.com", held: false }]
 })
 
+/** A store that was used and closed. */
+const used = (path: string) =>
+  Effect.scoped(
+    Effect.flatMap(started(sqlite(path)), (store) =>
+      store.write({ deliveries: Array.from({ length: 40 }, delivery), settlements: [] }))
+  )
+
 describe("a store in a SQLite file", () => {
   const directory = Effect.acquireRelease(
     Effect.sync(() => mkdtempSync(join(tmpdir(), "sprayproxy-start-"))),
     (path) => Effect.sync(() => rmSync(path, { recursive: true }))
   )
-
-  const sqlite = (path: string) => ({ kind: "sqlite", path }) as const
-
-  /** A store that was used and closed. */
-  const used = (path: string) =>
-    Effect.scoped(
-      Effect.flatMap(started(sqlite(path)), (store) =>
-        store.write({ deliveries: Array.from({ length: 40 }, delivery), settlements: [] }))
-    )
 
   /** Why the file is refused; it stays as it was. */
   const untouched = Effect.fnUntraced(function*(path: string) {
@@ -192,14 +194,10 @@ describe("a store in a SQLite file", () => {
 class Server extends Context.Service<Server, Postgres>()("sprayproxy/test/SqlStoreStart/Server") {}
 
 const unavailable = postgresUnavailable()
-const server = Layer.effect(Server, startPostgres)
 
 describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
-  layer(server, { excludeTestServices: true })("a store in PostgreSQL", (it) => {
-    const postgres = (url: string) => ({ kind: "postgres", url: Redacted.make(url) }) as const
-    const nameOf = (url: string) => new URL(url).pathname.slice(1)
-
-    it.effect("gets its schema once, however many begin at once", () =>
+  layer(Layer.effect(Server, startPostgres), { excludeTestServices: true })("a store in PostgreSQL", ({ effect }) => {
+    effect("gets its schema once, however many begin at once", () =>
       Effect.gen(function*() {
         const url = yield* (yield* Server).createDatabase
         const write = Effect.scoped(
@@ -209,7 +207,7 @@ describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
         assert.deepStrictEqual(yield* query(url, "SELECT count(*)::integer AS n FROM deliveries"), [{ n: 5 }])
       }))
 
-    it.effect("has to mean what it confirms", () =>
+    effect("has to mean what it confirms", () =>
       Effect.gen(function*() {
         const url = yield* (yield* Server).createDatabase
         yield* query(url, `ALTER DATABASE ${nameOf(url)} SET synchronous_commit = off`)
@@ -222,7 +220,7 @@ describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
         yield* Effect.scoped(started(postgres(url)))
       }))
 
-    it.effect("is none of a newer program", () =>
+    effect("is none of a newer program", () =>
       Effect.gen(function*() {
         const url = yield* (yield* Server).createDatabase
         yield* Effect.scoped(started(postgres(url)))
@@ -230,7 +228,7 @@ describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
         assert.strictEqual(yield* refusal(postgres(url)), "its schema 7 is newer than this program, which knows 1")
       }))
 
-    it.effect("is none of another program", () =>
+    effect("is none of another program", () =>
       Effect.gen(function*() {
         const url = yield* (yield* Server).createDatabase
         yield* query(url, "CREATE TABLE deliveries (id text)")
@@ -238,7 +236,7 @@ describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
         assert.deepStrictEqual(yield* query(url, "SELECT to_regclass('payloads')::text AS name"), [{ name: null }])
       }))
 
-    it.effect("refuses whom it does not know, and nothing of that is told", () =>
+    effect("refuses whom it does not know, and nothing of that is told", () =>
       Effect.gen(function*() {
         const server = yield* Server
         const url = new URL(yield* server.createDatabase)
@@ -250,25 +248,28 @@ describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
         assert.strictEqual(yield* refusal(postgres(url.href)), "its URL can't be used")
       }))
 
-    it.effect("does not hold up the start when it is out of reach, and is used when it comes", () =>
-      Effect.gen(function*() {
-        const server = yield* Server
-        const url = yield* server.createDatabase
-        yield* server.stop
-        const store = yield* started(postgres(url))
-        const error = yield* Effect.flip(store.write({ deliveries: [delivery()], settlements: [] }))
-        assert.strictEqual(error.reason, "PostgreSQL can't be reached (ECONNREFUSED)")
-        yield* server.start
-        yield* store.write({ deliveries: [delivery()], settlements: [] })
-        assert.strictEqual((yield* store.list({}, { limit: 10 })).deliveries.length, 1)
-      }))
+    effect(
+      "does not hold up the start when it is out of reach, and is used when it comes",
+      () =>
+        Effect.gen(function*() {
+          const server = yield* Server
+          const url = yield* server.createDatabase
+          yield* server.stop
+          const store = yield* started(postgres(url))
+          const error = yield* Effect.flip(store.write({ deliveries: [delivery()], settlements: [] }))
+          assert.strictEqual(error.reason, "PostgreSQL can't be reached (ECONNREFUSED)")
+          yield* server.start
+          yield* store.write({ deliveries: [delivery()], settlements: [] })
+          assert.strictEqual((yield* store.list({}, { limit: 10 })).deliveries.length, 1)
+        })
+    )
 
-    it.effect("may be killed and come back", () =>
+    effect("may stop and come back", () =>
       Effect.gen(function*() {
         const server = yield* Server
         const store = yield* started(postgres(yield* server.createDatabase))
         yield* store.write({ deliveries: [delivery()], settlements: [] })
-        yield* server.kill
+        yield* server.stop
         const during = store.write({ deliveries: [delivery()], settlements: [] })
         for (const operation of [Effect.asVoid(during), Effect.asVoid(store.expireBackends)]) {
           assert.match((yield* Effect.flip(operation)).reason, /^PostgreSQL can't be reached|^the database can't/)

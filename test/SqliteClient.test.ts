@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import { LockTimeoutError, UniqueViolation } from "effect/sql/SqlError"
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -32,16 +33,16 @@ describe("SQLite in a thread", () => {
   it.effect("keeps numbers, texts, bytes and nothing as they are", () =>
     Effect.gen(function*() {
       const { sql } = yield* withTable
-      const bytes = Buffer.from(Array.from({ length: 256 }, (_, at) => at))
-      yield* sql`INSERT INTO things VALUES (${2 ** 53 - 1}, ${"Grüße"}, ${bytes.subarray(1, 200)})`
+      const given = Buffer.from(Array.from({ length: 256 }, (_, at) => at))
+      yield* sql`INSERT INTO things VALUES (${2 ** 53 - 1}, ${"Grüße"}, ${given.subarray(1, 200)})`
       yield* sql`INSERT INTO things VALUES (${1}, ${null}, ${new Uint8Array()})`
       const rows = yield* sql<
         { readonly id: number; readonly name: string | null; readonly bytes: Uint8Array }
       >`SELECT * FROM things
         ORDER BY id`
-      assert.deepStrictEqual(rows.map((row) => ({ ...row, bytes: [...row.bytes] })), [
+      assert.deepStrictEqual(rows.map(({ bytes, id, name }) => ({ id, name, bytes: [...bytes] })), [
         { id: 1, name: null, bytes: [] },
-        { id: 2 ** 53 - 1, name: "Grüße", bytes: [...bytes.subarray(1, 200)] }
+        { id: 2 ** 53 - 1, name: "Grüße", bytes: [...given.subarray(1, 200)] }
       ])
       assert.deepStrictEqual(yield* sql`SELECT name, id FROM things ORDER BY id`.values, [[null, 1], [
         "Grüße",
@@ -54,7 +55,7 @@ describe("SQLite in a thread", () => {
       const { sql } = yield* withTable
       assert.match(String((yield* Effect.flip(sql`SELECT ${undefined}`)).reason.cause), /cannot be bound/)
       assert.match(String((yield* Effect.flip(sql`SELECT 9007199254740993`)).reason.cause), /too large/)
-      assert.strictEqual((yield* Effect.flip(sql`SELEKT`)).reason._tag, "UnknownError")
+      assert.match(String((yield* Effect.flip(sql`SELEKT`)).reason.cause), /syntax error/)
     }))
 
   it.effect("tells a violated constraint, and goes on", () =>
@@ -63,7 +64,7 @@ describe("SQLite in a thread", () => {
       yield* sql`CREATE UNIQUE INDEX names ON things (name)`
       yield* sql`INSERT INTO things VALUES (1, 'a', NULL)`
       const error = yield* Effect.flip(sql`INSERT INTO things VALUES (2, 'a', NULL)`)
-      assert.strictEqual(error.reason._tag, "UniqueViolation")
+      assert.instanceOf(error.reason, UniqueViolation)
       assert.strictEqual((yield* sql`SELECT * FROM things`).length, 1)
     }))
 
@@ -126,7 +127,7 @@ describe("SQLite in a thread", () => {
       yield* Effect.scoped(Effect.gen(function*() {
         const sql = yield* open(path)
         yield* sql`CREATE TABLE things (id integer)`
-        assert.strictEqual((yield* Effect.flip(Effect.scoped(open(path)))).reason._tag, "LockTimeoutError")
+        assert.instanceOf((yield* Effect.flip(Effect.scoped(open(path)))).reason, LockTimeoutError)
       }))
       assert.strictEqual(readFileSync(path).readUInt32BE(68), 0x74657374)
       const sql = yield* open(path)

@@ -20,6 +20,12 @@ import { Timers } from "../src/Timers.ts"
 
 type Batch = { readonly deliveries: ReadonlyArray<NewDelivery>; readonly settlements: ReadonlyArray<Settlement> }
 
+const recordedOf = ({ id, targets }: NewDelivery): Recorded => ({
+  id,
+  isRedelivery: false,
+  owned: targets.map(({ key }) => key)
+})
+
 const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Service"]> = {}) {
   const batches: Array<Batch> = []
   /** How the store answers a write. */
@@ -28,11 +34,6 @@ const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Service"]>
     used: 0,
     released: 0
   }
-  const recordedOf = ({ id, targets }: NewDelivery): Recorded => ({
-    id,
-    isRedelivery: false,
-    owned: targets.map(({ key }) => key)
-  })
   const store = {
     write: (batch: Batch) =>
       Effect.suspend(() => {

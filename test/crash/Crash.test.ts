@@ -13,6 +13,7 @@ describe("killed at random moments under load", () => {
         assert.deepStrictEqual(report.lost, [], told)
         assert.deepStrictEqual(report.wrongs, [], told)
         assert.isAbove(report.accepted, 0, told)
+        assert.isAbove(report.calledDelivered, 0, told)
         assert.isAtLeast(report.attempts, 3 * report.accepted, told)
       }),
     300_000

@@ -32,6 +32,8 @@ export class Witness {
   accepted = 0
   /** Other replies, by status; 0: none, or not whole. */
   readonly otherReplies = new Map<number, number>()
+  /** Arrivals that the server has called delivered. */
+  calledDelivered = 0
   /** What should never happen, in words. */
   readonly wrongs: Array<string> = []
   readonly #sent = new Map<string, Sent>()
@@ -82,8 +84,10 @@ export class Witness {
   /** The server says that a backend has it. */
   saidToBeDelivered(backend: string, guid: string): void {
     const taken = this.#backends.get(backend)!.taken.get(guid)
-    if (taken !== undefined) taken.isSaidToBeDelivered = true
-    else this.wrongs.push(`${guid} was called delivered to ${backend}, which never took it`)
+    if (taken !== undefined) {
+      if (!taken.isSaidToBeDelivered) this.calledDelivered += 1
+      taken.isSaidToBeDelivered = true
+    } else this.wrongs.push(`${guid} was called delivered to ${backend}, which never took it`)
   }
 
   get sent(): number {

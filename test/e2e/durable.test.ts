@@ -150,7 +150,7 @@ describe("a restart", () => {
         assert.deepStrictEqual(listed.map(({ url }) => url).toSorted(), [lasting.url, passing.url].toSorted())
         assert.isNull(listed.find(({ url }) => url === lasting.url)!.expiresAt)
         const { expiresAt, registeredAt } = listed.find(({ url }) => url === passing.url)!
-        assert.strictEqual(Date.parse(expiresAt!) - Date.parse(registeredAt), 24 * 3_600_000)
+        assert.approximately(Date.parse(expiresAt!) - Date.parse(registeredAt), 24 * 3_600_000, 1_000)
         await killAndWait(second)
         return listed
       })
@@ -229,7 +229,7 @@ describe("a backend with a backlog", () => {
       })
     }), 120_000)
 
-  it.live("that is given up is dead, and is shown and sent again on demand", () =>
+  it.live("that is given up is shown as dead, and sent again on demand", () =>
     Effect.gen(function*() {
       const ill = yield* startIllBackend
       const program = yield* startDurable(yield* newStore, [ill], "--max-delivery-age", "1s")
@@ -243,7 +243,7 @@ describe("a backend with a backlog", () => {
           redeliver(program.port, "/deliveries/redeliver", { state: "dead", backend: ill.url })
         assert.strictEqual(await sendDeadAgain(), guids.length)
         await eventually(async () => {
-          // A second is soon over, while the backend is not trusted again yet.
+          // On a slow machine a second may be over before it is sent.
           await sendDeadAgain()
           return ill.taken.length === guids.length
         }, "the arrival of what was dead")
