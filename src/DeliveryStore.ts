@@ -21,7 +21,11 @@ import type { Outcome } from "./Outcome.ts"
 /** The store can't be reached, or does not do what it is told. `reason` names no address and no secret. */
 export class StoreUnavailable extends Schema.TaggedError<StoreUnavailable>()("StoreUnavailable", {
   reason: Schema.String
-}) {}
+}) {
+  override get message() {
+    return `the store did not take it: ${this.reason}`
+  }
+}
 
 /** The store can't be used at all: not ours, locked, corrupt, too new, unsafe. Ends the start. */
 export class StoreUnusable extends Schema.TaggedError<StoreUnusable>()("StoreUnusable", {
@@ -212,8 +216,6 @@ export class DeliveryStore extends Context.Service<DeliveryStore, {
   ) => Effect.Effect<ReadonlyArray<Claimed>, StoreUnavailable>
   /** Undefined when it is gone. */
   readonly load: (id: string) => Effect.Effect<StoredDelivery | undefined, StoreUnavailable>
-  /** Extends the leases of all rows that this process owns. */
-  readonly renew: Effect.Effect<void, StoreUnavailable>
   /** Gives back every row that this process owns: they are due. */
   readonly release: Effect.Effect<void, StoreUnavailable>
   /** The pending rows of a backend that is no longer there become `cancelled`; how many. */
@@ -253,13 +255,16 @@ export class DeliveryStore extends Context.Service<DeliveryStore, {
     backend: { readonly key: string; readonly url: string; readonly ttl: number | undefined },
     limit: number
   ) => Effect.Effect<"added" | "renewed" | "limit", StoreUnavailable>
-  /** False: it was not there. Its pending rows become `cancelled` in the same transaction. */
+  /** False: it was not there. Its pending rows become `cancelled`, in lots: each is a transaction, the first this one. */
   readonly deleteBackend: (key: string) => Effect.Effect<boolean, StoreUnavailable>
   /** Deletes the backends whose time is over, as `deleteBackend` does; their keys. */
   readonly expireBackends: Effect.Effect<ReadonlyArray<string>, StoreUnavailable>
 }>()("sprayproxy/DeliveryStore") {}
 
-/** Milliseconds for which a claimed row is its owner's, unless renewed. */
+/**
+ * Milliseconds for which a claimed row is its owner's. Longer than any attempt takes, so it is not renewed: a row that is
+ * still its owner's then was forgotten, and would be for ever.
+ */
 export const leaseMillis = 30_000
 
 /** No row is due further ahead than this (milliseconds): `Retry-After` is honoured up to it. */

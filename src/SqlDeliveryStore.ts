@@ -72,7 +72,6 @@ export const layer = (
         due: (keys) => safe(queue.due(keys)),
         claim: (key, limit, order) => safe(queue.claim(key, limit, order)),
         load: (id) => safe(views.load(id)),
-        renew: safe(queue.renew),
         release: safe(queue.release),
         cancel,
         usage: safe(views.usage),

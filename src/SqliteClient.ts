@@ -27,7 +27,7 @@ import { Worker } from "node:worker_threads"
 import type { SqliteOptions, WireError, WireReply, WireRequest, WireResult, WireStatement } from "./SqliteWorker.ts"
 
 /** A statement with the values of each of its runs, one after the other. */
-export interface BulkStatement {
+interface BulkStatement {
   readonly text: string
   /** Values of one run. */
   readonly width: number

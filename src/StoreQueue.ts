@@ -15,11 +15,6 @@ export const make = (session: StoreSession) => {
   const { dialect, lease, owner, sql } = session
   const { ofDelivery, ofRow } = StoreFilters.make(sql)
   const mine = sql`state = 'pending' AND owner = ${owner}`
-  /** One that is being settled just now needs no longer lease, and must not be waited for. */
-  const leasedRows = () =>
-    sql`(delivery_id, backend_key) IN (
-      SELECT delivery_id, backend_key FROM delivery_rows WHERE ${mine} AND due_at > ${dialect.now()}
-      ${dialect.forUpdate("skip")})`
   const leaseEnd = () => sql`${dialect.now()} + ${sql.literal(String(lease))}`
 
   const picked = (key: string, limit: number, order: "oldest" | "newest") => {
@@ -101,10 +96,6 @@ export const make = (session: StoreSession) => {
           .toSorted((a, b) => sign * (a.dueAt - b.dueAt || (a.id < b.id ? -1 : 1)))
           .map(({ bodyLength, id, key, since, tries }) => ({ id, key, tries, since, bodyLength }))
       }),
-
-    renew: Effect.suspend(() =>
-      Effect.asVoid(sql`UPDATE delivery_rows SET due_at = ${leaseEnd()} WHERE ${leasedRows()}`)
-    ),
 
     release: Effect.suspend(() =>
       Effect.asVoid(sql`UPDATE delivery_rows SET owner = NULL, due_at = ${dialect.now()} WHERE ${mine}`)

@@ -488,21 +488,6 @@ export const deliveryStoreContract = (
           assert.deepStrictEqual(yield* claim("a"), [delivery.id])
         }))
 
-      it.effect("lets an owner renew its leases for as long as it works", () =>
-        Effect.gen(function*() {
-          const { claim, elapse, store, write } = yield* setUp
-          const delivery = newDelivery({ to: "a", heldFor: "b" })
-          yield* write(delivery)
-          yield* claim("b")
-          for (let times = 0; times < 5; times += 1) {
-            yield* elapse(leaseMillis - 1)
-            yield* store.renew
-          }
-          assert.deepStrictEqual(yield* store.due(keysOf("ab")), [])
-          yield* elapse(leaseMillis)
-          assert.sameMembers([...yield* store.due(keysOf("ab"))], keysOf("ab"))
-        }))
-
       it.effect("makes due what its owner gives back, and nothing else", () =>
         Effect.gen(function*() {
           const { claim, row, settle, store, write } = yield* setUp
@@ -1179,6 +1164,18 @@ export const deliveryStoreContract = (
           assert.strictEqual(stateOf(yield* row(done.id, "a")), "delivered")
         }))
 
+      it.effect("take all their pending rows with them, however many", () =>
+        Effect.gen(function*() {
+          const { isDue, listed, store, write } = yield* setUp
+          yield* store.putBackend({ key: keyOf("a"), url: keyOf("a"), ttl: undefined }, 10)
+          const deliveries = Array.from({ length: 2_500 }, () => newDelivery({ heldFor: "a" }))
+          for (let at = 0; at < deliveries.length; at += 250) yield* write(...deliveries.slice(at, at + 250))
+          assert.isTrue(yield* store.deleteBackend(keyOf("a")))
+          assert.isFalse(yield* isDue("a"))
+          assert.deepStrictEqual(yield* listed({ state: "pending" }), [])
+          assert.deepStrictEqual(yield* store.backlogs, [])
+        }))
+
       it.effect("keep the rows of a backend that is not theirs", () =>
         Effect.gen(function*() {
           const { row, store, write } = yield* setUp
@@ -1260,16 +1257,11 @@ export const deliveryStoreContract = (
           assert.deepStrictEqual(shown?.attempts.map(({ at }) => at), [1, 2, 3, 4])
         }))
 
-      it.effect("renews and gives back for each its own", () =>
+      it.effect("gives back for each its own", () =>
         Effect.gen(function*() {
-          const { elapse, isDue, other, store, write } = yield* twoReplicas
+          const { isDue, other, store, write } = yield* twoReplicas
           yield* write(newDelivery({ to: "a" }))
           yield* other.write({ deliveries: [newDelivery({ to: "b" })], settlements: [] })
-          yield* elapse(leaseMillis - 1)
-          yield* store.renew
-          yield* elapse(1)
-          assert.deepStrictEqual([yield* isDue("a"), yield* isDue("b")], [false, true])
-          yield* other.claim(keyOf("b"), 1, "oldest")
           yield* other.release
           assert.deepStrictEqual([yield* isDue("a"), yield* isDue("b")], [false, true])
           yield* store.release
@@ -1344,7 +1336,6 @@ export const deliveryStoreContract = (
             )
             yield* replica.write({ deliveries: [], settlements: settlements.toReversed() })
             yield* replica.prune(keep, 10)
-            yield* replica.renew
           })
           yield* Effect.forEach(
             Array.from({ length: 120 }, (_, round) => round),

@@ -43,7 +43,6 @@ const Command = Schema.Union([
   }),
   Schema.TaggedStruct("Deliver", {}),
   Schema.TaggedStruct("Wait", { millis: Schema.Literals([1, 500, 2_000, 10_000, leaseMillis, 120_000]) }),
-  Schema.TaggedStruct("Renew", { replica }),
   Schema.TaggedStruct("Release", { replica }),
   Schema.TaggedStruct("Crash", { replica }),
   Schema.TaggedStruct("Redeliver", { replica, guid: Schema.Literals(["one", "two", "three"]) }),
@@ -148,12 +147,6 @@ class Model {
     Object.assign(row, { state, owner: undefined, settledAt: this.now })
   }
 
-  renew(owner: string): void {
-    for (const [, row] of this.rows()) {
-      if (this.isUnderWay(row) && row.owner === owner) row.dueAt = this.now + leaseMillis
-    }
-  }
-
   release(owner: string): void {
     for (const [, row] of this.rows()) {
       if (row.state === "pending" && row.owner === owner) Object.assign(row, { owner: undefined, dueAt: this.now })
@@ -187,8 +180,8 @@ class Model {
       if (rows.some(({ state }) => state === "pending")) continue
       const age = this.now - Math.max(...rows.map(({ settledAt }) => settledAt))
       const limit = rows.some(({ state }) => state === "dead") ? retention.dead : retention.delivered
-      if (age >= limit) delivery.hasBody = false
-      if (age >= retention.dead) this.deliveries.delete(delivery.id)
+      if (age > limit) delivery.hasBody = false
+      if (age > retention.dead) this.deliveries.delete(delivery.id)
     }
   }
 }
@@ -255,9 +248,6 @@ class Trial {
         return
       case "Wait":
         return yield* this.#database.elapse(command.millis)
-      case "Renew":
-        this.model.renew(owner)
-        return yield* store.renew
       case "Release":
         this.#forget(owner)
         this.model.release(owner)
@@ -367,7 +357,7 @@ class Trial {
   })
 
   /** All that is stored is as the model says. */
-  compare = Effect.gen({ self: this }, function*(this: Trial) {
+  compare = Effect.gen({ self: this }, function*() {
     const now = this.model.now = yield* this.#database.now
     const { deliveries } = yield* this.#process(0).store.list({}, { limit: 1_000 })
     const stored = deliveries.map(({ hasBody, id, rows }) => ({

@@ -211,9 +211,6 @@ const make = (
         const delivery = deliveries.get(id)
         return delivery?.content && { ...delivery.head, receivedAt: delivery.receivedAt, ...delivery.content }
       }),
-    renew: database.operation((now) => {
-      for (const [, row] of rowsOf(deliveries)) if (isUnderWay(row, now) && row.owner === owner) take(row, now)
-    }),
     release: database.operation((now) => {
       for (const [, row] of rowsOf(deliveries)) {
         if (row.state !== "pending" || row.owner !== owner) continue
@@ -230,7 +227,7 @@ const make = (
       return bytes
     }),
     backlogs: database.operation(() =>
-      [...Map.groupBy(rowsOf(deliveries).map(([, row]) => row), ({ key }) => key)].map(([key, rows]) => {
+      [...Map.groupBy(openRowsOf(deliveries), ({ key }) => key)].map(([key, rows]) => {
         const pending = rows.filter(({ state }) => state === "pending")
         return {
           key,
@@ -335,6 +332,10 @@ const newestFirst = (deliveries: ReadonlyMap<string, Delivery>): ReadonlyArray<D
 
 const rowsOf = (deliveries: ReadonlyMap<string, Delivery>): ReadonlyArray<readonly [Delivery, Row]> =>
   [...deliveries.values()].flatMap((delivery) => [...delivery.rows.values()].map((row) => [delivery, row] as const))
+
+/** What a backend has to get still, or never got. */
+const openRowsOf = (deliveries: ReadonlyMap<string, Delivery>): ReadonlyArray<Row> =>
+  rowsOf(deliveries).map(([, row]) => row).filter(({ state }) => state === "pending" || state === "dead")
 
 const isOfRows = ({ backend, state }: DeliveryFilter): boolean => backend !== undefined || state !== undefined
 

@@ -1,12 +1,14 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
-import { describe } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
 import * as Reactivity from "effect/reactivity/Reactivity"
+import { type NewDelivery, StoreUnavailable } from "../src/DeliveryStore.ts"
 import * as SqlDeliveryStore from "../src/SqlDeliveryStore.ts"
 import { deliveryStoreContract } from "./DeliveryStoreContract.ts"
-import { Databases, opened } from "./StoreDatabases.ts"
+import { Databases, newDelivery, opened } from "./StoreDatabases.ts"
 import { postgresUnavailable, startPostgres } from "./postgres.ts"
 
 /** Hides PostgreSQL's own time behind one that stands still until it is told to go on. */
@@ -54,4 +56,20 @@ const unavailable = postgresUnavailable()
 
 describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
   deliveryStoreContract("PostgreSQL", databases, { replicas: true })
+
+  it.live("keeps what it has confirmed when PostgreSQL is killed, and goes on when that is back", () =>
+    Effect.gen(function*() {
+      const postgres = yield* startPostgres
+      const url = Redacted.make(yield* postgres.createDatabase)
+      const store = yield* opened(SqlDeliveryStore.layer({ kind: "postgres", url }, { owner: "one" }))
+      const [before, meanwhile, after] = [newDelivery(), newDelivery(), newDelivery()] as const
+      const write = (delivery: NewDelivery) => store.write({ deliveries: [delivery], settlements: [] })
+      yield* write(before)
+      yield* postgres.kill
+      assert.instanceOf(yield* Effect.flip(write(meanwhile)), StoreUnavailable)
+      yield* postgres.start
+      yield* Effect.retry(write(after), { schedule: Schedule.spaced(20), times: 500 })
+      const { deliveries } = yield* store.list({}, { limit: 10 })
+      assert.deepStrictEqual(deliveries.map(({ id }) => id), [after.id, before.id])
+    }))
 })

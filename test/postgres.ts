@@ -32,7 +32,7 @@ export interface Postgres {
   readonly stop: Effect.Effect<void>
   /** Starts what was stopped or killed, on the same port. */
   readonly start: Effect.Effect<void>
-  /** SIGKILL to the server: as in a crash, only what is on disk is left. */
+  /** SIGKILL to all of the server: as in a crash, only what is on disk is left. */
   readonly kill: Effect.Effect<void>
   /** The server's process; undefined while it is stopped. */
   readonly pid: () => number | undefined
@@ -233,6 +233,11 @@ class Server {
     this.#process = undefined
     if (child.exitCode === null && child.signalCode === null) {
       const exited = once(child, "exit")
+      if (signal === "SIGKILL") {
+        // Its children would end what they are at.
+        child.kill("SIGSTOP")
+        for (const pid of childrenOf(child.pid!)) killed(pid)
+      }
       child.kill(signal)
       await exited
     }
@@ -263,6 +268,25 @@ const guardScript = `
   fi
   rm -rf "$1"
 `
+
+const childrenOf = (parent: number): ReadonlyArray<number> => {
+  const processes = spawnSync("ps", ["-A", "-o", "pid=,ppid="], { encoding: "utf8" })
+  if (processes.status !== 0) {
+    return readFileSync(`/proc/${parent}/task/${parent}/children`, "utf8").match(/\d+/g)?.map(Number) ?? []
+  }
+  return processes.stdout.trim().split("\n").flatMap((line) => {
+    const [pid, ppid] = line.trim().split(/\s+/).map(Number)
+    return ppid === parent ? [pid!] : []
+  })
+}
+
+const killed = (pid: number): void => {
+  try {
+    process.kill(pid, "SIGKILL")
+  } catch {
+    // It is gone already.
+  }
+}
 
 const freePort = async (): Promise<number> => {
   const server = createServer().listen(0, "127.0.0.1")

@@ -22,7 +22,7 @@ import { Witness } from "./Witness.ts"
 export interface CrashOptions {
   readonly kills: number
   readonly seed: number
-  /** Milliseconds that the last life may take to deliver the rest. */
+  /** Milliseconds for which nothing may arrive in the last life while something is outstanding. */
   readonly patience: number
   readonly progress?: (soFar: CrashProgress) => void
 }

@@ -100,11 +100,18 @@ export class Witness {
   }
   #outstanding = 0
 
-  /** Waits until nothing is outstanding, or so many milliseconds. */
+  /** Waits until nothing is outstanding, or nothing has arrived for so many milliseconds. */
   async allArrived(patience: number): Promise<void> {
-    const deadline = performance.now() + patience
-    // oxlint-disable-next-line no-await-in-loop -- it polls
-    while (this.#outstanding > 0 && performance.now() < deadline) await sleep(20)
+    let least = this.#outstanding
+    let deadline = performance.now() + patience
+    // oxlint-disable no-await-in-loop -- it polls
+    while (this.#outstanding > 0 && performance.now() < deadline) {
+      await sleep(20)
+      if (this.#outstanding >= least) continue
+      least = this.#outstanding
+      deadline = performance.now() + patience
+    }
+    // oxlint-enable no-await-in-loop
   }
 
   /** Each delivery that was answered 202 and did not arrive, by backend. */

@@ -16,7 +16,7 @@ const progress = (soFar: CrashProgress) => {
 }
 
 console.log(`${kills} kills, seed ${seed}`)
-const report = await Effect.runPromise(crash({ kills, seed, patience: 600_000, progress }))
+const report = await Effect.runPromise(crash({ kills, seed, patience: 60_000, progress }))
 if (process.stdout.isTTY) console.log()
 
 const list = (counts: Readonly<Record<string, number>>) =>
