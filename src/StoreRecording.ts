@@ -10,6 +10,7 @@
  */
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
+import { randomInt } from "node:crypto"
 import type { NewDelivery, Recorded, Settlement } from "./DeliveryStore.ts"
 import { type Bulk, type BulkRow, fillPostgres, fillSqlite } from "./StoreDialect.ts"
 import { isConflict } from "./StoreFailure.ts"
@@ -31,7 +32,8 @@ export const make = (session: StoreSession) => {
   const settling = Statements.settling(session)
   const known = Statements.known(session)
   const changes = Statements.changes(session)
-  let attempts = 0
+  // Attempts of one millisecond differ in their numbers, those of other processes too.
+  let attempts = randomInt(2 ** 47)
 
   const insertParts = (deliveries: ReadonlyArray<NewDelivery>): ReadonlyArray<Part> => [
     [inserts.deliveries, deliveries.map(Rows.deliveryRow)],

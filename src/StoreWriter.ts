@@ -59,8 +59,12 @@ export class StoreWriter extends Context.Service<StoreWriter, {
       const wake = yield* Latch.make()
       let up = true
       let busy = false
+      /** The last probe's result. */
+      let answers = true
       let used = 0
       let dropped = 0
+      /** Halved by each failure: one outcome that can't be written must not keep out all others. */
+      let mostSettled = settledAtOnce
 
       const isUp = () => up
 
@@ -116,27 +120,31 @@ export class StoreWriter extends Context.Service<StoreWriter, {
               used += waiting.size
               waiting.written(written.value[at]!)
             }
+            mostSettled = Math.min(settledAtOnce, 2 * mostSettled)
             setUp(true, "")
             return true
           }
-          settlements.unshift(...outcomes)
+          if (!up && answers && outcomes.length === 1 && !Cause.hasInterruptsOnly(written.cause)) {
+            log.write("error", "an outcome can't be written, and is dropped", { reason: reasonOf(written.cause) })
+          } else settlements.unshift(...outcomes)
+          mostSettled = Math.max(1, Math.floor(mostSettled / 2))
           if (!Cause.hasInterruptsOnly(written.cause)) setUp(false, reasonOf(written.cause))
           for (const waiting of deliveries) waiting.failed()
           return false
         })
       )
 
+      /** Whether the store, which was down, answers again. */
       const probe = Effect.gen(function*() {
         yield* Effect.sleep(probeInterval)
-        if (settlements.length > 0) return
-        const answered = yield* store.usage.pipe(Effect.timeout(longestWrite), Effect.exit)
-        if (Exit.isSuccess(answered)) setUp(true, "")
+        answers = Exit.isSuccess(yield* store.usage.pipe(Effect.timeout(longestWrite), Effect.exit))
+        if (answers && settlements.length === 0) setUp(true, "")
       })
 
       const run = Effect.gen(function*() {
         if (!isUp()) {
           yield* probe
-          if (isUp() || settlements.length > 0) yield* writeBatch
+          if (answers) yield* writeBatch
           return
         }
         if (writes.length === 0 && settlements.length === 0) {
@@ -218,7 +226,7 @@ const usageInterval = "10 seconds"
 /** One transaction holds that much at most: its bodies are copied while it is under way. */
 const mostDeliveries = 256
 const mostBytes = 8 * 1024 * 1024
-const mostSettled = 1_000
+const settledAtOnce = 1_000
 
 /** Outcomes that may wait for a store that is down; each is some hundred bytes. */
 const mostSettlements = 20_000

@@ -167,6 +167,28 @@ describe("the store's writer", () => {
       assert.deepStrictEqual(batches.at(-1)?.settlements.map(({ id }) => id), ["1", "2", "3"])
     }))
 
+  it.effect("is not kept down by an outcome that can't be written: it drops that one alone", () =>
+    Effect.gen(function*() {
+      const { batches, script, services, settle, writer } = yield* setUp()
+      // Of a write, not of the probe.
+      script.write = () =>
+        batches.at(-1)?.settlements.some(({ id }) => id === "bad") === true && batches.length > seen
+          ? refuse()
+          : Effect.void
+      let seen = 0
+      const refuse = () => {
+        seen = batches.length
+        return down
+      }
+      for (const id of ["1", "2", "bad", "3", "4"]) settle(id)
+      for (let second = 0; second < 60; second += 1) yield* TestClock.adjust("1 second")
+      assert.isTrue(writer.isUp())
+      const written = batches.filter(({ settlements }) => settlements.every(({ id }) => id !== "bad"))
+      assert.sameMembers(written.flatMap(({ settlements }) => settlements.map(({ id }) => id)), ["1", "2", "3", "4"])
+      const lines = Context.get(services, LogEntries).entries.map(({ message }) => message)
+      assert.include(lines, "an outcome can't be written, and is dropped")
+    }))
+
   it.effect("lets no delivery wait for longer than 2 s, and tells it when it was written after all", () =>
     Effect.gen(function*() {
       const { said, script, write } = yield* setUp()
