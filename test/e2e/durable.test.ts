@@ -223,6 +223,8 @@ describe("a backend with a backlog", () => {
         const again = guids[0]!
         assert.strictEqual(await redeliver(program.port, `/deliveries/${again}/redeliver`, { backend: well.url }), 1)
         await eventually(() => guidsOf(well).filter((guid) => guid === again).length === 2)
+        // What is under way is not sent twice.
+        await eventually(() => isInState(program, "delivered", well, again), "the outcome in the store")
         assert.strictEqual(await redeliver(program.port, `/deliveries/${again}/redeliver`), 2)
         await eventually(() => guidsOf(well).filter((guid) => guid === again).length === 3)
         await eventually(() => ill.taken.filter((guid) => guid === again).length === 2)
