@@ -14,6 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type { Backend } from "./Backend.ts"
+import { contained } from "./Defects.ts"
 import { DeliveryStore, type StoredBackend } from "./DeliveryStore.ts"
 import { Log } from "./Logging.ts"
 import { Settings } from "./Settings.ts"
@@ -124,7 +125,7 @@ export const layerStore = Layer.effect(
           )
         }),
       follow: Effect.fnUntraced(function*(hold) {
-        const once = Effect.ignore(Effect.flatMap(read, (stored) => stored === undefined ? Effect.void : hold(stored)))
+        const once = contained(Effect.flatMap(read, (stored) => stored === undefined ? Effect.void : hold(stored)))
         const first = yield* Deferred.make<void>()
         yield* Effect.andThen(once, Deferred.succeed(first, undefined)).pipe(
           Effect.andThen(Effect.forever(Effect.delay(once, "1 second"))),

@@ -19,6 +19,7 @@ import { forwardedTarget } from "./Backend.ts"
 import { BackendBreakers } from "./BackendBreakers.ts"
 import { BackendRegistry } from "./BackendRegistry.ts"
 import { Body } from "./Body.ts"
+import { contained } from "./Defects.ts"
 import type { Delivery } from "./Delivery.ts"
 import { type Claimed, DeliveryStore, type StoredDelivery } from "./DeliveryStore.ts"
 import type { LedgerEntry } from "./Ledger.ts"
@@ -95,6 +96,8 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
       }).pipe(
         loading.withPermit,
         Effect.timeout(longestWaitMillis),
+        Effect.withErrorReporting({ defectsOnly: true }),
+        Effect.catchDefect(() => Effect.succeed(false)),
         Effect.orElseSucceed(() => false),
         Effect.onInterrupt(() => Effect.sync(() => reservation.release()))
       )
@@ -121,7 +124,7 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
     if (ready.length === 0) return
     const due = new Set(yield* store.due(ready.map(({ key }) => key)))
     yield* Effect.forEach(ready.filter(({ key }) => due.has(key)), drainDue, { concurrency: 8, discard: true })
-  }).pipe(Effect.timeout("10 seconds"), Effect.ignore)
+  }).pipe(Effect.timeout("10 seconds"), contained)
 
   yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(tickMillis), tick)))
 }))

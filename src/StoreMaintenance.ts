@@ -8,6 +8,7 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { parse } from "./Backend.ts"
 import { BackendRegistry } from "./BackendRegistry.ts"
+import { contained } from "./Defects.ts"
 import { type BackendBacklog, DeliveryStore } from "./DeliveryStore.ts"
 import { Settings } from "./Settings.ts"
 import { type HostBacklog, StoreMetrics } from "./StoreMetrics.ts"
@@ -51,8 +52,8 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
     metrics.backlogs(byHost)
   })
 
-  yield* Effect.forkScoped(Effect.ignore(prune).pipe(Effect.repeat(Schedule.spaced("10 seconds"))))
-  yield* Effect.forkScoped(Effect.ignore(count).pipe(Effect.repeat(Schedule.spaced("5 seconds"))))
+  yield* Effect.forkScoped(contained(prune).pipe(Effect.repeat(Schedule.spaced("10 seconds"))))
+  yield* Effect.forkScoped(contained(count).pipe(Effect.repeat(Schedule.spaced("5 seconds"))))
 }))
 
 /** Deliveries in one transaction of pruning. */

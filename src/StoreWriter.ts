@@ -21,6 +21,7 @@ import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
+import { contained } from "./Defects.ts"
 import { DeliveryStore, type NewDelivery, type Recorded, type Settlement, StoreUnavailable } from "./DeliveryStore.ts"
 import { Log } from "./Logging.ts"
 import { Settings } from "./Settings.ts"
@@ -182,7 +183,7 @@ export class StoreWriter extends Context.Service<StoreWriter, {
       metrics.limit(settings.storeLimit)
       // In a fiber of its own: in a finalizer no time-out could interrupt anything.
       yield* Effect.addFinalizer(() => Effect.flatMap(Effect.forkDetach(flush), Fiber.join))
-      yield* Effect.forkScoped(Effect.forever(run))
+      yield* Effect.forkScoped(Effect.forever(contained(run)))
       yield* Effect.forkScoped(measure)
       return StoreWriter.of({
         write: (request) => {

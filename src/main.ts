@@ -11,6 +11,7 @@ import { BackendPolicy } from "./BackendPolicy.ts"
 import { BackendRegistry } from "./BackendRegistry.ts"
 import { BodyReader } from "./BodyReader.ts"
 import * as Cli from "./Cli.ts"
+import * as Defects from "./Defects.ts"
 import { DeliveryLog } from "./DeliveryLog.ts"
 import { Forwarder } from "./Forwarder.ts"
 import { Identity } from "./Identity.ts"
@@ -72,7 +73,7 @@ const server = <A, E, R, RBacklog, RRoutes>(mode: {
     Layer.provideMerge(
       Layer.mergeAll(Resolver.layer, RefusalLog.layer, Readiness.layer, Timers.layer, TurnShare.layer)
     ),
-    Layer.provideMerge(Telemetry.layer),
+    Layer.provideMerge(Layer.mergeAll(Telemetry.layer, Defects.layer)),
     Layer.provideMerge(Layer.mergeAll(Log.layer, Identity.layer)),
     Layer.provideMerge(Metrics.layer),
     Layer.provide(NodeFileSystem.layer)

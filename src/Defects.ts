@@ -1,0 +1,33 @@
+/**
+ * Failures that nothing handles: bugs, of ours or of something below us. Each gets a log line, and ends no more than what it
+ * happened in.
+ */
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as ErrorReporter from "effect/ErrorReporter"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import { HttpServerRequest } from "effect/http/HttpServerRequest"
+import type { ServerResponse } from "node:http"
+import { Log } from "./Logging.ts"
+import { requestIdOf } from "./PublicServer.ts"
+
+/** Effect's `HttpServer` reports what it answers with 500, `contained` what ends a round of a loop. */
+export const layer: Layer.Layer<never, never, Log> = ErrorReporter.layer([
+  Effect.map(Log, (log) =>
+    ErrorReporter.make(({ error, fiber }) => {
+      const request = Context.getOption(fiber.context, HttpServerRequest)
+      log.write("error", "unexpected failure", {
+        "request-id": Option.getOrUndefined(Option.map(request, idOf)),
+        error: (error.stack ?? String(error)).replaceAll(/\s*\n\s*/g, " ")
+      })
+    }))
+])
+
+const idOf = (request: HttpServerRequest) =>
+  requestIdOf(NodeHttpServerRequest.toServerResponse(request) as ServerResponse)
+
+/** For what is done again and again: a failure waits for the next round, and a defect is reported beside. */
+export const contained = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<void, never, R> =>
+  self.pipe(Effect.withErrorReporting({ defectsOnly: true }), Effect.ignoreCause)
