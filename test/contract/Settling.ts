@@ -1,0 +1,261 @@
+/** What becomes of rows. */
+import { assert, describe } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { randomBytes } from "node:crypto"
+import { leaseMillis } from "../../src/DeliveryStore.ts"
+import { attemptOf, keyOf, newDelivery, newId } from "../StoreDatabases.ts"
+import { again, type ContractIt, hours, keysOf, outcomeOf, setUp, stateOf, withoutNul } from "./Subject.ts"
+
+export const tests = (it: ContractIt) => {
+  describe("settling", () => {
+    it.effect.each(["delivered", "rejected", "dead"] as const)(
+      "ends a row as %s, for good",
+      (become) =>
+        Effect.gen(function*() {
+          const { elapse, isDue, now, row, settle, view, write } = yield* setUp
+          const delivery = newDelivery()
+          yield* write(delivery)
+          yield* elapse(500)
+          const attempt = attemptOf((yield* now) - 20, { outcome: become === "dead" ? "timed out" : become })
+          yield* settle(delivery.id, "a", become, attempt)
+          const settled = yield* row(delivery.id, "a")
+          assert.deepInclude(settled, {
+            state: become,
+            tries: 1,
+            underWay: false,
+            dueAt: undefined,
+            lastOutcome: attempt.outcome,
+            settledAt: yield* now
+          })
+          assert.deepStrictEqual((yield* view(delivery.id)).attempts, [{ ...attempt, key: keyOf("a") }])
+          yield* elapse(hours(100))
+          assert.isFalse(yield* isDue("a"))
+        })
+    )
+
+    it.effect("makes a row due when its retry is", () =>
+      Effect.gen(function*() {
+        const { elapse, isDue, now, row, settle, store, write } = yield* setUp
+        const delivery = newDelivery()
+        yield* write(delivery)
+        const since = yield* now
+        yield* settle(delivery.id, "a", { retryIn: 5_000 }, attemptOf(since))
+        assert.deepInclude(yield* row(delivery.id, "a"), {
+          state: "pending",
+          dueAt: since + 5_000,
+          underWay: false,
+          settledAt: undefined,
+          tries: 1,
+          lastOutcome: "failed"
+        })
+        yield* elapse(4_999)
+        assert.isFalse(yield* isDue("a"))
+        yield* elapse(1)
+        const [claimed] = yield* store.claim(keyOf("a"), 1, "oldest")
+        assert.deepInclude(claimed, { id: delivery.id, tries: 1, since })
+      }))
+
+    it.effect("counts no attempt for a row that is given back without one", () =>
+      Effect.gen(function*() {
+        const { isDue, row, settle, view, write } = yield* setUp
+        const delivery = newDelivery()
+        yield* write(delivery)
+        yield* settle(delivery.id, "a", { retryIn: 0 })
+        assert.isTrue(yield* isDue("a"))
+        assert.deepInclude(yield* row(delivery.id, "a"), { tries: 0, lastOutcome: undefined })
+        assert.deepStrictEqual((yield* view(delivery.id)).attempts, [])
+      }))
+
+    it.effect("keeps each attempt with all that is known of it", () =>
+      Effect.gen(function*() {
+        const { now, settle, view, write } = yield* setUp
+        const delivery = newDelivery({ to: "ab" })
+        yield* write(delivery)
+        const at = yield* now
+        const attempts = [
+          attemptOf(at, { outcome: "unreachable", status: undefined, error: "ECONNREFUSED", latency: 0.25 }),
+          attemptOf(at + 1, { status: 503, answer: "<html>na\u00efve \u0000 \ud83d\ude80" }),
+          attemptOf(at + 2, { outcome: "timed out", status: undefined, latency: 15_000 })
+        ]
+        for (const attempt of attempts) {
+          yield* settle(delivery.id, "a", { retryIn: 0 }, attempt)
+        }
+        const kept = (yield* view(delivery.id)).attempts
+        assert.deepStrictEqual(
+          kept.map(withoutNul),
+          attempts.map((attempt) => withoutNul({ ...attempt, key: keyOf("a") }))
+        )
+      }))
+
+    it.effect("ignores what is said of a row that is not there, and takes the rest", () =>
+      Effect.gen(function*() {
+        const { row, settleAll, view, write } = yield* setUp
+        const delivery = newDelivery()
+        yield* write(delivery)
+        yield* settleAll(
+          { id: newId(), key: keyOf("a"), attempt: attemptOf(1), become: "delivered" },
+          { id: delivery.id, key: keyOf("z"), attempt: attemptOf(1), become: "delivered" },
+          { id: delivery.id, key: keyOf("a"), attempt: attemptOf(2), become: "delivered" }
+        )
+        const { attempts, rows } = yield* view(delivery.id)
+        assert.deepStrictEqual(rows.map(({ key }) => key), keysOf("a"))
+        assert.deepStrictEqual(attempts.map(({ at }) => at), [2])
+        assert.strictEqual(stateOf(yield* row(delivery.id, "a")), "delivered")
+      }))
+
+    it.effect("takes deliveries and outcomes in one write", () =>
+      Effect.gen(function*() {
+        const { row, store, write } = yield* setUp
+        const [earlier, later] = [newDelivery(), newDelivery()]
+        yield* write(earlier)
+        yield* store.write({
+          deliveries: [later],
+          settlements: [{ id: earlier.id, key: keyOf("a"), attempt: attemptOf(1), become: "delivered" }]
+        })
+        assert.strictEqual(stateOf(yield* row(earlier.id, "a")), "delivered")
+        assert.isTrue((yield* row(later.id, "a")).underWay)
+      }))
+
+    it.effect("does not send to all again what GitHub sent again while the last outcome was on its way", () =>
+      Effect.gen(function*() {
+        const { row, store, write } = yield* setUp
+        const delivery = newDelivery()
+        yield* write(delivery)
+        const [recorded] = yield* store.write({
+          deliveries: [again(delivery, { to: "a" })],
+          settlements: [{ id: delivery.id, key: keyOf("a"), attempt: attemptOf(1), become: "delivered" }]
+        })
+        assert.deepStrictEqual(recorded, { id: delivery.id, isRedelivery: true, owned: [] })
+        assert.strictEqual(stateOf(yield* row(delivery.id, "a")), "delivered")
+      }))
+
+    it.effect("takes several outcomes of one row in their order", () =>
+      Effect.gen(function*() {
+        const { row, settleAll, view, write } = yield* setUp
+        const [done, waiting] = [newDelivery(), newDelivery()]
+        yield* write(done, waiting)
+        yield* settleAll(
+          outcomeOf(done.id, 1, { retryIn: 1_000 }),
+          outcomeOf(waiting.id, 1, { retryIn: 1_000 }),
+          outcomeOf(done.id, 2, "delivered"),
+          outcomeOf(waiting.id, 2, { retryIn: 9_000 }),
+          outcomeOf(done.id, 3, { retryIn: 2_000 })
+        )
+        assert.strictEqual(stateOf(yield* row(done.id, "a")), "delivered")
+        assert.deepStrictEqual((yield* view(done.id)).attempts.map(({ at }) => at), [1, 2, 3])
+        assert.deepInclude(yield* row(waiting.id, "a"), { state: "pending", tries: 2 })
+      }))
+
+    it.effect("changes nothing about an end when an outcome is said again, or after it", () =>
+      Effect.gen(function*() {
+        const { isDue, row, settle, view, write } = yield* setUp
+        const delivery = newDelivery({ to: "ab" })
+        yield* write(delivery)
+        yield* settle(delivery.id, "a", "delivered", attemptOf(1))
+        yield* settle(delivery.id, "b", "dead", attemptOf(1))
+        for (const become of ["dead", { retryIn: 0 }] as const) {
+          yield* settle(delivery.id, "a", become, attemptOf(2))
+          yield* settle(delivery.id, "b", become, attemptOf(2))
+        }
+        assert.strictEqual(stateOf(yield* row(delivery.id, "a")), "delivered")
+        assert.strictEqual(stateOf(yield* row(delivery.id, "b")), "dead")
+        assert.isFalse((yield* isDue("a")) || (yield* isDue("b")))
+        assert.strictEqual((yield* view(delivery.id)).attempts.length, 6)
+      }))
+
+    it.effect.each(["dead", "cancelled"] as const)(
+      "believes a late success of a row that is %s",
+      (state) =>
+        Effect.gen(function*() {
+          const { row, settle, store, write } = yield* setUp
+          const delivery = newDelivery({ to: "ab" })
+          yield* write(delivery)
+          for (const name of ["a", "b"]) {
+            yield* state === "dead" ? settle(delivery.id, name, "dead") : store.cancel(keyOf(name))
+            assert.strictEqual(stateOf(yield* row(delivery.id, name)), state)
+          }
+          yield* settle(delivery.id, "a", { retryIn: 0 }, attemptOf(1))
+          assert.strictEqual(stateOf(yield* row(delivery.id, "a")), state)
+          yield* settle(delivery.id, "a", "delivered", attemptOf(2, { outcome: "delivered" }))
+          yield* settle(delivery.id, "b", "rejected", attemptOf(2, { outcome: "rejected" }))
+          assert.strictEqual(stateOf(yield* row(delivery.id, "a")), "delivered")
+          assert.strictEqual(stateOf(yield* row(delivery.id, "b")), "rejected")
+        })
+    )
+
+    it.effect("takes the outcome of an owner whose lease is over, if nobody took the row", () =>
+      Effect.gen(function*() {
+        const { elapse, isDue, row, settle, write } = yield* setUp
+        const delivery = newDelivery()
+        yield* write(delivery)
+        yield* elapse(leaseMillis + 1)
+        yield* settle(delivery.id, "a", { retryIn: 60_000 }, attemptOf(1))
+        assert.isFalse(yield* isDue("a"))
+        assert.strictEqual((yield* row(delivery.id, "a")).tries, 1)
+      }))
+  })
+
+  describe("cancelling", () => {
+    it.effect("ends a backend's pending rows, whatever they wait for, and no others", () =>
+      Effect.gen(function*() {
+        const { elapse, isDue, row, settle, store, write } = yield* setUp
+        const [underWay, waiting, held, done] = [
+          newDelivery({ to: "ab" }),
+          newDelivery(),
+          newDelivery({ heldFor: "a" }),
+          newDelivery()
+        ] as const
+        yield* write(underWay, waiting, held, done)
+        yield* settle(waiting.id, "a", { retryIn: 60_000 })
+        yield* settle(done.id, "a", "delivered")
+        assert.strictEqual(yield* store.cancel(keyOf("a")), 3)
+        for (const { id } of [underWay, waiting, held]) {
+          assert.strictEqual(stateOf(yield* row(id, "a")), "cancelled")
+        }
+        assert.strictEqual(stateOf(yield* row(done.id, "a")), "delivered")
+        assert.isTrue((yield* row(underWay.id, "b")).underWay)
+        yield* elapse(hours(1))
+        assert.isFalse(yield* isDue("a"))
+        assert.strictEqual(yield* store.cancel(keyOf("a")), 0)
+      }))
+  })
+
+  describe("counting", () => {
+    it.effect("tells what each backend still has to get, since when, and what it never got", () =>
+      Effect.gen(function*() {
+        const { elapse, now, settle, store, write } = yield* setUp
+        const oldest = yield* now
+        const [first, second, third] = [
+          newDelivery({ to: "abc" }),
+          newDelivery({ to: "ab" }),
+          newDelivery({ to: "a" })
+        ]
+        yield* write(first)
+        yield* elapse(1_000)
+        yield* write(second, third)
+        yield* settle(first.id, "b", "dead")
+        yield* settle(first.id, "c", "dead")
+        yield* settle(second.id, "a", { retryIn: 5_000 })
+        yield* settle(third.id, "a", "delivered")
+        const backlogs = (yield* store.backlogs).toSorted((a, b) => a.key < b.key ? -1 : 1)
+        assert.deepStrictEqual(backlogs, [
+          { key: keyOf("a"), pending: 2, dead: 0, oldestSince: oldest },
+          { key: keyOf("b"), pending: 1, dead: 1, oldestSince: oldest + 1_000 },
+          { key: keyOf("c"), pending: 0, dead: 1, oldestSince: undefined }
+        ])
+      }))
+
+    it.effect("counts bodies towards what it takes up, until they are gone", () =>
+      Effect.gen(function*() {
+        const { elapse, prune, settle, store, write } = yield* setUp
+        const before = yield* store.usage
+        const deliveries = [1, 2, 3, 4].map(() => newDelivery({ body: randomBytes(500_000) }))
+        yield* write(...deliveries)
+        assert.isAtLeast(yield* store.usage, before + 1_990_000)
+        for (const { id } of deliveries) yield* settle(id, "a", "delivered")
+        yield* elapse(hours(2))
+        yield* prune({ delivered: hours(1) })
+        assert.isBelow(yield* store.usage, before + 500_000)
+      }))
+  })
+}

@@ -1,0 +1,133 @@
+/** What is written, and what comes back of it. */
+import { assert, describe } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { randomBytes } from "node:crypto"
+import { leaseMillis } from "../../src/DeliveryStore.ts"
+import { Databases, keyOf, newDelivery, newId } from "../StoreDatabases.ts"
+import { assertDefined, type ContractIt, keysOf, setUp, sorted } from "./Subject.ts"
+
+export const tests = (it: ContractIt) => {
+  describe("writing", () => {
+    const bytes = Buffer.from(Array.from({ length: 256 }, (_, at) => at))
+    const bodies: ReadonlyArray<readonly [string, Buffer]> = [
+      ["no bytes", Buffer.alloc(0)],
+      ["each byte there is", bytes],
+      ["bytes that are no text", Buffer.from([0xff, 0xfe, 0xc3, 0x28, 0, 0])],
+      ["a mebibyte", randomBytes(1024 * 1024)]
+    ]
+    it.effect.each(bodies)("keeps a body byte for byte: %s", ([, body]) =>
+      Effect.gen(function*() {
+        const { store, write } = yield* setUp
+        const delivery = newDelivery({ body })
+        yield* write(delivery)
+        const loaded = assertDefined(yield* store.load(delivery.id), "the delivery")
+        assert.strictEqual(Buffer.compare(loaded.body, body), 0)
+      }))
+
+    it.effect("keeps all of a delivery, and headers in their order, with those that repeat", () =>
+      Effect.gen(function*() {
+        const { now, store, write } = yield* setUp
+        const delivery = newDelivery({
+          guid: "gu\u00efd \u00ff'\"\\ %",
+          event: "p\u00fcll_request",
+          target: "/a%2Fb/..;x?q=%00&'=\u00fc",
+          hookId: "",
+          headers: [
+            ["X-Twice", "one"],
+            ["x-twice", "two"],
+            ["X-Twice", "one"],
+            ["X-Empty", ""],
+            ["X-Latin", bytes.toString("latin1", 0x80)],
+            ["X-Tab", "a\tb \\u0000 \"quoted\""]
+          ].flat()
+        })
+        yield* write(delivery)
+        const { bodyHash: _hash, targets: _targets, ...received } = delivery
+        assert.deepStrictEqual(yield* store.load(delivery.id), { ...received, receivedAt: yield* now })
+      }))
+
+    it.effect("keeps that there was no GUID and no event", () =>
+      Effect.gen(function*() {
+        const { store, view, write } = yield* setUp
+        const delivery = newDelivery({ guid: undefined, event: undefined })
+        yield* write(delivery)
+        const loaded = yield* store.load(delivery.id)
+        assert.deepStrictEqual([loaded?.guid, loaded?.event], [undefined, undefined])
+        const { event, guid } = yield* view(delivery.id)
+        assert.deepStrictEqual([guid, event], [undefined, undefined])
+      }))
+
+    it.effect("tells for each delivery, in order, which rows are the writer's", () =>
+      Effect.gen(function*() {
+        const { row, write } = yield* setUp
+        const both = newDelivery({ to: "ab" })
+        const some = newDelivery({ to: "b", heldFor: "c" })
+        const none = newDelivery({ to: "" })
+        assert.deepStrictEqual(yield* write(some, both, none), [
+          { id: some.id, isRedelivery: false, owned: keysOf("b") },
+          { id: both.id, isRedelivery: false, owned: keysOf("ab") },
+          { id: none.id, isRedelivery: false, owned: [] }
+        ])
+        assert.isTrue((yield* row(some.id, "b")).underWay)
+        assert.isFalse((yield* row(some.id, "c")).underWay)
+      }))
+
+    it.effect("takes a write of nothing", () =>
+      Effect.gen(function*() {
+        const { write } = yield* setUp
+        assert.deepStrictEqual(yield* write(), [])
+      }))
+
+    it.effect("changes nothing when the same is written again", () =>
+      Effect.gen(function*() {
+        const { listed, settle, view, write } = yield* setUp
+        const named = newDelivery({ to: "ab", heldFor: "c" })
+        const nameless = newDelivery({ guid: undefined })
+        const first = yield* write(named, nameless)
+        const before = [yield* view(named.id), yield* view(nameless.id)]
+        assert.deepStrictEqual(yield* write(named, nameless), first)
+        assert.deepStrictEqual([yield* view(named.id), yield* view(nameless.id)], before)
+        yield* settle(named.id, "a", "delivered")
+        const [recorded] = yield* write(named)
+        assert.deepStrictEqual(recorded, { id: named.id, isRedelivery: false, owned: keysOf("b") })
+        assert.sameMembers([...yield* listed({})], [named.id, nameless.id])
+      }))
+
+    it.effect("knows nothing of a delivery that was not written", () =>
+      Effect.gen(function*() {
+        const { store } = yield* setUp
+        assert.isUndefined(yield* store.load(newId()))
+        assert.deepStrictEqual(yield* store.show(newId()), [])
+      }))
+
+    it.effect("loses none of 2,000 that are written at once", () =>
+      Effect.gen(function*() {
+        const { claim, store, write } = yield* setUp
+        const deliveries = Array.from({ length: 2_000 }, () => newDelivery({ to: "a", heldFor: "b" }))
+        const recorded = yield* Effect.forEach(deliveries, (delivery) => write(delivery), {
+          concurrency: "unbounded"
+        })
+        assert.isTrue(recorded.every(([one], at) => one?.id === deliveries[at]!.id && one.owned.length === 1))
+        yield* store.release
+        const ids = sorted(deliveries.map(({ id }) => id))
+        for (const name of ["a", "b"]) assert.deepStrictEqual(sorted(yield* claim(name, 3_000)), ids)
+      }))
+
+    it.effect("keeps what was written when it is closed and opened again", () =>
+      Effect.gen(function*() {
+        const database = yield* (yield* Databases).create
+        const delivery = newDelivery({ to: "a", heldFor: "b" })
+        yield* Effect.scoped(Effect.gen(function*() {
+          const store = yield* database.open("one")
+          yield* store.write({ deliveries: [delivery], settlements: [] })
+          yield* store.putBackend({ key: keyOf("b"), url: keyOf("b"), ttl: undefined }, 10)
+        }))
+        const store = yield* database.open("two")
+        assert.isDefined(yield* store.load(delivery.id))
+        assert.deepStrictEqual((yield* store.backends).map(({ key }) => key), keysOf("b"))
+        // Whoever began an attempt is gone: it is made again when the lease is over, at the latest.
+        yield* database.elapse(leaseMillis)
+        assert.sameMembers([...yield* store.due(keysOf("ab"))], keysOf("ab"))
+      }))
+  })
+}
