@@ -218,8 +218,6 @@ export class DeliveryStore extends Context.Service<DeliveryStore, {
   readonly load: (id: string) => Effect.Effect<StoredDelivery | undefined, StoreUnavailable>
   /** Gives back every row that this process owns: they are due. */
   readonly release: Effect.Effect<void, StoreUnavailable>
-  /** The pending rows of a backend that is no longer there become `cancelled`; how many. */
-  readonly cancel: (key: string) => Effect.Effect<number, StoreUnavailable>
 
   /** Bytes that the store takes up, as the limit counts them. */
   readonly usage: Effect.Effect<number, StoreUnavailable>
@@ -255,7 +253,7 @@ export class DeliveryStore extends Context.Service<DeliveryStore, {
     backend: { readonly key: string; readonly url: string; readonly ttl: number | undefined },
     limit: number
   ) => Effect.Effect<"added" | "renewed" | "limit", StoreUnavailable>
-  /** False: it was not there. Its pending rows become `cancelled`, in lots: each is a transaction, the first this one. */
+  /** False: it was not there. Its pending rows become `cancelled`, in lots; the backend goes with the last one. */
   readonly deleteBackend: (key: string) => Effect.Effect<boolean, StoreUnavailable>
   /** Deletes the backends whose time is over, as `deleteBackend` does; their keys. */
   readonly expireBackends: Effect.Effect<ReadonlyArray<string>, StoreUnavailable>

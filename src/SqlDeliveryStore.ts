@@ -54,18 +54,12 @@ export const layer = (
       const backends = StoreBackends.make(session)
       if (database.sqlite !== undefined) yield* Effect.ignore(safe(mend))
 
-      const cancel = Effect.fnUntraced(function*(key: string) {
-        let count = 0
-        let lot: number
-        do {
-          lot = yield* safe(queue.cancel(key))
-          count += lot
-        } while (lot === StoreQueue.cancelLot)
-        return count
+      /** In lots, so that others come in between. */
+      const inLots = Effect.fnUntraced(function*(removeLot: ReturnType<typeof backends.removeLot>) {
+        let removed = yield* safe(removeLot)
+        while (removed === "more") removed = yield* safe(removeLot)
+        return removed === "removed"
       })
-      /** Of a backend that is gone, the rows that its transaction could not take too. */
-      const cancelRest = (key: string, cancelled: number) =>
-        cancelled === StoreQueue.cancelLot ? Effect.asVoid(cancel(key)) : Effect.void
 
       return DeliveryStore.of({
         write: (batch) => safe(write(batch)),
@@ -73,7 +67,6 @@ export const layer = (
         claim: (key, limit, order) => safe(queue.claim(key, limit, order)),
         load: (id) => safe(views.load(id)),
         release: safe(queue.release),
-        cancel,
         usage: safe(views.usage),
         backlogs: safe(views.backlogs),
         prune: (retention, limit) => safe(prune(retention, limit)),
@@ -82,12 +75,9 @@ export const layer = (
         redeliver: (filter, limit) => safe(queue.redeliver(filter, limit)),
         backends: safe(backends.list),
         putBackend: (backend, limit) => safe(backends.put(backend, limit)),
-        deleteBackend: (key) =>
-          Effect.flatMap(safe(backends.remove(key)), (removed) =>
-            removed === undefined ? Effect.succeed(false) : Effect.as(cancelRest(key, removed.cancelled), true)),
-        expireBackends: Effect.flatMap(safe(backends.expire), (expired) =>
-          Effect.forEach(expired, ({ cancelled, key }) =>
-            Effect.as(cancelRest(key, cancelled), key)))
+        deleteBackend: (key) => inLots(backends.removeLot(key)),
+        expireBackends: Effect.flatMap(safe(backends.expired), (expired) =>
+          Effect.filter(expired, (key) => inLots(backends.expireLot(key))))
       })
     })
   )

@@ -2,8 +2,9 @@
  * The dynamic backends, as all replicas see them.
  */
 import * as Effect from "effect/Effect"
+import type { Fragment } from "effect/sql/Statement"
 import type { StoredBackend } from "./DeliveryStore.ts"
-import { cancelled } from "./StoreQueue.ts"
+import { cancelLot, mostCancelled } from "./StoreQueue.ts"
 import type { StoreSession } from "./StoreSession.ts"
 
 export const make = (session: StoreSession) => {
@@ -43,20 +44,28 @@ export const make = (session: StoreSession) => {
     return "added" as const
   }, sql.withTransaction)
 
-  const remove = Effect.fnUntraced(function*(key: string) {
-    const gone = yield* sql`DELETE FROM backends WHERE key = ${key} RETURNING key`
-    return gone.length > 0 ? { cancelled: yield* cancelled(session, key) } : undefined
+  const expired = () => sql`expires_at <= ${dialect.now()}`
+
+  /**
+   * One step of a removal: a lot of the backend's rows, and with the last lot the backend. So whoever is interrupted leaves
+   * nothing that somebody else could not finish.
+   */
+  const removeLot = Effect.fnUntraced(function*(key: string, condition: Fragment) {
+    const found = yield* sql`SELECT key FROM backends WHERE key = ${key} AND ${condition} ${dialect.forUpdate("wait")}`
+    if (found.length === 0) return "absent" as const
+    if ((yield* cancelLot(session, key)) === mostCancelled) return "more" as const
+    yield* sql`DELETE FROM backends WHERE key = ${key}`
+    return "removed" as const
   }, sql.withTransaction)
 
-  const expire = Effect.gen(function*() {
-    const gone = yield* sql<
-      { readonly key: string }
-    >`DELETE FROM backends WHERE expires_at <= ${dialect.now()} RETURNING key`
-    return yield* Effect.forEach(
-      gone,
-      ({ key }) => Effect.map(cancelled(session, key), (rows) => ({ key, cancelled: rows }))
+  return {
+    list,
+    put,
+    removeLot: (key: string) => removeLot(key, sql`1 = 1`),
+    expireLot: (key: string) => removeLot(key, expired()),
+    expired: Effect.map(
+      Effect.suspend(() => sql<{ readonly key: string }>`SELECT key FROM backends WHERE ${expired()} ORDER BY key`),
+      (rows) => rows.map(({ key }) => key)
     )
-  })
-
-  return { list, put, remove, expire: sql.withTransaction(expire) }
+  }
 }

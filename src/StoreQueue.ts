@@ -99,23 +99,20 @@ export const make = (session: StoreSession) => {
 
     release: Effect.suspend(() =>
       Effect.asVoid(sql`UPDATE delivery_rows SET owner = NULL, due_at = ${dialect.now()} WHERE ${mine}`)
-    ),
-
-    /** One lot: there may be more if it is full. */
-    cancel: (key: string) => sql.withTransaction(cancelled(session, key))
+    )
   }
 }
 
 /** Rows that are cancelled in one transaction: a backlog may have millions, and others want to write. */
-export const cancelLot = 10_000
+export const mostCancelled = 1_000
 
-/** In a transaction: the pending rows of a backend become cancelled, a lot of them; how many. */
-export const cancelled = Effect.fnUntraced(function*({ dialect, sql }: StoreSession, key: string) {
+/** In a transaction: pending rows of a backend become cancelled, so many at most; how many. */
+export const cancelLot = Effect.fnUntraced(function*({ dialect, sql }: StoreSession, key: string) {
   const ended = yield* sql<{ readonly id: string }>`UPDATE delivery_rows
     SET state = 'cancelled', owner = NULL, settled_at = ${dialect.now()}
     WHERE (delivery_id, backend_key) IN (
       SELECT delivery_id, backend_key FROM delivery_rows WHERE backend_key = ${key} AND state = 'pending'
-      LIMIT ${sql.literal(String(cancelLot))} ${dialect.forUpdate("wait")})
+      LIMIT ${sql.literal(String(mostCancelled))} ${dialect.forUpdate("wait")})
     RETURNING delivery_id AS id`
   yield* lookAgain({ dialect, sql }, ended)
   return ended.length

@@ -164,10 +164,10 @@ class Model {
     return asked.length
   }
 
-  cancel(key: string): number {
-    const cancelled = this.rows().filter(([, row]) => row.name === key && row.state === "pending")
-    for (const [, row] of cancelled) this.end(row, "cancelled")
-    return cancelled.length
+  cancel(key: string): void {
+    for (const [, row] of this.rows()) {
+      if (row.name === key && row.state === "pending") this.end(row, "cancelled")
+    }
   }
 
   prune(): void {
@@ -262,8 +262,10 @@ class Trial {
         return assert.deepStrictEqual(yield* store.redeliver({ guid: command.guid }, 1_000), expected)
       }
       case "Unregister": {
-        const cancelled = this.model.cancel(keyOf(command.name))
-        return assert.strictEqual(yield* store.cancel(keyOf(command.name)), cancelled)
+        const key = keyOf(command.name)
+        this.model.cancel(key)
+        yield* store.putBackend({ key, url: key, ttl: undefined }, 1_000)
+        return assert.isTrue(yield* store.deleteBackend(key))
       }
       case "Prune":
         this.model.prune()

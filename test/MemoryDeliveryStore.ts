@@ -172,15 +172,11 @@ const make = (
     }
   }
 
-  const cancel = (now: number, key: string): number => {
-    const cancelled = rowsOf(deliveries).filter(([, row]) => row.key === key && row.state === "pending")
-    for (const [, row] of cancelled) end(row, "cancelled", now)
-    return cancelled.length
-  }
-
   const removeBackend = (now: number, key: string): boolean => {
     if (!backends.delete(key)) return false
-    cancel(now, key)
+    for (const [, row] of rowsOf(deliveries)) {
+      if (row.key === key && row.state === "pending") end(row, "cancelled", now)
+    }
     return true
   }
 
@@ -218,7 +214,6 @@ const make = (
         row.dueAt = now
       }
     }),
-    cancel: (key) => database.operation((now) => cancel(now, key)),
     usage: database.operation(() => {
       let bytes = 0
       for (const { content } of deliveries.values()) {

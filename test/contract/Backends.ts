@@ -1,6 +1,7 @@
 /** Dynamic backends. */
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import { keyOf, newDelivery } from "../StoreDatabases.ts"
 import { type ContractIt, hours, keysOf, setUp, stateOf } from "./Subject.ts"
 
@@ -64,6 +65,31 @@ export const tests = (it: ContractIt) => {
         assert.isFalse(yield* isDue("a"))
         assert.deepStrictEqual(yield* listed({ state: "pending" }), [])
         assert.deepStrictEqual(yield* store.backlogs, [])
+      }))
+
+    it.effect("whose removal is broken off can be removed by whoever comes next", () =>
+      Effect.gen(function*() {
+        const { elapse, isDue, store, write } = yield* setUp
+        const put = (ttl: number | undefined) => store.putBackend({ key: keyOf("a"), url: keyOf("a"), ttl }, 10)
+        const writeBacklog = Effect.suspend(() =>
+          write(...Array.from({ length: 2_500 }, () => newDelivery({ heldFor: "a" })))
+        )
+        const removals = [
+          { register: put(undefined), remove: store.deleteBackend(keyOf("a")) },
+          { register: Effect.andThen(put(1), elapse(1_000)), remove: store.expireBackends }
+        ]
+        for (const { register, remove } of removals) {
+          yield* register
+          yield* writeBacklog
+          const removing = yield* Effect.forkChild(remove, { startImmediately: true })
+          const left = Effect.map(store.backlogs, ([backlog]) => backlog?.pending ?? 0)
+          yield* Effect.repeat(left, { until: (pending) => pending < 2_500 })
+          yield* Fiber.interrupt(removing)
+          yield* remove
+          assert.isFalse(yield* isDue("a"))
+          assert.deepStrictEqual(yield* store.backlogs, [])
+          assert.deepStrictEqual(yield* store.backends, [])
+        }
       }))
 
     it.effect("keep the rows of a backend that is not theirs", () =>

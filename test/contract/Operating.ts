@@ -129,13 +129,13 @@ export const tests = (it: ContractIt) => {
   describe("asking for rows again", () => {
     it.effect("makes them pending and due, as if just received", () =>
       Effect.gen(function*() {
-        const { elapse, isDue, now, row, settle, store, write } = yield* setUp
+        const { cancel, elapse, isDue, now, row, settle, store, write } = yield* setUp
         const delivery = newDelivery({ to: "abcd" })
         yield* write(delivery)
         yield* settle(delivery.id, "a", "dead", attemptOf(1))
         yield* settle(delivery.id, "b", "delivered", attemptOf(1))
         yield* settle(delivery.id, "c", "rejected", attemptOf(1))
-        yield* store.cancel(keyOf("d"))
+        yield* cancel("d")
         yield* elapse(hours(90))
         assert.deepStrictEqual(yield* store.redeliver({ id: delivery.id }, 10), { redelivered: 4, remaining: 0 })
         for (const name of "abcd") {

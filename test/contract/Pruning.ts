@@ -9,13 +9,13 @@ export const tests = (it: ContractIt) => {
   describe("pruning", () => {
     it.effect("takes headers and body some time after the last row was settled, and leaves the rest", () =>
       Effect.gen(function*() {
-        const { elapse, listed, prune, row, settle, store, view, write } = yield* setUp
+        const { cancel, elapse, listed, prune, row, settle, store, view, write } = yield* setUp
         const delivery = newDelivery({ to: "abc" })
         yield* write(delivery)
         yield* settle(delivery.id, "a", "delivered")
         yield* elapse(hours(30))
         yield* settle(delivery.id, "b", "rejected")
-        yield* store.cancel(keyOf("c"))
+        yield* cancel("c")
         yield* elapse(hours(24) - 1_000)
         yield* prune({ delivered: hours(24) })
         assert.isDefined(yield* store.load(delivery.id))

@@ -3,7 +3,7 @@ import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { randomBytes } from "node:crypto"
 import { leaseMillis } from "../../src/DeliveryStore.ts"
-import { attemptOf, type Described, keyOf, newDelivery, newId } from "../StoreDatabases.ts"
+import { attemptOf, type Described, newDelivery, newId } from "../StoreDatabases.ts"
 import { again, type ContractIt, hours, keysOf, setUp, sorted } from "./Subject.ts"
 
 export const tests = (it: ContractIt) => {
@@ -81,13 +81,13 @@ export const tests = (it: ContractIt) => {
   describe("a redelivery", () => {
     it.effect("goes only to backends that do not have it, and on which no attempt is under way", () =>
       Effect.gen(function*() {
-        const { row, settle, store, write } = yield* setUp
+        const { cancel, row, settle, write } = yield* setUp
         const delivery = newDelivery({ to: "abcdefg" })
         yield* write(delivery)
         yield* settle(delivery.id, "a", "delivered")
         yield* settle(delivery.id, "b", "rejected")
         yield* settle(delivery.id, "c", "dead")
-        yield* store.cancel(keyOf("d"))
+        yield* cancel("d")
         yield* settle(delivery.id, "e", { retryIn: 60_000 })
         yield* settle(delivery.id, "f", { retryIn: 0 })
         const [recorded] = yield* write(again(delivery, { to: "abcdefgh" }))

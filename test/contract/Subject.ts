@@ -60,9 +60,14 @@ export const setUp = Effect.gen(function*() {
     }
     return steps
   })
+  /** Its pending rows become cancelled: it was registered and is no more. */
+  const cancel = Effect.fnUntraced(function*(name: string) {
+    yield* store.putBackend({ key: keyOf(name), url: keyOf(name), ttl: undefined }, 1_000)
+    assert.isTrue(yield* store.deleteBackend(keyOf(name)))
+  })
   const listed = (filter: DeliveryFilter) =>
     Effect.map(store.list(filter, { limit: 100 }), ({ deliveries }) => deliveries.map(({ id }) => id))
-  return { claim, database, elapse, isDue, listed, now, prune, row, settle, settleAll, store, view, write }
+  return { cancel, claim, database, elapse, isDue, listed, now, prune, row, settle, settleAll, store, view, write }
 })
 
 export const assertDefined = <A>(value: A | undefined, what: string): A => {
