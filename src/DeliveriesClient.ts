@@ -15,7 +15,7 @@ import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import { withoutSecrets } from "./Backend.ts"
 import type { DeliveriesRequest, GivenFilter } from "./DeliveriesFlags.ts"
-import { ListAnswer, RedeliverAnswer, ShowAnswer } from "./DeliveryViews.ts"
+import { ListAnswer, RedeliverAllAnswer, RedeliverAnswer, ShowAnswer } from "./DeliveryViews.ts"
 import { quote } from "./SettingDefinition.ts"
 import type { Environment } from "./Settings.ts"
 
@@ -39,8 +39,8 @@ export class DeliveriesClient extends Context.Service<DeliveriesClient, {
     backend: string | undefined
   ) => Effect.Effect<typeof RedeliverAnswer.Type, DeliveriesFailed>
   readonly redeliverMatching: (
-    filter: GivenFilter & { readonly limit: string | undefined }
-  ) => Effect.Effect<typeof RedeliverAnswer.Type, DeliveriesFailed>
+    parameters: GivenFilter & { readonly limit: string | undefined; readonly cursor: string | undefined }
+  ) => Effect.Effect<typeof RedeliverAllAnswer.Type, DeliveriesFailed>
 }>()("sprayproxy/DeliveriesClient") {
   static readonly layer = (given: Pick<DeliveriesRequest, "server" | "tokenFile">, env: Environment) =>
     Layer.effect(
@@ -93,10 +93,12 @@ export class DeliveriesClient extends Context.Service<DeliveriesClient, {
               ),
               RedeliverAnswer
             ),
-          redeliverMatching: (filter) =>
+          redeliverMatching: (parameters) =>
             ask(
-              HttpClientRequest.post(`${server}/deliveries/redeliver`).pipe(HttpClientRequest.bodyJsonUnsafe(filter)),
-              RedeliverAnswer
+              HttpClientRequest.post(`${server}/deliveries/redeliver`).pipe(
+                HttpClientRequest.bodyJsonUnsafe(parameters)
+              ),
+              RedeliverAllAnswer
             )
         })
       })

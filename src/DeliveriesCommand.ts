@@ -8,7 +8,7 @@ import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import { DeliveriesClient, DeliveriesFailed } from "./DeliveriesClient.ts"
 import type { DeliveriesRequest } from "./DeliveriesFlags.ts"
 import * as DeliveriesTable from "./DeliveriesTable.ts"
-import type { ListAnswer } from "./DeliveryViews.ts"
+import type { ListAnswer, RedeliverAllAnswer } from "./DeliveryViews.ts"
 import * as ProgressBar from "./ProgressBar.ts"
 import { Screen } from "./Screen.ts"
 import type { Environment } from "./Settings.ts"
@@ -86,17 +86,16 @@ const redeliverMatching = Effect.fnUntraced(function*({ all, filter, json, limit
   }
   const client = yield* DeliveriesClient
   const screen = yield* Screen
-  let { redelivered, remaining } = yield* client.redeliverMatching({ ...filter, limit })
-  // Those that come to match meanwhile are not waited for: what fails again at once would be sent again for ever.
+  let { next, redelivered, remaining } = yield* client.redeliverMatching({ ...filter, limit, cursor: undefined })
   const total = redelivered + remaining
-  if (all && remaining > 0) {
+  if (all && next !== null) {
     yield* ProgressBar.show(screen, "redelivering", redelivered, total)
-    let isProgressing = true
-    while (remaining > 0 && redelivered < total && isProgressing) {
-      const batch = yield* client.redeliverMatching({ ...filter, limit })
+    // Those that come to match meanwhile are not waited for.
+    while (next !== null && redelivered < total) {
+      const batch: typeof RedeliverAllAnswer.Type = yield* client.redeliverMatching({ ...filter, limit, cursor: next })
       redelivered += batch.redelivered
       remaining = batch.remaining
-      isProgressing = batch.redelivered > 0
+      next = batch.next
       yield* ProgressBar.show(screen, "redelivering", redelivered, total)
     }
     yield* ProgressBar.leave(screen)

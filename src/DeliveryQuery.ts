@@ -10,7 +10,7 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Backend from "./Backend.ts"
-import { type DeliveryFilter, rowStates } from "./DeliveryStore.ts"
+import { type DeliveryFilter, type RowName, rowStates } from "./DeliveryStore.ts"
 import * as GoDuration from "./GoDuration.ts"
 import { printable } from "./SettingDefinition.ts"
 
@@ -23,8 +23,8 @@ export interface DeliveryQuery {
   readonly filter: DeliveryFilter
   /** 1 to 500. */
   readonly limit: number | undefined
-  /** A delivery's id. */
-  readonly cursor: string | undefined
+  /** What comes after this. */
+  readonly cursor: RowName | undefined
   /** Whether payloads are shown. */
   readonly body: boolean
 }
@@ -34,7 +34,7 @@ export const highestLimit = 500
 
 /** The names of what a list can be asked for, and of what can be sent again. */
 export const listParameters = ["state", "backend", "event", "since", "guid", "limit", "cursor"] as const
-export const redeliverParameters = ["state", "backend", "event", "since", "limit"] as const
+export const redeliverParameters = ["state", "backend", "event", "since", "limit", "cursor"] as const
 
 /** The parameters of a query string, without its `?`. */
 export const ofQuery = (query: string): ReadonlyArray<readonly [name: string, value: string]> =>
@@ -124,8 +124,13 @@ const limitOf = (value: unknown) => {
     : Option.none()
 }
 
+/** A cursor as text: an id, and for one row of its delivery the backend too. */
+export const cursorText = ({ id, key }: RowName): string => key === "" ? id : `${id} ${key}`
+
 /** Ids are UUIDs (RFC 9562 §4). */
-const cursorOf = (value: unknown) =>
-  typeof value === "string" && /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i.test(value)
-    ? Option.some(value)
-    : Option.none()
+const cursorPattern = /^([\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12})(?: (.+))?$/i
+
+const cursorOf = (value: unknown): Option.Option<RowName> => {
+  const [, id, key = ""] = typeof value === "string" && isText(value) ? cursorPattern.exec(value) ?? [] : []
+  return id === undefined ? Option.none() : Option.some({ id, key })
+}

@@ -13,7 +13,15 @@ import * as Semaphore from "effect/Semaphore"
 import * as HttpRouter from "effect/http/HttpRouter"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
-import { highestLimit, isText, listParameters, ofQuery, parse, redeliverParameters } from "./DeliveryQuery.ts"
+import {
+  cursorText,
+  highestLimit,
+  isText,
+  listParameters,
+  ofQuery,
+  parse,
+  redeliverParameters
+} from "./DeliveryQuery.ts"
 import { DeliveryStore, type StoredDelivery } from "./DeliveryStore.ts"
 import { isoTime, listAnswer, shownDelivery, type Signature } from "./DeliveryViews.ts"
 import { answerEarly } from "./EarlyAnswer.ts"
@@ -48,7 +56,7 @@ export const DeliveryRoutes = HttpRouter.use(Effect.fnUntraced(function*(router)
   const list = Effect.fnUntraced(
     function*(request: HttpServerRequest) {
       const { cursor, filter, limit } = yield* query(request, listParameters)
-      const page = yield* store.list(filter, { limit: limit ?? usualLimit, after: cursor })
+      const page = yield* store.list(filter, { limit: limit ?? usualLimit, after: cursor?.id })
       return HttpServerResponse.jsonUnsafe(listAnswer(page))
     },
     (self, request) =>
@@ -122,14 +130,19 @@ export const DeliveryRoutes = HttpRouter.use(Effect.fnUntraced(function*(router)
 
   const redeliverAll = Effect.fnUntraced(
     function*(request: HttpServerRequest) {
-      const { filter, limit } = yield* filterOf(yield* readBody(request), redeliverParameters)
+      const { cursor, filter, limit } = yield* filterOf(yield* readBody(request), redeliverParameters)
       const { backend, event, since, state = "dead" } = filter
       // They would match again and again, and come to their backend by themselves.
       if (state === "pending") return yield* answerEarly(request, 422, "what is pending is sent anyway")
-      const { redelivered, remaining } = yield* store.redeliver({ state, backend, event, since }, limit ?? highestLimit)
+      const { next, redelivered, remaining } = yield* store.redeliver(
+        { state, backend, event, since },
+        limit ?? highestLimit,
+        cursor
+      )
       const matched = { state, backend, event, since: since === undefined ? undefined : isoTime(since) }
       log.write("info", "redelivery asked for", { ...matched, redelivered, remaining })
-      return HttpServerResponse.jsonUnsafe({ redelivered, remaining, matched })
+      const cursorOfRest = next === undefined ? null : cursorText(next)
+      return HttpServerResponse.jsonUnsafe({ redelivered, remaining, next: cursorOfRest, matched })
     },
     (self, request) =>
       Effect.catchTags(self, {

@@ -165,6 +165,21 @@ export interface DeliveryFilter {
   readonly since?: number | undefined
 }
 
+/** A row, as whose `after` others are asked for: in the order of their deliveries' ids, and then of their keys. */
+export interface RowName {
+  readonly id: string
+  /** Empty: before all of its delivery's. */
+  readonly key: string
+}
+
+export interface Redelivered {
+  readonly redelivered: number
+  /** Matching rows beyond the limit. */
+  readonly remaining: number
+  /** `after` for those; undefined when there are none. What has been sent again may match again, but it is not after this. */
+  readonly next: RowName | undefined
+}
+
 export interface Page {
   /** Newest first. */
   readonly deliveries: ReadonlyArray<DeliveryView>
@@ -239,13 +254,14 @@ export class DeliveryStore extends Context.Service<DeliveryStore, {
     StoreUnavailable
   >
   /**
-   * Makes up to `limit` matching rows pending and due, as if just received (`since` is now); rows that are pending
-   * already become due, and those without a body are left as they are. `remaining`: matching rows beyond the limit.
+   * Makes up to `limit` matching rows after `after` pending and due, as if just received (`since` is now); rows that are
+   * pending already become due, and those without a body are left as they are.
    */
   readonly redeliver: (
     filter: DeliveryFilter & { readonly id?: string | undefined },
-    limit: number
-  ) => Effect.Effect<{ readonly redelivered: number; readonly remaining: number }, StoreUnavailable>
+    limit: number,
+    after?: RowName | undefined
+  ) => Effect.Effect<Redelivered, StoreUnavailable>
 
   readonly backends: Effect.Effect<ReadonlyArray<StoredBackend>, StoreUnavailable>
   /** Adds it, or changes its url and expiry. `"limit"`: there are as many as `limit` already, and it is not among them. */

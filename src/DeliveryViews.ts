@@ -66,8 +66,14 @@ export type Signature = ShownDelivery["signature"]
 export const ListAnswer = Schema.Struct({ deliveries: Schema.Array(Listed), next: Schema.NullOr(Schema.String) })
 /** What `GET /deliveries/{guid}` answers. */
 export const ShowAnswer = Schema.Struct({ deliveries: Schema.Array(Shown) })
-/** What both ways to redeliver answer; the bulk way says what it took the filter for. */
+/** What `POST /deliveries/{guid}/redeliver` answers. */
 export const RedeliverAnswer = Schema.Struct({ redelivered: Schema.Finite, remaining: Schema.Finite })
+
+/** What `POST /deliveries/redeliver` answers, beside what it took the filter for. `next` is the `cursor` for the rest. */
+export const RedeliverAllAnswer = Schema.Struct({
+  ...RedeliverAnswer.fields,
+  next: Schema.NullOr(Schema.String)
+})
 
 export const listAnswer = (page: Page): typeof ListAnswer.Type => ({
   deliveries: page.deliveries.map((view) => ({ ...summary(view), backends: view.rows.map(rowJson) })),

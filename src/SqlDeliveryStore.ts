@@ -72,7 +72,7 @@ export const layer = (
         prune: (retention, limit) => safe(prune(retention, limit)),
         list: (filter, page) => safe(views.list(filter, page)),
         show: (guid) => safe(views.show(guid)),
-        redeliver: (filter, limit) => safe(queue.redeliver(filter, limit)),
+        redeliver: (filter, limit, after) => safe(queue.redeliver(filter, limit, after)),
         backends: safe(backends.list),
         putBackend: (backend, limit) => safe(backends.put(backend, limit)),
         deleteBackend: (key) => inLots(backends.removeLot(key)),

@@ -9,7 +9,7 @@ import type { DeliveriesRequest, GivenFilter } from "../src/DeliveriesFlags.ts"
 import { StoreUnavailable } from "../src/DeliveryStore.ts"
 import { Screen } from "../src/Screen.ts"
 import type { Environment } from "../src/Settings.ts"
-import { keep, OperatorServer, port, received, row, StoreContents } from "./OperatorServer.ts"
+import { keep, lastId, OperatorServer, port, received, row, StoreContents } from "./OperatorServer.ts"
 import { listen } from "./e2e/harness.ts"
 
 const noFilter: GivenFilter = { state: undefined, backend: undefined, event: undefined, since: undefined }
@@ -270,6 +270,8 @@ describe("redeliver", () => {
         out: "redelivering 1200\n",
         err: "redelivering: 500 of 1200\nredelivering: 1000 of 1200\nredelivering: 1200 of 1200\n"
       })
+      const goesOn = { id: lastId, key: "https://z.example.com" }
+      assert.deepStrictEqual(contents.redeliveries.map(([, , after]) => after), [undefined, goesOn, goesOn])
       contents.matching = 1_000
       const { err } = yield* prints({ ...dead, all: true }, { canOverwrite: true })
       assert.strictEqual(
@@ -286,12 +288,11 @@ describe("redeliver", () => {
       const to = yield* listen(http.createServer((request, response) => {
         asked += 1
         request.resume()
-        response.end(`{"redelivered":${asked < 3 ? 5 : 0},"remaining":${asked < 3 ? 10 : 5}}`)
+        response.end(`{"redelivered":5,"remaining":10,"next":"${asked}"}`)
       }))
       const env = { SPRAYPROXY_URL: `http://127.0.0.1:${to}` }
-      assert.strictEqual((yield* printed({ ...dead, all: true }, env)).out, "redelivering 10, 5 remaining\n")
-      asked = -10
       assert.strictEqual((yield* printed({ ...dead, all: true }, env)).out, "redelivering 15, 10 remaining\n")
+      assert.strictEqual(asked, 3)
     })))
 
   it.effect("does not guess what is meant", () =>

@@ -6,7 +6,16 @@ import { DeliveryStore, type NewDelivery, StoreUnavailable } from "../src/Delive
 import { LogEntries } from "../src/Logging.ts"
 import { MemoryBudget } from "../src/MemoryBudget.ts"
 import * as MemoryDeliveryStore from "./MemoryDeliveryStore.ts"
-import { keep, OperatorServer, OperatorServerAbove, port, received, row, StoreContents } from "./OperatorServer.ts"
+import {
+  keep,
+  lastId,
+  OperatorServer,
+  OperatorServerAbove,
+  port,
+  received,
+  row,
+  StoreContents
+} from "./OperatorServer.ts"
 import { eventually, send } from "./e2e/harness.ts"
 
 const ask = Effect.fnUntraced(function*(method: string, path: string, body?: string) {
@@ -385,6 +394,7 @@ describe("POST /deliveries/redeliver", () => {
       assert.deepStrictEqual(yield* askJson("POST", "/deliveries/redeliver", "{}"), {
         redelivered: 500,
         remaining: 200,
+        next: `${lastId} https://z.example.com`,
         matched: { state: "dead" }
       })
       const body = JSON.stringify({
@@ -392,11 +402,13 @@ describe("POST /deliveries/redeliver", () => {
         backend: "https://a.example.com/",
         event: "push",
         since: "1h",
-        limit: 9
+        limit: 9,
+        cursor: `${lastId} https://z.example.com`
       })
       assert.deepStrictEqual(yield* askJson("POST", "/deliveries/redeliver", body), {
         redelivered: 9,
         remaining: 191,
+        next: `${lastId} https://z.example.com`,
         matched: {
           state: "rejected",
           backend: "https://a.example.com",
@@ -406,7 +418,11 @@ describe("POST /deliveries/redeliver", () => {
       })
       assert.deepStrictEqual(contents.redeliveries, [
         [{ state: "dead", backend: undefined, event: undefined, since: undefined }, 500],
-        [{ state: "rejected", backend: "https://a.example.com", event: "push", since: received - 3_600_000 }, 9]
+        [
+          { state: "rejected", backend: "https://a.example.com", event: "push", since: received - 3_600_000 },
+          9,
+          { id: lastId, key: "https://z.example.com" }
+        ]
       ])
     }).pipe(Effect.provide(OperatorServer())))
 
@@ -415,7 +431,7 @@ describe("POST /deliveries/redeliver", () => {
       const path = "/deliveries/redeliver"
       yield* refused(
         422,
-        `unknown parameter "backends": known are state, backend, event, since, limit`,
+        `unknown parameter "backends": known are state, backend, event, since, limit, cursor`,
         "POST",
         path,
         `{"backends":["https://a.example.com"]}`
@@ -471,12 +487,14 @@ describe("above a store", () => {
         ])
       })
       assert.deepStrictEqual([yield* deadAt(a), yield* deadAt(b)], [5, 7])
-      const batch = `{"backend":"${a}","limit":2}`
       const remaining: Array<number> = []
-      while (remaining.at(-1) !== 0) {
+      let cursor: string | undefined
+      do {
+        const batch = JSON.stringify({ backend: a, limit: 2, cursor })
         const answer = yield* askJson("POST", "/deliveries/redeliver", batch)
         remaining.push(answer.remaining)
-      }
+        cursor = answer.next ?? undefined
+      } while (cursor !== undefined)
       assert.deepStrictEqual(remaining, [3, 1, 0])
       assert.deepStrictEqual([yield* deadAt(a), yield* deadAt(b)], [0, 7])
       assert.deepStrictEqual(yield* store.due([a, b]), [a])

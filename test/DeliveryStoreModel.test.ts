@@ -258,7 +258,7 @@ class Trial {
         for (const [{ guid, hasBody, id }, row] of this.model.rows()) {
           if (guid === command.guid && hasBody) this.#taken.delete(`${id} ${row.name}`)
         }
-        const expected = { redelivered: this.model.redeliver(command.guid), remaining: 0 }
+        const expected = { redelivered: this.model.redeliver(command.guid), remaining: 0, next: undefined }
         return assert.deepStrictEqual(yield* store.redeliver({ guid: command.guid }, 1_000), expected)
       }
       case "Unregister": {

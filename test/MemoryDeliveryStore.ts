@@ -19,6 +19,7 @@ import {
   type NewDelivery,
   type Recorded,
   type Retention,
+  type RowName,
   type RowState,
   type RowTarget,
   type RowView,
@@ -251,10 +252,11 @@ const make = (
           Object.assign(viewOf(delivery, now), { attempts: attemptsOf(delivery) })
         )
       ),
-    redeliver: (filter, limit) =>
+    redeliver: (filter, limit, after) =>
       database.operation((now) => {
-        const matching = rowsOf(deliveries).filter(([delivery, row]) =>
-          delivery.content !== undefined && (filter.id === undefined || delivery.id === filter.id) &&
+        const matching = rowsOf(deliveries).toSorted(byName).filter(([delivery, row]) =>
+          isAfter(delivery.id, row.key, after) && delivery.content !== undefined &&
+          (filter.id === undefined || delivery.id === filter.id) &&
           matches(delivery, filter) && matchesRow(row, filter) && !isUnderWay(row, now) && !isDue(row, now)
         )
         const redelivered = matching.slice(0, limit)
@@ -262,7 +264,14 @@ const make = (
           if (row.state === "pending") row.dueAt = now
           else askFor(row, now)
         }
-        return { redelivered: redelivered.length, remaining: matching.length - redelivered.length }
+        const last = redelivered.at(-1)
+        return {
+          redelivered: redelivered.length,
+          remaining: matching.length - redelivered.length,
+          next: matching.length === redelivered.length || last === undefined
+            ? undefined
+            : { id: last[0].id, key: last[1].key }
+        }
       }),
     backends: database.operation(() => [...backends.values()]),
     putBackend: ({ key, ttl, url }, limit) =>
@@ -327,6 +336,14 @@ const newestFirst = (deliveries: ReadonlyMap<string, Delivery>): ReadonlyArray<D
 
 const rowsOf = (deliveries: ReadonlyMap<string, Delivery>): ReadonlyArray<readonly [Delivery, Row]> =>
   [...deliveries.values()].flatMap((delivery) => [...delivery.rows.values()].map((row) => [delivery, row] as const))
+
+const byName = (
+  [one, { key: oneKey }]: readonly [Delivery, Row],
+  [other, { key: otherKey }]: readonly [Delivery, Row]
+) => one.id === other.id ? (oneKey < otherKey ? -1 : 1) : one.id < other.id ? -1 : 1
+
+const isAfter = (id: string, key: string, after: RowName | undefined): boolean =>
+  after === undefined || id > after.id || (id === after.id && key > after.key)
 
 /** What a backend has to get still, or never got. */
 const openRowsOf = (deliveries: ReadonlyMap<string, Delivery>): ReadonlyArray<Row> =>

@@ -56,16 +56,20 @@ const TestStore = Layer.unwrap(Effect.map(
           const kept = contents.kept.find((one) => one.id === id)
           return kept?.hasBody === true ? { ...kept, method: "POST", target: "/proxy?token=abc" } : undefined
         }),
-      redeliver: (filter, limit) =>
+      redeliver: (filter, limit, after) =>
         answering(() => {
-          contents.redeliveries.push([filter, limit])
+          contents.redeliveries.push(after === undefined ? [filter, limit] : [filter, limit, after])
           const redelivered = Math.min(limit, contents.matching)
           contents.matching -= redelivered
-          return { redelivered, remaining: contents.matching }
+          const next = contents.matching === 0 ? undefined : { id: lastId, key: "https://z.example.com" }
+          return { redelivered, remaining: contents.matching, next }
         })
     })
   }
 ))
+
+/** Of the row that comes last in any lot. */
+export const lastId = "0192d3c4-0000-7000-8000-0000000000ff"
 
 export const received = Date.UTC(2026, 0, 2, 3, 4, 5, 678)
 
