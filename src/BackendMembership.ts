@@ -56,7 +56,8 @@ export const layerStore = Layer.effect(
   BackendMembership,
   Effect.gen(function*() {
     const store = yield* DeliveryStore
-    const { dynamicBackendLimit } = yield* Settings
+    const { backends, dynamicBackendLimit } = yield* Settings
+    const statics = new Set(backends.map(({ key }) => key))
     const log = yield* Log
     const clock = yield* Clock.Clock
     const unwritten = new Map<string, Change>()
@@ -85,7 +86,6 @@ export const layerStore = Layer.effect(
 
     const read = Effect.gen(function*() {
       for (const [key, change] of Array.from(unwritten)) yield* writeOne(key, change)
-      yield* store.expireBackends
       const before = changes
       const stored = yield* store.backends
       return changes === before && unwritten.size === 0 ? stored : undefined
@@ -131,6 +131,8 @@ export const layerStore = Layer.effect(
           Effect.andThen(Effect.forever(Effect.delay(once, "1 second"))),
           Effect.forkScoped
         )
+        // By itself: a large backlog of one that is gone takes its time.
+        yield* Effect.forkScoped(Effect.forever(Effect.delay(contained(store.clearBackends(statics)), "1 second")))
         yield* Effect.timeoutOption(Deferred.await(first), longestStart)
       })
     }

@@ -263,16 +263,20 @@ export class DeliveryStore extends Context.Service<DeliveryStore, {
     after?: RowName | undefined
   ) => Effect.Effect<Redelivered, StoreUnavailable>
 
+  /** Those whose time is not over. */
   readonly backends: Effect.Effect<ReadonlyArray<StoredBackend>, StoreUnavailable>
   /** Adds it, or changes its url and expiry. `"limit"`: there are as many as `limit` already, and it is not among them. */
   readonly putBackend: (
     backend: { readonly key: string; readonly url: string; readonly ttl: number | undefined },
     limit: number
   ) => Effect.Effect<"added" | "renewed" | "limit", StoreUnavailable>
-  /** False: it was not there. Its pending rows become `cancelled`, in lots; the backend goes with the last one. */
+  /** False: it was not there. A first lot of its pending rows becomes `cancelled`; the others are `clearBackends`'. */
   readonly deleteBackend: (key: string) => Effect.Effect<boolean, StoreUnavailable>
-  /** Deletes the backends whose time is over, as `deleteBackend` does; their keys. */
-  readonly expireBackends: Effect.Effect<ReadonlyArray<string>, StoreUnavailable>
+  /**
+   * Cancels what is pending for backends that were deleted or whose time is over, late rows of a minute included. Not that
+   * of `others`, which are backends by another right.
+   */
+  readonly clearBackends: (others: ReadonlySet<string>) => Effect.Effect<void, StoreUnavailable>
 }>()("sprayproxy/DeliveryStore") {}
 
 /**

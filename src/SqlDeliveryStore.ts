@@ -55,10 +55,11 @@ export const layer = (
       if (database.sqlite !== undefined) yield* Effect.ignore(safe(mend))
 
       /** In lots, so that others come in between. */
-      const inLots = Effect.fnUntraced(function*(removeLot: ReturnType<typeof backends.removeLot>) {
-        let removed = yield* safe(removeLot)
-        while (removed === "more") removed = yield* safe(removeLot)
-        return removed === "removed"
+      const clearBackends = Effect.fnUntraced(function*(others: ReadonlySet<string>) {
+        for (const key of yield* safe(backends.ended)) {
+          if (others.has(key)) yield* safe(backends.forget(key))
+          else while (yield* safe(backends.clear(key))) yield* Effect.yieldNow
+        }
       })
 
       return DeliveryStore.of({
@@ -75,9 +76,9 @@ export const layer = (
         redeliver: (filter, limit, after) => safe(queue.redeliver(filter, limit, after)),
         backends: safe(backends.list),
         putBackend: (backend, limit) => safe(backends.put(backend, limit)),
-        deleteBackend: (key) => inLots(backends.removeLot(key)),
-        expireBackends: Effect.flatMap(safe(backends.expired), (expired) =>
-          Effect.filter(expired, (key) => inLots(backends.expireLot(key))))
+        deleteBackend: (key) =>
+          Effect.tap(safe(backends.end(key)), (ended) => ended ? safe(backends.clear(key)) : Effect.void),
+        clearBackends
       })
     })
   )

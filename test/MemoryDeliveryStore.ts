@@ -173,12 +173,14 @@ const make = (
     }
   }
 
-  const removeBackend = (now: number, key: string): boolean => {
-    if (!backends.delete(key)) return false
+  const living = (now: number) =>
+    [...backends.values()].filter(({ expiresAt }) => expiresAt === undefined || expiresAt > now)
+
+  /** Of a backend whose time is over. */
+  const cancel = (now: number, key: string): void => {
     for (const [, row] of rowsOf(deliveries)) {
       if (row.key === key && row.state === "pending") end(row, "cancelled", now)
     }
-    return true
   }
 
   return DeliveryStore.of({
@@ -273,21 +275,31 @@ const make = (
             : { id: last[0].id, key: last[1].key }
         }
       }),
-    backends: database.operation(() => [...backends.values()]),
+    backends: database.operation(living),
     putBackend: ({ key, ttl, url }, limit) =>
       database.operation((now) => {
-        const known = backends.get(key)
-        if (known === undefined && backends.size >= limit) return "limit"
+        const known = living(now).find((backend) => backend.key === key)
+        if (known === undefined && living(now).length >= limit) return "limit"
         const expiresAt = ttl === undefined ? undefined : now + ttl
         backends.set(key, { key, url, registeredAt: known?.registeredAt ?? now, expiresAt })
         return known === undefined ? "added" : "renewed"
       }),
-    deleteBackend: (key) => database.operation((now) => removeBackend(now, key)),
-    expireBackends: database.operation((now) => {
-      const expired = [...backends.values()].filter(({ expiresAt }) => expiresAt !== undefined && expiresAt <= now)
-      for (const { key } of expired) removeBackend(now, key)
-      return expired.map(({ key }) => key)
-    })
+    deleteBackend: (key) =>
+      database.operation((now) => {
+        const known = living(now).find((backend) => backend.key === key)
+        if (known === undefined) return false
+        backends.set(key, { ...known, expiresAt: now })
+        cancel(now, key)
+        return true
+      }),
+    clearBackends: (others) =>
+      database.operation((now) => {
+        for (const { expiresAt, key } of [...backends.values()]) {
+          if (expiresAt === undefined || expiresAt > now) continue
+          if (!others.has(key)) cancel(now, key)
+          if (others.has(key) || expiresAt <= now - 60_000) backends.delete(key)
+        }
+      })
   })
 }
 

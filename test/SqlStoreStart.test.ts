@@ -271,7 +271,7 @@ describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
         yield* store.write({ deliveries: [delivery()], settlements: [] })
         yield* server.stop
         const during = store.write({ deliveries: [delivery()], settlements: [] })
-        for (const operation of [Effect.asVoid(during), Effect.asVoid(store.expireBackends)]) {
+        for (const operation of [Effect.asVoid(during), Effect.asVoid(store.clearBackends(new Set()))]) {
           assert.match((yield* Effect.flip(operation)).reason, /^PostgreSQL can't be reached|^the database can't/)
         }
         yield* server.start

@@ -3,7 +3,9 @@ import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { keyOf, newDelivery } from "../StoreDatabases.ts"
-import { type ContractIt, hours, keysOf, setUp, stateOf } from "./Subject.ts"
+import { type ContractIt, hours, keysOf, setUp, stateOf, type Store } from "./Subject.ts"
+
+const clear = (store: Store) => store.clearBackends(new Set())
 
 export const tests = (it: ContractIt) => {
   describe("dynamic backends", () => {
@@ -62,34 +64,51 @@ export const tests = (it: ContractIt) => {
         const deliveries = Array.from({ length: 2_500 }, () => newDelivery({ heldFor: "a" }))
         for (let at = 0; at < deliveries.length; at += 250) yield* write(...deliveries.slice(at, at + 250))
         assert.isTrue(yield* store.deleteBackend(keyOf("a")))
+        assert.deepStrictEqual(yield* store.backends, [])
+        // Whoever comes next finishes what another has begun.
+        const clearing = yield* Effect.forkChild(clear(store), { startImmediately: true })
+        yield* Effect.yieldNow
+        yield* Fiber.interrupt(clearing)
+        yield* clear(store)
         assert.isFalse(yield* isDue("a"))
         assert.deepStrictEqual(yield* listed({ state: "pending" }), [])
         assert.deepStrictEqual(yield* store.backlogs, [])
       }))
 
-    it.effect("whose removal is broken off can be removed by whoever comes next", () =>
+    it.effect("take rows with them that are written for a while after they are gone", () =>
       Effect.gen(function*() {
-        const { elapse, isDue, store, write } = yield* setUp
-        const put = (ttl: number | undefined) => store.putBackend({ key: keyOf("a"), url: keyOf("a"), ttl }, 10)
-        const writeBacklog = Effect.suspend(() =>
-          write(...Array.from({ length: 2_500 }, () => newDelivery({ heldFor: "a" })))
-        )
-        const removals = [
-          { register: put(undefined), remove: store.deleteBackend(keyOf("a")) },
-          { register: Effect.andThen(put(1), elapse(1_000)), remove: store.expireBackends }
-        ]
-        for (const { register, remove } of removals) {
-          yield* register
-          yield* writeBacklog
-          const removing = yield* Effect.forkChild(remove, { startImmediately: true })
-          const left = Effect.map(store.backlogs, ([backlog]) => backlog?.pending ?? 0)
-          yield* Effect.repeat(left, { until: (pending) => pending < 2_500 })
-          yield* Fiber.interrupt(removing)
-          yield* remove
-          assert.isFalse(yield* isDue("a"))
-          assert.deepStrictEqual(yield* store.backlogs, [])
-          assert.deepStrictEqual(yield* store.backends, [])
-        }
+        const { elapse, row, store, write } = yield* setUp
+        yield* store.putBackend({ key: keyOf("a"), url: keyOf("a"), ttl: undefined }, 10)
+        yield* store.deleteBackend(keyOf("a"))
+        const [late, later, afresh] = [newDelivery(), newDelivery(), newDelivery({ to: "b" })]
+        yield* elapse(2_000)
+        yield* write(late)
+        yield* clear(store)
+        assert.strictEqual(stateOf(yield* row(late.id, "a")), "cancelled")
+        yield* elapse(60_000)
+        yield* clear(store)
+        yield* write(later)
+        yield* clear(store)
+        assert.strictEqual(stateOf(yield* row(later.id, "a")), "pending")
+        // One that comes back in between is as new.
+        yield* store.putBackend({ key: keyOf("b"), url: keyOf("b"), ttl: undefined }, 1)
+        yield* store.deleteBackend(keyOf("b"))
+        assert.strictEqual(yield* store.putBackend({ key: keyOf("b"), url: keyOf("b"), ttl: undefined }, 1), "added")
+        yield* write(afresh)
+        yield* clear(store)
+        assert.strictEqual(stateOf(yield* row(afresh.id, "b")), "pending")
+      }))
+
+    it.effect("leave the rows of one that is a backend by another right", () =>
+      Effect.gen(function*() {
+        const { elapse, row, store, write } = yield* setUp
+        yield* store.putBackend({ key: keyOf("a"), url: keyOf("a"), ttl: 1_000 }, 10)
+        const delivery = newDelivery()
+        yield* write(delivery)
+        yield* elapse(2_000)
+        yield* store.clearBackends(new Set([keyOf("a")]))
+        yield* clear(store)
+        assert.strictEqual(stateOf(yield* row(delivery.id, "a")), "pending")
       }))
 
     it.effect("keep the rows of a backend that is not theirs", () =>
@@ -110,13 +129,16 @@ export const tests = (it: ContractIt) => {
         const delivery = newDelivery({ to: "ab" })
         yield* write(delivery)
         yield* elapse(999)
-        assert.deepStrictEqual(yield* store.expireBackends, [])
+        yield* clear(store)
+        assert.strictEqual(stateOf(yield* row(delivery.id, "a")), "pending")
         yield* elapse(2)
-        assert.deepStrictEqual(yield* store.expireBackends, keysOf("a"))
+        assert.deepStrictEqual((yield* store.backends).map(({ key }) => key), keysOf("bc"))
+        yield* clear(store)
         assert.strictEqual(stateOf(yield* row(delivery.id, "a")), "cancelled")
         assert.strictEqual(stateOf(yield* row(delivery.id, "b")), "pending")
         yield* elapse(hours(1_000))
-        assert.deepStrictEqual(yield* store.expireBackends, keysOf("b"))
+        yield* clear(store)
+        assert.strictEqual(stateOf(yield* row(delivery.id, "b")), "cancelled")
         assert.deepStrictEqual((yield* store.backends).map(({ key }) => key), keysOf("c"))
       }))
   })
