@@ -86,21 +86,26 @@ const redeliverMatching = Effect.fnUntraced(function*({ all, filter, json, limit
   }
   const client = yield* DeliveriesClient
   const screen = yield* Screen
-  let { next, redelivered, remaining } = yield* client.redeliverMatching({ ...filter, limit, cursor: undefined })
-  const total = redelivered + remaining
-  if (all && next !== null) {
+  const first = yield* client.redeliverMatching({ ...filter, limit, cursor: undefined })
+  let { next, redelivered } = first
+  const total = redelivered + (first.remaining ?? 0)
+  const rest = Effect.gen(function*() {
     yield* ProgressBar.show(screen, "redelivering", redelivered, total)
     // Those that come to match meanwhile are not waited for.
     while (next !== null && redelivered < total) {
       const batch: typeof RedeliverAllAnswer.Type = yield* client.redeliverMatching({ ...filter, limit, cursor: next })
       redelivered += batch.redelivered
-      remaining = batch.remaining
       next = batch.next
       yield* ProgressBar.show(screen, "redelivering", redelivered, total)
     }
-    yield* ProgressBar.leave(screen)
-  }
-  yield* report({ redelivered, remaining }, json)
+  }).pipe(
+    Effect.ensuring(ProgressBar.leave(screen)),
+    Effect.mapError(({ reason }) =>
+      new DeliveriesFailed({ reason: `after redelivering ${redelivered} of ${total}: ${reason}` })
+    )
+  )
+  if (all && next !== null) yield* rest
+  yield* report({ redelivered, remaining: next === null ? 0 : Math.max(0, total - redelivered) }, json)
 })
 
 const report = Effect.fnUntraced(function*(

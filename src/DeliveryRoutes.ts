@@ -13,6 +13,7 @@ import * as Semaphore from "effect/Semaphore"
 import * as HttpRouter from "effect/http/HttpRouter"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import { BackendRegistry } from "./BackendRegistry.ts"
 import {
   cursorText,
   highestLimit,
@@ -35,6 +36,7 @@ import { WebhookVerifier } from "./WebhookVerifier.ts"
 /** Needs an `HttpRouter`, and a store: for durable mode only. */
 export const DeliveryRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) {
   const store = yield* DeliveryStore
+  const registry = yield* BackendRegistry
   const verifier = yield* WebhookVerifier
   const budget = yield* MemoryBudget
   const settings = yield* Settings
@@ -105,18 +107,29 @@ export const DeliveryRoutes = HttpRouter.use(Effect.fnUntraced(function*(router)
       })
   )
 
+  /** Rows of others would wait for nobody. */
+  const addressees = (backend: string | undefined) => {
+    const keys = registry.snapshot().map(({ key }) => key)
+    return backend === undefined ? keys : keys.filter((key) => key === backend)
+  }
+
   const redeliver = Effect.fnUntraced(
     function*(request: HttpServerRequest, guid: string) {
       const { filter: { backend } } = yield* filterOf(yield* readOptionalBody(request), ["backend"])
       const views = isText(guid) ? yield* store.show(guid) : []
       if (views.length === 0) return yield* unknownDelivery(request)
-      const addressed = views.filter(({ rows }) => backend === undefined || rows.some(({ key }) => key === backend))
-      if (addressed.length === 0) return yield* answerEarly(request, 422, "the delivery has not gone to this backend")
+      const among = addressees(backend)
+      if (among.length === 0) return yield* answerEarly(request, 422, notRegistered(backend))
+      const addressed = views.filter(({ rows }) => rows.some(({ key }) => among.includes(key)))
+      if (addressed.length === 0) {
+        const whom = backend === undefined ? "any backend that is registered" : JSON.stringify(backend)
+        return yield* answerEarly(request, 422, `the delivery has not gone to ${whom}`)
+      }
       if (!addressed.some(({ hasBody }) => hasBody)) {
         return yield* answerEarly(request, 422, "the delivery's body is no longer kept")
       }
       const which = views.some((view) => view.guid === guid) ? { guid } : { id: guid }
-      const { redelivered, remaining } = yield* store.redeliver({ ...which, backend }, highestLimit)
+      const { redelivered, remaining } = yield* store.redeliver({ ...which, among }, highestLimit)
       log.write("info", "redelivery asked for", { delivery: guid, backend, redelivered, remaining })
       return HttpServerResponse.jsonUnsafe({ redelivered, remaining })
     },
@@ -133,9 +146,13 @@ export const DeliveryRoutes = HttpRouter.use(Effect.fnUntraced(function*(router)
       const { cursor, filter, limit } = yield* filterOf(yield* readBody(request), redeliverParameters)
       const { backend, event, since, state = "dead" } = filter
       // They would match again and again, and come to their backend by themselves.
-      if (state === "pending") return yield* answerEarly(request, 422, "what is pending is sent anyway")
+      if (state === "pending") {
+        return yield* answerEarly(request, 422, `invalid state "pending": what is pending is sent anyway`)
+      }
+      const among = addressees(backend)
+      if (among.length === 0) return yield* answerEarly(request, 422, notRegistered(backend))
       const { next, redelivered, remaining } = yield* store.redeliver(
-        { state, backend, event, since },
+        { state, event, since, among },
         limit ?? highestLimit,
         cursor
       )
@@ -165,6 +182,9 @@ const decodeBody = Schema.decodeEffect(Schema.fromJsonString(Schema.Record(Schem
 const readBody = readJson(decodeBody)
 
 const readOptionalBody = readJson((text) => decodeBody(text.trim() === "" ? "{}" : text))
+
+const notRegistered = (backend: string | undefined) =>
+  backend === undefined ? "no backend is registered" : `backend ${JSON.stringify(backend)} is not registered`
 
 const unknownDelivery = (request: HttpServerRequest) =>
   answerEarly(request, 404, "no delivery with this GUID or id is kept")

@@ -172,11 +172,20 @@ export interface RowName {
   readonly key: string
 }
 
+export interface RowFilter extends DeliveryFilter {
+  readonly id?: string | undefined
+  /** Keys of backends; rows of others do not match. */
+  readonly among?: ReadonlyArray<string> | undefined
+}
+
 export interface Redelivered {
   readonly redelivered: number
-  /** Matching rows beyond the limit. */
-  readonly remaining: number
-  /** `after` for those; undefined when there are none. What has been sent again may match again, but it is not after this. */
+  /** Matching rows beyond the limit. Only counted without `after`. */
+  readonly remaining: number | undefined
+  /**
+   * `after` for those; undefined when there are none. What has been sent again may match again, but it does not come after
+   * this.
+   */
   readonly next: RowName | undefined
 }
 
@@ -258,7 +267,7 @@ export class DeliveryStore extends Context.Service<DeliveryStore, {
    * pending already become due, and those without a body are left as they are.
    */
   readonly redeliver: (
-    filter: DeliveryFilter & { readonly id?: string | undefined },
+    filter: RowFilter,
     limit: number,
     after?: RowName | undefined
   ) => Effect.Effect<Redelivered, StoreUnavailable>

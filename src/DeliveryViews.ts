@@ -71,7 +71,9 @@ export const RedeliverAnswer = Schema.Struct({ redelivered: Schema.Finite, remai
 
 /** What `POST /deliveries/redeliver` answers, beside what it took the filter for. `next` is the `cursor` for the rest. */
 export const RedeliverAllAnswer = Schema.Struct({
-  ...RedeliverAnswer.fields,
+  redelivered: Schema.Finite,
+  /** Absent where a cursor was given: what matches is counted once. */
+  remaining: Schema.optionalKey(Schema.Finite),
   next: Schema.NullOr(Schema.String)
 })
 

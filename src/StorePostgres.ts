@@ -28,7 +28,8 @@ export const open = Effect.fnUntraced(
   function*(
     url: Redacted.Redacted
   ): Effect.fn.Return<StoreDatabase, StoreUnusable, Scope.Scope | Reactivity.Reactivity> {
-    const parameters = yield* acceptedParameters(url)
+    // Each connection reads them when it is made.
+    const parameters: Record<string, string> = { ...tuned }
     const client = yield* Effect.mapError(
       PgClient.make({ ...options(url), maxConnections: 8, startupParameters: parameters }),
       (error) => new StoreUnusable({ reason: reasonOf(error) })
@@ -36,6 +37,10 @@ export const open = Effect.fnUntraced(
     const gate = Semaphore.makeUnsafe(1)
     let isChecked = false
     const check = checked.pipe(
+      Effect.catchIf(refusesParameters, () => {
+        for (const name of Object.keys(tuned)) delete parameters[name]
+        return checked
+      }),
       Effect.provideService(SqlClient, client),
       Effect.tap(() => Effect.sync(() => isChecked = true))
     )
@@ -48,7 +53,8 @@ export const open = Effect.fnUntraced(
         isPassing(error)
           ? Effect.void
           : Effect.fail(isSqlError(error) ? new StoreUnusable({ reason: reasonOf(error) }) : error)
-      )
+      ),
+      Effect.timeoutOption(longestStart)
     )
     return { dialect: StoreDialect.postgres(client), sql: client, sqlite: undefined, ready }
   },
@@ -83,16 +89,12 @@ const tuned = {
   jit: "off"
 }
 
-/** None for a PgBouncer, which knows few parameters and refuses the others. */
-const acceptedParameters = (url: Redacted.Redacted) =>
-  PgClient.makeClient({ ...options(url), startupParameters: tuned }).pipe(
-    Effect.as(tuned),
-    Effect.catchTag(
-      "SqlError",
-      ({ reason }) => Effect.succeed(/startup parameter/.test(String(reason.cause)) ? {} : tuned)
-    ),
-    Effect.scoped
-  )
+/** It is a PgBouncer, which knows few parameters and refuses the others: it has to do without any. */
+const refusesParameters = (error: SqlError | StoreUnusable): boolean =>
+  isSqlError(error) && /startup parameter/.test(String(error.reason.cause))
+
+/** Meanwhile nothing listens. */
+const longestStart = "3 seconds"
 
 /** Counts and times are far below 2^53. */
 const numbers = PgTypes.makeRegistry()

@@ -102,9 +102,14 @@ export const make = (session: StoreSession) => {
       ${from} WHERE deliveries.id = ${i.id}`
   )
 
+  /** In the middle of a round: all that is pending is looked through once, and not with each step. */
+  let isMended = false
+  let isBuried = false
+
   const prune = Effect.fnUntraced(function*(retention: Retention, limit: number) {
-    yield* mend
-    const buried = yield* bury(retention.maxAge, limit)
+    if (!isMended) yield* mend
+    isMended = true
+    if (!isBuried) isBuried = (yield* bury(retention.maxAge, limit)) < limit
     let looked = 0
     while (looked < limit) {
       const wanted = Math.min(lot, limit - looked)
@@ -112,7 +117,9 @@ export const make = (session: StoreSession) => {
       looked += found
       if (found < wanted) break
     }
-    return buried >= limit || looked >= limit
+    const isDone = isBuried && looked < limit
+    if (isDone) isMended = isBuried = false
+    return !isDone
   })
 
   return { prune, mend }

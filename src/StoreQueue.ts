@@ -3,7 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
-import type { Claimed, DeliveryFilter, Redelivered, RowName } from "./DeliveryStore.ts"
+import type { Claimed, Redelivered, RowFilter, RowName } from "./DeliveryStore.ts"
 import * as StoreFilters from "./StoreFilters.ts"
 import type { StoreSession } from "./StoreSession.ts"
 
@@ -54,12 +54,15 @@ export const make = (session: StoreSession) => {
 
   /** What is pending and due, or under way, has nothing to gain. */
   const redeliver = Effect.fnUntraced(function*(
-    filter: DeliveryFilter & { readonly id?: string | undefined },
+    filter: RowFilter,
     limit: number,
     after?: RowName
   ): Effect.fn.Return<Redelivered, SqlError> {
     const conditions = [
       ...(filter.id === undefined ? [] : [sql`d.id = ${filter.id}`]),
+      ...(filter.among === undefined
+        ? []
+        : [sql`r.backend_key IN (SELECT value FROM ${dialect.strings(filter.among)})`]),
       ...ofDelivery(filter),
       ...ofRow(filter),
       ...(after === undefined ? [] : [sql`(r.delivery_id, r.backend_key) > (${after.id}, ${after.key})`]),
@@ -67,18 +70,22 @@ export const make = (session: StoreSession) => {
       sql`(r.state <> 'pending' OR (r.owner IS NULL AND r.due_at > ${dialect.now()}))`
     ]
     const from = sql`FROM delivery_rows r JOIN deliveries d ON d.id = r.delivery_id WHERE ${sql.and(conditions)}`
-    const [all] = yield* sql<{ readonly n: number }>`SELECT count(*) AS n ${from}`
+    // Counted once: of many rows that takes longer than sending a lot of them.
+    const [all] = after === undefined ? yield* sql<{ readonly n: number }>`SELECT count(*) AS n ${from}` : []
     const sent = yield* sql<RowName>`UPDATE delivery_rows SET
         since = CASE WHEN state = 'pending' THEN since ELSE ${dialect.now()} END,
         tries = CASE WHEN state = 'pending' THEN tries ELSE 0 END,
         state = 'pending', owner = NULL, due_at = ${dialect.now()}, settled_at = NULL
       WHERE (delivery_id, backend_key) IN (
         SELECT r.delivery_id, r.backend_key ${from} ORDER BY r.delivery_id, r.backend_key
-        LIMIT ${sql.literal(String(limit))} ${dialect.forUpdate("wait", "r")})
+        LIMIT ${sql.literal(String(limit))} ${dialect.forUpdate("wait", "d, r")})
       RETURNING delivery_id AS id, backend_key AS key`
     yield* lookAgain(session, sent)
-    const remaining = Math.max(0, all!.n - sent.length)
-    return { redelivered: sent.length, remaining, next: remaining === 0 ? undefined : lastOf(sent) }
+    return {
+      redelivered: sent.length,
+      remaining: all === undefined ? undefined : Math.max(0, all.n - sent.length),
+      next: sent.length < limit || all?.n === sent.length ? undefined : lastOf(sent)
+    }
   }, sql.withTransaction)
 
   return {

@@ -71,8 +71,12 @@ export const settlementRows = (settlements: ReadonlyArray<Settlement>): Readonly
       outcome: attempt?.outcome ?? before?.outcome ?? null
     })
   }
-  return [...rows.values()]
+  return [...rows.entries()].toSorted(byName).map(([, row]) => row)
 }
+
+/** Everybody locks rows in the same order, or two replicas would wait for each other. */
+const byName = ([one]: readonly [string, unknown], [other]: readonly [string, unknown]) =>
+  one < other ? -1 : one > other ? 1 : 0
 
 interface SettlementRow extends BulkRow {
   readonly id: string

@@ -85,23 +85,28 @@ const anchored = (clock: Clock): () => number => {
 const prepareFile = (file: string): void => {
   let descriptor: number
   try {
-    descriptor = Fs.openSync(file, "r")
+    // A pipe would be waited for.
+    descriptor = Fs.openSync(file, Fs.constants.O_RDONLY | Fs.constants.O_NONBLOCK)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error
     // Nobody else may read what is in the deliveries.
     Fs.closeSync(Fs.openSync(file, "wx", 0o600))
     return
   }
-  let status: Fs.Stats
   const header = Buffer.alloc(100)
   try {
-    status = Fs.fstatSync(descriptor)
+    const status = Fs.fstatSync(descriptor)
     if (!status.isFile()) throw new StoreUnusable({ reason: "it is not a file" })
     if (status.size > 0) checkHeader(header.subarray(0, Fs.readSync(descriptor, header, 0, 100, 0)))
   } finally {
     Fs.closeSync(descriptor)
   }
-  if ((status.mode & 0o077) === 0) return
+  for (const name of [file, `${file}-wal`, `${file}-shm`]) closeToOthers(name)
+}
+
+const closeToOthers = (file: string): void => {
+  const status = Fs.statSync(file, { throwIfNoEntry: false })
+  if (status === undefined || (status.mode & 0o077) === 0) return
   try {
     Fs.chmodSync(file, 0o600)
   } catch {

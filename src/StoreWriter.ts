@@ -135,10 +135,13 @@ export class StoreWriter extends Context.Service<StoreWriter, {
         })
       )
 
+      /** The cheapest question. */
+      const ping = Effect.timeout(store.due([]), longestWrite)
+
       /** Whether the store, which was down, answers again. */
       const probe = Effect.gen(function*() {
         yield* Effect.sleep(probeInterval)
-        answers = Exit.isSuccess(yield* store.usage.pipe(Effect.timeout(longestWrite), Effect.exit))
+        answers = Exit.isSuccess(yield* ping.pipe(Effect.exit))
         if (answers && settlements.length === 0) setUp(true, "")
       })
 
@@ -157,11 +160,21 @@ export class StoreWriter extends Context.Service<StoreWriter, {
         yield* writeBatch
       })
 
+      /** A store that has grown so large that it can't be counted in time is not down. */
       const measure = Effect.gen(function*() {
-        used = yield* store.usage
-        metrics.used(used)
+        yield* Effect.timeout(store.usage, longestWrite).pipe(
+          Effect.match({
+            onFailure: (error) => {
+              if (up) log.write("warn", "the store's size is not known", { reason: reasonOf(Cause.fail(error)) })
+            },
+            onSuccess: (bytes) => {
+              used = bytes
+              metrics.used(bytes)
+            }
+          })
+        )
+        yield* ping
       }).pipe(
-        Effect.timeout(longestWrite),
         Effect.catchCause((cause) => Effect.sync(() => setUp(false, reasonOf(cause)))),
         Effect.repeat(Schedule.spaced(usageInterval))
       )

@@ -13,6 +13,7 @@ import {
   OperatorServerAbove,
   port,
   received,
+  registeredKeys,
   row,
   StoreContents
 } from "./OperatorServer.ts"
@@ -346,9 +347,9 @@ describe("POST /deliveries/{guid}/redeliver", () => {
       yield* askJson("POST", "/deliveries/guid-1/redeliver", `{"backend":"HTTPS://A.example.com/"}`)
       yield* askJson("POST", `/deliveries/${contents.kept[0]!.id}/redeliver`, "{}")
       assert.deepStrictEqual(contents.redeliveries, [
-        [{ guid: "guid-1", backend: undefined }, 500],
-        [{ guid: "guid-1", backend: "https://a.example.com" }, 500],
-        [{ id: contents.kept[0]!.id, backend: undefined }, 500]
+        [{ guid: "guid-1", among: registeredKeys }, 500],
+        [{ guid: "guid-1", among: ["https://a.example.com"] }, 500],
+        [{ id: contents.kept[0]!.id, among: registeredKeys }, 500]
       ])
       const logged = (yield* LogEntries).entries.filter(({ message }) => message === "redelivery asked for")
       assert.deepInclude(logged[0]?.fields, { delivery: "guid-1", redelivered: 3, remaining: 0 })
@@ -358,16 +359,29 @@ describe("POST /deliveries/{guid}/redeliver", () => {
   it.effect("refuses what it can't do", () =>
     Effect.gen(function*() {
       const contents = yield* StoreContents
-      contents.kept.push(keep(1), keep(2, { hasBody: false }))
+      contents.kept.push(keep(1), keep(2, { hasBody: false }), keep(3, { rows: [row("https://gone.example.com")] }))
       const path = "/deliveries/guid-1/redeliver"
       yield* refused(404, "no delivery with this GUID or id is kept", "POST", "/deliveries/none/redeliver")
       yield* refused(422, "the delivery's body is no longer kept", "POST", "/deliveries/guid-2/redeliver")
       yield* refused(
         422,
-        "the delivery has not gone to this backend",
+        `the delivery has not gone to "https://b.example.com"`,
         "POST",
         path,
         `{"backend":"https://b.example.com"}`
+      )
+      yield* refused(
+        422,
+        `backend "https://gone.example.com" is not registered`,
+        "POST",
+        path,
+        `{"backend":"https://gone.example.com"}`
+      )
+      yield* refused(
+        422,
+        "the delivery has not gone to any backend that is registered",
+        "POST",
+        "/deliveries/guid-3/redeliver"
       )
       yield* refused(
         422,
@@ -407,7 +421,6 @@ describe("POST /deliveries/redeliver", () => {
       })
       assert.deepStrictEqual(yield* askJson("POST", "/deliveries/redeliver", body), {
         redelivered: 9,
-        remaining: 191,
         next: `${lastId} https://z.example.com`,
         matched: {
           state: "rejected",
@@ -417,9 +430,9 @@ describe("POST /deliveries/redeliver", () => {
         }
       })
       assert.deepStrictEqual(contents.redeliveries, [
-        [{ state: "dead", backend: undefined, event: undefined, since: undefined }, 500],
+        [{ state: "dead", event: undefined, since: undefined, among: registeredKeys }, 500],
         [
-          { state: "rejected", backend: "https://a.example.com", event: "push", since: received - 3_600_000 },
+          { state: "rejected", event: "push", since: received - 3_600_000, among: ["https://a.example.com"] },
           9,
           { id: lastId, key: "https://z.example.com" }
         ]
@@ -437,7 +450,20 @@ describe("POST /deliveries/redeliver", () => {
         `{"backends":["https://a.example.com"]}`
       )
       yield* refused(422, `invalid limit 501: a limit is a whole number from 1 to 500`, "POST", path, `{"limit":501}`)
-      yield* refused(422, "what is pending is sent anyway", "POST", path, `{"state":"pending"}`)
+      yield* refused(
+        422,
+        `invalid state "pending": what is pending is sent anyway`,
+        "POST",
+        path,
+        `{"state":"pending"}`
+      )
+      yield* refused(
+        422,
+        `backend "https://gone.example.com" is not registered`,
+        "POST",
+        path,
+        `{"backend":"https://gone.example.com"}`
+      )
       yield* refused(400, "please provide a valid json body", "POST", path)
       yield* refused(400, "please provide a valid json body", "POST", path, "state=dead")
       assert.lengthOf((yield* StoreContents).redeliveries, 0)
@@ -487,15 +513,15 @@ describe("above a store", () => {
         ])
       })
       assert.deepStrictEqual([yield* deadAt(a), yield* deadAt(b)], [5, 7])
-      const remaining: Array<number> = []
+      const redelivered: Array<number> = []
       let cursor: string | undefined
       do {
         const batch = JSON.stringify({ backend: a, limit: 2, cursor })
         const answer = yield* askJson("POST", "/deliveries/redeliver", batch)
-        remaining.push(answer.remaining)
+        redelivered.push(answer.redelivered)
         cursor = answer.next ?? undefined
       } while (cursor !== undefined)
-      assert.deepStrictEqual(remaining, [3, 1, 0])
+      assert.deepStrictEqual(redelivered, [2, 2, 1])
       assert.deepStrictEqual([yield* deadAt(a), yield* deadAt(b)], [0, 7])
       assert.deepStrictEqual(yield* store.due([a, b]), [a])
       const [shownAgain] = yield* shown("/deliveries/guid-0")

@@ -257,7 +257,8 @@ const make = (
     redeliver: (filter, limit, after) =>
       database.operation((now) => {
         const matching = rowsOf(deliveries).toSorted(byName).filter(([delivery, row]) =>
-          isAfter(delivery.id, row.key, after) && delivery.content !== undefined &&
+          isAfter(delivery.id, row.key, after) && filter.among?.includes(row.key) !== false &&
+          delivery.content !== undefined &&
           (filter.id === undefined || delivery.id === filter.id) &&
           matches(delivery, filter) && matchesRow(row, filter) && !isUnderWay(row, now) && !isDue(row, now)
         )
@@ -269,8 +270,8 @@ const make = (
         const last = redelivered.at(-1)
         return {
           redelivered: redelivered.length,
-          remaining: matching.length - redelivered.length,
-          next: matching.length === redelivered.length || last === undefined
+          remaining: after === undefined ? matching.length - redelivered.length : undefined,
+          next: redelivered.length < limit || last === undefined || (after === undefined && matching.length === limit)
             ? undefined
             : { id: last[0].id, key: last[1].key }
         }
@@ -294,7 +295,7 @@ const make = (
       }),
     clearBackends: (others) =>
       database.operation((now) => {
-        for (const { expiresAt, key } of [...backends.values()]) {
+        for (const { expiresAt, key } of backends.values()) {
           if (expiresAt === undefined || expiresAt > now) continue
           if (!others.has(key)) cancel(now, key)
           if (others.has(key) || expiresAt <= now - 60_000) backends.delete(key)

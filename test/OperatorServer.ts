@@ -6,10 +6,13 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import { createHmac } from "node:crypto"
 import * as http from "node:http"
+import { parse } from "../src/Backend.ts"
+import { BackendRegistry } from "../src/BackendRegistry.ts"
 import { DeliveryRoutes } from "../src/DeliveryRoutes.ts"
 import { DeliveryStore, type RowView, type StoreUnavailable } from "../src/DeliveryStore.ts"
 import { Log } from "../src/Logging.ts"
@@ -62,7 +65,7 @@ const TestStore = Layer.unwrap(Effect.map(
           const redelivered = Math.min(limit, contents.matching)
           contents.matching -= redelivered
           const next = contents.matching === 0 ? undefined : { id: lastId, key: "https://z.example.com" }
-          return { redelivered, remaining: contents.matching, next }
+          return { redelivered, remaining: after === undefined ? contents.matching : undefined, next }
         })
     })
   }
@@ -107,6 +110,10 @@ export const keep = (n: number, over: Partial<Kept> = {}, key = secret): Kept =>
   }
 }
 
+export const registeredKeys: ReadonlyArray<string> = ["https://a.example.com", "https://b.example.com"]
+
+const registered = registeredKeys.map((url) => Result.getOrThrow(parse(url, "static")))
+
 /** Above any store. */
 export const OperatorServerAbove = (
   store: Layer.Layer<DeliveryStore>,
@@ -119,6 +126,7 @@ export const OperatorServerAbove = (
   }).pipe(
     Layer.provideMerge(NodeHttpServer.layer(() => http.createServer(), { port: 0, host: "127.0.0.1" })),
     Layer.provideMerge(Layer.merge(store, MemoryBudget.layer)),
+    Layer.provide(Layer.mock(BackendRegistry)({ snapshot: () => registered, recordOutcome: () => {} })),
     Layer.provide(WebhookVerifier.layerNoDeps),
     Layer.provide(WebhookSecrets.layer.pipe(Layer.provide(NodeFileSystem.layer))),
     Layer.provideMerge(Log.layerTest),

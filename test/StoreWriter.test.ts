@@ -40,6 +40,7 @@ const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Service"]>
         batches.push(batch)
         return Effect.as(script.write(), batch.deliveries.map(recordedOf))
       }),
+    due: () => Effect.suspend(() => Effect.as(script.write(), [])),
     usage: Effect.suspend(() => Effect.as(script.write(), script.used)),
     release: Effect.sync(() => void (script.released += 1))
   } as unknown as DeliveryStore["Service"]

@@ -191,12 +191,12 @@ export const tests = (it: ContractIt) => {
         const lots: Array<number> = []
         let after: RowName | undefined
         do {
-          const { next, redelivered, remaining } = yield* store.redeliver({ state: "delivered" }, 3, after)
-          lots.push(redelivered, remaining)
+          const { next, redelivered } = yield* store.redeliver({ state: "delivered" }, 3, after)
+          lots.push(redelivered)
           for (const key of keysOf("ab")) yield* arrive(yield* store.claim(key, 100, "oldest"))
           after = next
         } while (after !== undefined)
-        assert.deepStrictEqual(lots, [3, 11, 3, 8, 3, 5, 3, 2, 2, 0])
+        assert.deepStrictEqual(lots, [3, 3, 3, 3, 2])
         for (const { id } of deliveries) {
           const [shown] = yield* store.show(id)
           assert.deepStrictEqual(sorted(shown!.attempts.map(({ key }) => key)), keysOf("aabb"))
