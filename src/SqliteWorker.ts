@@ -10,8 +10,10 @@
  *
  * Types are stripped when it runs from source: nothing here may need a compiler.
  */
+import { existsSync, rmSync, statSync } from "node:fs"
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite"
 import { parentPort, workerData } from "node:worker_threads"
+import { newestSchema, tooNew } from "./StoreSchema.ts"
 
 export interface SqliteOptions {
   readonly path: string
@@ -61,15 +63,31 @@ export type WireReply = { readonly results: ReadonlyArray<WireResult> } | { read
 
 class CheckFailed extends Error {}
 
+const pragmaOf = (db: DatabaseSync) => (text: string) => Object.values(db.prepare(`PRAGMA ${text}`).get() ?? {})[0]
+
+/** Looks at a file and its log, and leaves both as they are: a connection that may write empties the log when it closes. */
+const inspect = ({ checkedBytes, path, patience }: SqliteOptions): void => {
+  const made = ["-wal", "-shm"].map((ending) => `${path}${ending}`).filter((name) => !existsSync(name))
+  const db = new DatabaseSync(path, { readOnly: true, timeout: patience })
+  try {
+    const pragma = pragmaOf(db)
+    const size = Number(pragma("page_count")) * Number(pragma("page_size"))
+    if (size <= checkedBytes && pragma("quick_check(1)") !== "ok") throw new CheckFailed("it is corrupt")
+    const schema = Number(pragma("user_version"))
+    if (schema > newestSchema) throw new CheckFailed(tooNew(schema))
+  } finally {
+    db.close()
+    for (const name of made) rmSync(name, { force: true })
+  }
+}
+
 const open = (options: SqliteOptions): DatabaseSync => {
+  if ((statSync(options.path, { throwIfNoEntry: false })?.size ?? 0) > 0) inspect(options)
   const db = new DatabaseSync(options.path, { timeout: options.patience })
-  const pragma = (text: string) => Object.values(db.prepare(`PRAGMA ${text}`).get() ?? {})[0]
+  const pragma = pragmaOf(db)
   // Before anything reads the file, so that no index of the log is shared with other processes: there are none.
   pragma("locking_mode = EXCLUSIVE")
-  const size = Number(pragma("page_count")) * Number(pragma("page_size"))
-  if (size > 0 && size <= options.checkedBytes && pragma("quick_check(1)") !== "ok") {
-    throw new CheckFailed("it is corrupt")
-  }
+  const size = Number(pragma("page_count"))
   // While there is no log yet, so that the file itself says whose it is.
   if (size === 0) db.exec(`PRAGMA application_id = ${options.applicationId}`)
   if (pragma("journal_mode = WAL") !== "wal") throw new CheckFailed("it can't keep a write-ahead log")

@@ -13,9 +13,6 @@ import * as Effect from "effect/Effect"
 import * as Migrator from "effect/sql/Migrator"
 import { SqlClient } from "effect/sql/SqlClient"
 
-/** The schema that this program knows. */
-export const newestSchema = 1
-
 /** Brings the schema up to date. Safe when several processes start at once. */
 export const migrate = Migrator.make({})({
   table: "sprayproxy_migrations",

@@ -20,9 +20,9 @@ import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { StoreUnusable } from "./DeliveryStore.ts"
 import * as StoreDialect from "./StoreDialect.ts"
 import { isDefinite, reasonOf } from "./StoreFailure.ts"
-import { migrate, newestSchema, schemaOf } from "./StoreMigrations.ts"
+import { migrate, schemaOf } from "./StoreMigrations.ts"
+import { newestSchema, tooNew } from "./StoreSchema.ts"
 import type { StoreDatabase } from "./StoreSession.ts"
-import { tooNew } from "./StoreSqlite.ts"
 
 export const open = Effect.fnUntraced(
   function*(

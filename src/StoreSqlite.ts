@@ -3,8 +3,8 @@
  *
  * **Details**
  *
- * Whose file it is, and how new its schema, is read from its header before SQLite sees it: a file that is refused for that
- * stays as it is, to the byte. https://www.sqlite.org/fileformat2.html#the_database_header
+ * Whose file it is, and how new its schema, is read from its header before SQLite sees it, and what the log says of that and
+ * whether it is whole by a connection that can't write: a file that is refused stays as it is, to the byte. https://www.sqlite.org/fileformat2.html#the_database_header
  *
  * **Gotchas**
  *
@@ -21,7 +21,8 @@ import { StoreUnusable } from "./DeliveryStore.ts"
 import * as SqliteClient from "./SqliteClient.ts"
 import * as StoreDialect from "./StoreDialect.ts"
 import { reasonOf } from "./StoreFailure.ts"
-import { migrate, newestSchema, schemaOf } from "./StoreMigrations.ts"
+import { migrate, schemaOf } from "./StoreMigrations.ts"
+import { newestSchema, tooNew } from "./StoreSchema.ts"
 import type { StoreDatabase } from "./StoreSession.ts"
 
 /** "spry", at offset 68 of the file. */
@@ -69,9 +70,6 @@ export const open = Effect.fnUntraced(
     }
   }
 )
-
-export const tooNew = (schema: number): string =>
-  `its schema ${schema} is newer than this program, which knows ${newestSchema}`
 
 const unusable = (reason: string) => Effect.fail(new StoreUnusable({ reason }))
 

@@ -7,11 +7,13 @@ import { spawn } from "node:child_process"
 import { randomBytes, randomUUID } from "node:crypto"
 import { once } from "node:events"
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
+import { connect, createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { DeliveryStore, type NewDelivery, StoreUnusable } from "../src/DeliveryStore.ts"
 import * as SqlDeliveryStore from "../src/SqlDeliveryStore.ts"
+import { listen } from "./e2e/harness.ts"
 import { type Postgres, postgresUnavailable, query, startPostgres } from "./postgres.ts"
 
 const sqlite = (path: string) => ({ kind: "sqlite", path }) as const
@@ -92,7 +94,11 @@ describe("a store in a SQLite file", () => {
       const path = join(yield* directory, "deliveries.db")
       yield* used(path)
       chmodSync(path, 0o664)
-      yield* Effect.scoped(started(sqlite(path)))
+      writeFileSync(`${path}-wal`, "", { mode: 0o644 })
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* started(sqlite(path))
+        assert.strictEqual(statSync(`${path}-wal`).mode & 0o777, 0o600)
+      }))
       assert.strictEqual(statSync(path).mode & 0o777, 0o600)
     }))
 
@@ -159,6 +165,32 @@ describe("a store in a SQLite file", () => {
       }
       writeFileSync(path, whole)
       yield* Effect.scoped(started(sqlite(path)))
+    }))
+
+  it.effect.each(
+    [
+      ["corrupt", "it is corrupt"],
+      ["of a newer program", "its schema 7 is newer than this program, which knows 1"]
+    ] as const
+  )("is refused with all of its log when it is %s", ([what, reason]) =>
+    Effect.gen(function*() {
+      const path = join(yield* directory, "deliveries.db")
+      yield* used(path)
+      // As it lies there when its process was killed.
+      const killed = new DatabaseSync(path)
+      killed.exec("PRAGMA journal_mode = WAL; CREATE TABLE more AS SELECT * FROM payloads")
+      if (what !== "corrupt") killed.exec("PRAGMA user_version = 7")
+      const files = [path, `${path}-wal`].map((name) => [name, readFileSync(name)] as const)
+      killed.close()
+      for (const [name, content] of files) writeFileSync(name, content, { mode: 0o600 })
+      if (what === "corrupt") {
+        const [, content] = files[0]!
+        content.fill(0xff, 8 * 4_096 + 100, 9 * 4_096)
+        writeFileSync(path, content)
+      }
+      assert.strictEqual(yield* refusal(sqlite(path)), reason)
+      for (const [name, content] of files) assert.isTrue(readFileSync(name).equals(content), name)
+      assert.deepStrictEqual(readdirSync(join(path, "..")), ["deliveries.db", "deliveries.db-wal"])
     }))
 
   it.effect("is used by one process at a time", () =>
@@ -259,6 +291,46 @@ describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
           const error = yield* Effect.flip(store.write({ deliveries: [delivery()], settlements: [] }))
           assert.strictEqual(error.reason, "PostgreSQL can't be reached (ECONNREFUSED)")
           yield* server.start
+          yield* store.write({ deliveries: [delivery()], settlements: [] })
+          assert.strictEqual((yield* store.list({}, { limit: 10 })).deliveries.length, 1)
+        })
+    )
+
+    effect("does not hold up the start for long when nothing answers", () =>
+      Effect.gen(function*() {
+        const port = yield* listen(createServer(() => {}))
+        const before = performance.now()
+        const store = yield* started(postgres(`postgres://somebody@127.0.0.1:${port}/silent`))
+        assert.isBelow(performance.now() - before, 15_000)
+        assert.isDefined((yield* Effect.flip(store.backlogs)).reason)
+      }))
+
+    effect(
+      "is used through a proxy that knows few parameters, and was away at the start",
+      () =>
+        Effect.gen(function*() {
+          const server = yield* Server
+          const url = new URL(yield* server.createDatabase)
+          const target = Number(url.port)
+          let isAway = true
+          const proxy = createServer((client) => {
+            if (isAway) return void client.destroy()
+            client.once("data", (startup) => {
+              // PgBouncer's words.
+              const text = "SFATAL\0C08P01\0Munsupported startup parameter: statement_timeout\0\0"
+              if (startup.includes("statement_timeout")) {
+                const head = Buffer.from([0x45, 0, 0, 0, 4 + text.length])
+                return void client.end(Buffer.concat([head, Buffer.from(text)]))
+              }
+              const upstream = connect(target, "127.0.0.1")
+              upstream.on("error", () => client.destroy())
+              upstream.write(startup)
+              client.pipe(upstream).pipe(client)
+            })
+          })
+          url.port = String(yield* listen(proxy))
+          const store = yield* started(postgres(url.href))
+          isAway = false
           yield* store.write({ deliveries: [delivery()], settlements: [] })
           assert.strictEqual((yield* store.list({}, { limit: 10 })).deliveries.length, 1)
         })

@@ -32,6 +32,7 @@ const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Service"]>
   const script = {
     write: (): Effect.Effect<void, StoreUnavailable> => Effect.void,
     used: 0,
+    usage: (): Effect.Effect<void, StoreUnavailable> => Effect.void,
     released: 0
   }
   const store = {
@@ -41,7 +42,7 @@ const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Service"]>
         return Effect.as(script.write(), batch.deliveries.map(recordedOf))
       }),
     due: () => Effect.suspend(() => Effect.as(script.write(), [])),
-    usage: Effect.suspend(() => Effect.as(script.write(), script.used)),
+    usage: Effect.suspend(() => Effect.as(Effect.andThen(script.usage(), script.write()), script.used)),
     release: Effect.sync(() => void (script.released += 1))
   } as unknown as DeliveryStore["Service"]
   const scope = yield* Scope.make()
@@ -236,6 +237,18 @@ describe("the store's writer", () => {
       write("3", 60)
       yield* TestClock.adjust(5)
       assert.deepStrictEqual(said.slice(2), ["3 written"])
+    }))
+
+  it.effect("uses a store whose size can't be told", () =>
+    Effect.gen(function*() {
+      const { said, script, services, write } = yield* setUp()
+      script.usage = () => Effect.andThen(Effect.sleep("4 seconds"), down)
+      yield* TestClock.adjust("60 seconds")
+      write("1")
+      yield* TestClock.adjust(5)
+      assert.deepStrictEqual(said, ["1 written"])
+      const { entries } = Context.get(services, LogEntries)
+      assert.deepInclude(entries[0], { level: "warn", message: "the store's size is not known" })
     }))
 
   it.effect("says the last outcomes before it gives back what was not attempted", () =>
