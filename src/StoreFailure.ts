@@ -69,7 +69,7 @@ const sqlStates: Readonly<Record<string, string>> = {
   "55P03": "PostgreSQL's lock was not to be had in time",
   "57014": "PostgreSQL took too long",
   "57P01": "PostgreSQL is shutting down",
-  "57P03": "PostgreSQL is starting"
+  "57P03": "PostgreSQL is starting or stopping"
 }
 
 /** https://www.sqlite.org/rescode.html */
