@@ -10,7 +10,6 @@
  *   would wait behind hours of backlog.
  * - A claimed delivery that finds no memory in time is given back before its lease ends.
  */
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Semaphore from "effect/Semaphore"
@@ -31,6 +30,7 @@ import { SettlementPolicy } from "./SettlementPolicy.ts"
 import { chargeOf, Spray } from "./Spray.ts"
 import { StoreMetrics } from "./StoreMetrics.ts"
 import { StoreWriter } from "./StoreWriter.ts"
+import { Timers } from "./Timers.ts"
 
 export const layer = Layer.effectDiscard(Effect.gen(function*() {
   const settings = yield* Settings
@@ -43,7 +43,7 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
   const readiness = yield* Readiness
   const policy = yield* SettlementPolicy
   const metrics = yield* StoreMetrics
-  const clock = yield* Clock.Clock
+  const timers = yield* Timers
   const scope = yield* Effect.scope
   const loading = yield* Semaphore.make(mostLoading)
   const mostActive = Math.max(1, Math.floor(settings.backendConcurrency / 2))
@@ -60,12 +60,12 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
     writer.settle({ id, key, attempt: undefined, become: { retryIn: 0 } })
   }
 
-  const entryOf = (backend: Backend, claimed: Claimed): LedgerEntry => ({
+  const entryOf = (backend: Backend, claimed: Claimed, claimedAt: number): LedgerEntry => ({
     backends: [backend],
     isDurable: true,
     settled: (_backend, report) => {
       const success = Outcome.isSuccess(report.outcome)
-      const age = clock.currentTimeMillisUnsafe() - claimed.since
+      const age = claimed.age + timers.now() - claimedAt
       drainOf(backend).ended(success)
       breakers.ended(backend, success)
       metrics.sentAgain(backend.host)
@@ -75,7 +75,7 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
   })
 
   const send = Effect.fnUntraced(
-    function*(backend: Backend, claimed: Claimed) {
+    function*(backend: Backend, claimed: Claimed, claimedAt: number) {
       const reservation = budget.open()
       reservation.verified()
       const begun = yield* Effect.gen(function*() {
@@ -91,7 +91,7 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
           return true
         }
         reservation.hold(stored.body.length)
-        spray.begin(deliveryOf(stored), reservation, entryOf(backend, claimed))
+        spray.begin(deliveryOf(stored), reservation, entryOf(backend, claimed, claimedAt))
         return true
       }).pipe(
         loading.withPermit,
@@ -112,10 +112,11 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
     const isProbe = !breakers.isClosed(backend)
     if (isProbe && !breakers.admits(backend)) return
     const limit = isProbe ? 1 : drain.allowance()
+    const claimedAt = timers.now()
     const claimed = yield* store.claim(backend.key, limit, drain.order())
     if (claimed.length === 0 && isProbe) breakers.notMade(backend)
     drain.began(claimed.length)
-    for (const row of claimed) yield* Effect.forkIn(send(backend, row), scope)
+    for (const row of claimed) yield* Effect.forkIn(send(backend, row, claimedAt), scope)
   })
 
   const tick = Effect.gen(function*() {

@@ -7,7 +7,8 @@
  *   whoever claims it owns it for the length of a lease, and after that it is due again.
  * - Deliveries are recognised by their fingerprint: hook id, GUID and the SHA-256 of the body. Two GitHub Apps share GUIDs,
  *   and headers are not signed.
- * - All times that go in or out are Unix times in milliseconds; all that is decided by time is decided by the store's clock.
+ * - All times that go in or out are Unix times in milliseconds, for people to read. All that is decided by time is decided by
+ *   the store's clock: what a process has to decide by comes as an age, from which it counts on with a clock that never steps.
  *
  * **Gotchas**
  *
@@ -115,8 +116,8 @@ export interface Claimed {
   readonly key: string
   /** Attempts that have ended. */
   readonly tries: number
-  /** When the row's present delivering began: its arrival, or when it was last asked for again. */
-  readonly since: number
+  /** Milliseconds since its present delivering began (its arrival, or when it was last asked for again), at the claim. */
+  readonly age: number
   /** Length of the body. */
   readonly bodyLength: number
 }
@@ -208,8 +209,8 @@ export interface BackendBacklog {
   readonly key: string
   readonly pending: number
   readonly dead: number
-  /** The earliest `since` of a pending row. */
-  readonly oldestSince: number | undefined
+  /** Milliseconds since the delivering of the longest pending row began. */
+  readonly oldestAge: number | undefined
 }
 
 export interface Retention {

@@ -1,5 +1,4 @@
 /** What the store needs from time to time: what is too old goes, and backlogs are counted. */
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -18,7 +17,6 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
   const store = yield* DeliveryStore
   const metrics = yield* StoreMetrics
   const registry = yield* BackendRegistry
-  const clock = yield* Clock.Clock
   const retention = {
     delivered: Duration.toMillis(settings.retainDelivered),
     dead: Duration.toMillis(settings.retainDead),
@@ -34,19 +32,17 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
   })
 
   const count = Effect.map(store.backlogs, (backlogs) => {
-    const now = clock.currentTimeMillisUnsafe()
     const hostOf = new Map(registry.snapshot().map(({ host, key }) => [key, host]))
     const byHost = new Map<string, HostBacklog>()
     for (const host of hostOf.values()) byHost.set(host, { pending: 0, dead: 0, oldestAge: 0 })
     for (const backlog of backlogs) {
       const host = hostOf.get(backlog.key) ?? hostOfKey(backlog)
       const { dead, oldestAge, pending } = byHost.get(host) ?? { pending: 0, dead: 0, oldestAge: 0 }
-      const age = backlog.oldestSince === undefined ? 0 : Math.max(0, now - backlog.oldestSince) / 1_000
       // Backends that differ in their paths alone share their series.
       byHost.set(host, {
         pending: pending + backlog.pending,
         dead: dead + backlog.dead,
-        oldestAge: Math.max(oldestAge, age)
+        oldestAge: Math.max(oldestAge, (backlog.oldestAge ?? 0) / 1_000)
       })
     }
     metrics.backlogs(byHost)

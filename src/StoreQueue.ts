@@ -30,12 +30,12 @@ export const make = (session: StoreSession) => {
       UPDATE delivery_rows r SET owner = ${owner}, due_at = ${leaseEnd()}
       FROM picked p, deliveries d
       WHERE r.delivery_id = p.delivery_id AND r.backend_key = p.backend_key AND d.id = p.delivery_id
-      RETURNING r.delivery_id AS id, r.backend_key AS key, r.tries AS tries, r.since AS since,
-        d.body_length AS "bodyLength", p.due_at AS "dueAt"`
+      RETURNING r.delivery_id AS id, r.backend_key AS key, r.tries AS tries,
+        ${dialect.now()} - r.since AS age, d.body_length AS "bodyLength", p.due_at AS "dueAt"`
 
   const claimSqlite = Effect.fnUntraced(function*(key: string, limit: number, order: "oldest" | "newest") {
     const rows = yield* sql<ClaimedRow>`SELECT r.delivery_id AS id, r.backend_key AS key, r.tries AS tries,
-        r.since AS since, d.body_length AS "bodyLength", r.due_at AS "dueAt"
+        ${dialect.now()} - r.since AS age, d.body_length AS "bodyLength", r.due_at AS "dueAt"
       FROM (${picked(key, limit, order)}) AS p
       JOIN delivery_rows r ON r.delivery_id = p.delivery_id AND r.backend_key = p.backend_key
       JOIN deliveries d ON d.id = p.delivery_id`
@@ -104,7 +104,7 @@ export const make = (session: StoreSession) => {
         const sign = order === "oldest" ? 1 : -1
         return rows
           .toSorted((a, b) => sign * (a.dueAt - b.dueAt || (a.id < b.id ? -1 : 1)))
-          .map(({ bodyLength, id, key, since, tries }) => ({ id, key, tries, since, bodyLength }))
+          .map(({ age, bodyLength, id, key, tries }) => ({ id, key, tries, age: Math.max(0, age), bodyLength }))
       }),
 
     release: Effect.suspend(() =>

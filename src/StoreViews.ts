@@ -59,16 +59,16 @@ export const make = (session: StoreSession) => {
   )
 
   const backlogs = Effect.gen(function*() {
-    const pending = yield* sql<{ readonly key: string; readonly n: number; readonly since: number }>`
-      SELECT backend_key AS key, count(*) AS n, min(since) AS since
+    const pending = yield* sql<{ readonly key: string; readonly n: number; readonly age: number }>`
+      SELECT backend_key AS key, count(*) AS n, ${dialect.now()} - min(since) AS age
       FROM delivery_rows ${dialect.using("delivery_rows_pending")} WHERE state = 'pending' GROUP BY backend_key`
     const dead = yield* sql<{ readonly key: string; readonly n: number }>`SELECT backend_key AS key, count(*) AS n
       FROM delivery_rows ${dialect.using("delivery_rows_failed")}
       WHERE state IN ('rejected', 'dead', 'cancelled') AND state = 'dead' GROUP BY backend_key`
     const byKey = new Map<string, BackendBacklog>()
-    for (const { key, n, since } of pending) byKey.set(key, { key, pending: n, dead: 0, oldestSince: since })
+    for (const { age, key, n } of pending) byKey.set(key, { key, pending: n, dead: 0, oldestAge: Math.max(0, age) })
     for (const { key, n } of dead) {
-      byKey.set(key, { ...(byKey.get(key) ?? { key, pending: 0, oldestSince: undefined }), dead: n })
+      byKey.set(key, { ...(byKey.get(key) ?? { key, pending: 0, oldestAge: undefined }), dead: n })
     }
     return [...byKey.values()]
   })

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
@@ -92,6 +93,10 @@ const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Service"]>
 const advance = Effect.fnUntraced(function*(millis: number, step = 250) {
   for (let passed = 0; passed < millis; passed += step) yield* TestClock.adjust(Math.min(step, millis - passed))
 })
+
+/** What has become of the only delivery at this backend. */
+const stateAt = (database: MemoryDeliveryStore.MemoryDatabase, { key }: Backend) =>
+  [...database.deliveries.values()][0]!.rows.get(key)!.state
 
 const accept = (sent: Sent) => void sent.answer(202)
 const refuse = (sent: Sent) => void sent.fail("ECONNREFUSED")
@@ -196,6 +201,22 @@ describe("a backlog", () => {
       yield* advance(30_000)
       assert.strictEqual(at.b.sent.length, 2)
     }))
+
+  it.effect.each([-4, 4])(
+    "is as old as the store says, whose clock is %d days ahead of the process",
+    (days) =>
+      Effect.gen(function*() {
+        const { at, database, deliver } = yield* setUp({ maxDeliveryAge: Duration.hours(1) })
+        database.ahead = days * 24 * 3_600_000
+        at.a.onDispatch = accept
+        at.b.onDispatch = refuse
+        yield* deliver("1")
+        yield* advance(3_000_000)
+        assert.strictEqual(stateAt(database, b), "pending")
+        yield* advance(900_000)
+        assert.strictEqual(stateAt(database, b), "dead")
+      })
+  )
 
   it.effect("rests from the moment the process drains", () =>
     Effect.gen(function*() {

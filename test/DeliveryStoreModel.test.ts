@@ -130,7 +130,7 @@ class Model {
     )
     const claimed = due.slice(0, limit)
     for (const [, row] of claimed) Object.assign(row, { owner, dueAt: this.now + leaseMillis })
-    return claimed.map(([{ id }, { name, since, tries }]) => ({ id, key: name, tries, since }))
+    return claimed.map(([{ id }, { name, since, tries }]) => ({ id, key: name, tries, age: this.now - since }))
   }
 
   settle(owner: string, { attempt, become, id, key }: Settlement): void {
@@ -310,9 +310,9 @@ class Trial {
     function*(this: Trial, owner: string, store: Process["store"], { limit, name, order }: CommandOf<"Claim">) {
       const expected = this.model.claim(owner, keyOf(name), limit, order)
       const claimed = yield* store.claim(keyOf(name), limit, order)
-      assert.deepStrictEqual(claimed.map(({ id, key, since, tries }) => ({ id, key, tries, since })), expected)
-      for (const { id, key, since, tries } of claimed) {
-        this.#begin({ owner, id, key, tries, since })
+      assert.deepStrictEqual(claimed.map(({ age, id, key, tries }) => ({ id, key, tries, age })), expected)
+      for (const { age, id, key, tries } of claimed) {
+        this.#begin({ owner, id, key, tries, since: this.model.now - age })
         assert.isDefined(yield* store.load(id), "what is claimed can be sent")
       }
     }
@@ -401,10 +401,10 @@ class Trial {
       for (const name of names) {
         const claimed = yield* store.claim(keyOf(name), 1_000, "oldest")
         const settlements: Array<Settlement> = []
-        for (const { id, key, since, tries } of claimed) {
+        for (const { age, id, key, tries } of claimed) {
           assert.isTrue(pending.has(`${id} ${key}`), "nobody had asked for it")
           assert.isDefined(yield* store.load(id))
-          const become = areUp ? "delivered" : afterFailure(now - since, tries)
+          const become = areUp ? "delivered" : afterFailure(age, tries)
           if (typeof become === "string") pending.delete(`${id} ${key}`)
           settlements.push({ id, key, attempt: attemptOf(now), become })
         }

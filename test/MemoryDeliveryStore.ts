@@ -36,6 +36,8 @@ export class MemoryDatabase {
   fail = false
   /** Every operation happens, and fails nevertheless: the connection is lost before the answer. */
   losesAnswers = false
+  /** Milliseconds by which its clock is ahead of the processes'. */
+  ahead = 0
   readonly deliveries = new Map<string, Delivery>()
   readonly backends = new Map<string, StoredBackend>()
   readonly #passage = Latch.makeUnsafe(true)
@@ -55,7 +57,7 @@ export class MemoryDatabase {
       this.#passage.await,
       Effect.clockWith((clock) => {
         if (this.fail) return Effect.fail(new StoreUnavailable({ reason: "told to fail" }))
-        const result = perform(clock.currentTimeMillisUnsafe())
+        const result = perform(clock.currentTimeMillisUnsafe() + this.ahead)
         return this.losesAnswers
           ? Effect.fail(new StoreUnavailable({ reason: "the answer is lost" }))
           : Effect.succeed(result)
@@ -203,7 +205,13 @@ const make = (
           .toSorted(([one, a], [other, b]) => sign * (a.dueAt - b.dueAt || (one.id < other.id ? -1 : 1)))
           .slice(0, limit)
         for (const [, row] of due) take(row, now)
-        return due.map(([{ bodyLength, id }, { since, tries }]) => ({ id, key, tries, since, bodyLength }))
+        return due.map(([{ bodyLength, id }, { since, tries }]) => ({
+          id,
+          key,
+          tries,
+          age: Math.max(0, now - since),
+          bodyLength
+        }))
       }),
     load: (id) =>
       database.operation(() => {
@@ -224,14 +232,14 @@ const make = (
       }
       return bytes
     }),
-    backlogs: database.operation(() =>
+    backlogs: database.operation((now) =>
       [...Map.groupBy(openRowsOf(deliveries), ({ key }) => key)].map(([key, rows]) => {
         const pending = rows.filter(({ state }) => state === "pending")
         return {
           key,
           pending: pending.length,
           dead: rows.filter(({ state }) => state === "dead").length,
-          oldestSince: pending.length === 0 ? undefined : Math.min(...pending.map(({ since }) => since))
+          oldestAge: pending.length === 0 ? undefined : Math.max(0, ...pending.map(({ since }) => now - since))
         }
       })
     ),

@@ -2,19 +2,20 @@
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { leaseMillis, type NewDelivery } from "../../src/DeliveryStore.ts"
-import { keyOf, newDelivery } from "../StoreDatabases.ts"
-import { type ContractIt, keysOf, setUp, sorted } from "./Subject.ts"
+import { Databases, keyOf, newDelivery } from "../StoreDatabases.ts"
+import { type ContractIt, hours, keep, keysOf, setUp, sorted } from "./Subject.ts"
 
 export const tests = (it: ContractIt) => {
   describe("claiming", () => {
     it.effect("hands out a held row at once, with what its attempt needs to know", () =>
       Effect.gen(function*() {
-        const { isDue, now, store, write } = yield* setUp
+        const { elapse, isDue, store, write } = yield* setUp
         const delivery = newDelivery({ heldFor: "a", body: Buffer.alloc(1_234) })
         yield* write(delivery)
+        yield* elapse(700)
         assert.isTrue(yield* isDue("a"))
         assert.deepStrictEqual(yield* store.claim(keyOf("a"), 1, "oldest"), [
-          { id: delivery.id, key: keyOf("a"), tries: 0, since: yield* now, bodyLength: 1_234 }
+          { id: delivery.id, key: keyOf("a"), tries: 0, age: 700, bodyLength: 1_234 }
         ])
         assert.isFalse(yield* isDue("a"))
       }))
@@ -57,6 +58,21 @@ export const tests = (it: ContractIt) => {
         const ids = deliveries.map(({ id }) => id)
         assert.deepStrictEqual(yield* claim("a", 1, "newest"), [ids[4]])
         assert.deepStrictEqual(yield* claim("a"), ids.slice(0, 4))
+      }))
+
+    it.effect("says that nothing is younger than new, though the clock was set back", () =>
+      Effect.gen(function*() {
+        const database = yield* (yield* Databases).create
+        const delivery = newDelivery({ heldFor: "a" })
+        yield* Effect.scoped(Effect.gen(function*() {
+          const store = yield* database.open("one")
+          yield* store.write({ deliveries: [delivery], settlements: [] })
+        }))
+        yield* database.setBack(hours(50))
+        const store = yield* database.open("two")
+        yield* store.prune(keep, 100)
+        assert.deepStrictEqual((yield* store.backlogs).map(({ oldestAge }) => oldestAge), [0])
+        assert.deepStrictEqual((yield* store.claim(keyOf("a"), 1, "oldest")).map(({ age }) => age), [0])
       }))
 
     it.effect("takes nothing of another backend", () =>
