@@ -6,9 +6,10 @@ FROM --platform=$BUILDPLATFORM docker.io/library/node:24.21.0-bookworm-slim AS b
 
 WORKDIR /build
 
-# The lock file names each package with its hash. Scripts of packages don't run, but for esbuild's own check of its binary.
+# Only what the bundle is made of and made with: the lock file names each of these packages with its hash. Scripts of
+# packages don't run, but for esbuild's own check of its binary.
 COPY package.json package-lock.json ./
-RUN npm ci --ignore-scripts --no-audit --no-fund
+RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 
 COPY src ./src
 RUN npm run --silent build

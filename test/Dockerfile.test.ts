@@ -9,6 +9,16 @@ import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { build, inside, isIgnored, parseDockerfile, type Stage } from "./Image.ts"
 
+interface Lock {
+  readonly packages: Readonly<
+    Record<string, { readonly integrity?: string; readonly dev?: boolean; readonly optional?: boolean }>
+  >
+}
+
+/** A checker's builds for platforms that not every registry serves. `npm ci` wants them named all the same. */
+const notServed = ["darwin-arm64", "darwin-x64", "linux-arm", "linux-arm64", "win32-arm64", "win32-x64"]
+  .map((platform) => `node_modules/@effect/tsgo-${platform}`)
+
 const project = fileURLToPath(new URL("..", import.meta.url))
 const rules = readFileSync(path.join(project, ".dockerignore"), "utf8").split("\n").filter((line) => /^[^#]/.test(line))
 
@@ -98,6 +108,17 @@ describe("the image", () => {
     child.stdout.resume()
     child.kill("SIGTERM")
     assert.deepStrictEqual(await exit, [0, null])
+  })
+
+  it("is made of packages that the lock file has a hash of, each of them", () => {
+    const { packages } = JSON.parse(readFileSync(path.join(project, "package-lock.json"), "utf8")) as Lock
+    const unhashed = Object.entries(packages).filter(([name, { integrity }]) => name !== "" && integrity === undefined)
+    assert.deepStrictEqual(unhashed.map(([name]) => name), notServed)
+    for (const [, { dev, optional }] of unhashed) {
+      assert.deepStrictEqual({ dev, optional }, { dev: true, optional: true })
+    }
+    const runs = parseDockerfile(readFileSync(path.join(project, "Dockerfile"), "utf8")).map(({ rest }) => rest)
+    assert.match(runs.find((rest) => rest.startsWith("npm ")) ?? "", /^npm ci --omit=dev /)
   })
 
   it("is built from the sources and the lock file alone", () => {
