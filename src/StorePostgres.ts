@@ -56,7 +56,7 @@ export const open = Effect.fnUntraced(
       ),
       Effect.timeoutOption(longestStart)
     )
-    return { dialect: StoreDialect.postgres(client), sql: client, sqlite: undefined, ready }
+    return { dialect: StoreDialect.postgres(client), sql: client, reading: client, sqlite: undefined, ready }
   },
   (effect) => Effect.provide(effect, Reactivity.layer)
 )

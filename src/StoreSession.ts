@@ -10,6 +10,11 @@ import type { StoreDialect } from "./StoreDialect.ts"
 export interface StoreDatabase {
   readonly dialect: StoreDialect
   readonly sql: SqlClient
+  /**
+   * For questions that may take long and change nothing: operators' and measures'. They do not hold up what is written. None
+   * is part of a transaction of `sql`, and one that takes too long fails.
+   */
+  readonly reading: SqlClient
   /** With its clock; undefined: it is PostgreSQL. */
   readonly sqlite: { readonly client: SqliteClient; readonly clock: () => number } | undefined
   /** Succeeds when it has been checked and has the schema. */

@@ -65,6 +65,7 @@ export const open = Effect.fnUntraced(
     return {
       dialect: StoreDialect.sqlite(client, clock),
       sql: client,
+      reading: client,
       sqlite: { client, clock },
       ready: Effect.void
     }
