@@ -295,5 +295,5 @@ export class DeliveryStore extends Context.Service<DeliveryStore, {
  */
 export const leaseMillis = 30_000
 
-/** No row is due further ahead than this (milliseconds): `Retry-After` is honoured up to it. */
+/** No row is due further ahead than this (milliseconds), or than a lease: `Retry-After` is honoured up to it. */
 export const longestDelay = 3_600_000

@@ -26,7 +26,8 @@ const lot = 100
 const recheck = 3_600_000
 
 export const make = (session: StoreSession) => {
-  const { dialect, sql } = session
+  const { dialect, lease, sql } = session
+  const longestDue = Math.max(longestDelay, lease)
   const number = (value: number) => sql.literal(String(Math.round(value)))
 
   /** Times that lie further ahead than any could. */
@@ -34,7 +35,7 @@ export const make = (session: StoreSession) => {
     yield* sql`UPDATE delivery_rows SET due_at = ${dialect.now()}, owner = NULL
       WHERE (delivery_id, backend_key) IN (
         SELECT delivery_id, backend_key FROM delivery_rows ${dialect.using("delivery_rows_pending")}
-        WHERE state = 'pending' AND due_at > ${dialect.now()} + ${number(longestDelay)}
+        WHERE state = 'pending' AND due_at > ${dialect.now()} + ${number(longestDue)}
         ${dialect.forUpdate("skip")})`
     yield* sql`UPDATE deliveries SET stage = 0, stage_at = ${dialect.now()}
       WHERE stage IN (0, 1, 2, 3) AND stage_at > ${dialect.now()} + ${number(recheck)}`

@@ -243,7 +243,7 @@ const make = (
         }
       })
     ),
-    prune: (retention, limit) => database.operation((now) => prune(database, retention, limit, now)),
+    prune: (retention, limit) => database.operation((now) => prune(database, retention, { limit, now, lease })),
     list: (filter, { after, limit }) =>
       database.operation((now) => {
         const matching = newestFirst(deliveries).filter((delivery) =>
@@ -406,11 +406,17 @@ const attemptsOf = ({ rows }: Delivery) =>
     .flatMap(({ attempts, key }) => attempts.map((attempt) => Object.assign({ key }, attempt)))
     .toSorted((a, b) => a.at - b.at)
 
-const prune = ({ deliveries }: MemoryDatabase, retention: Retention, limit: number, now: number): boolean => {
+interface Pruning {
+  readonly limit: number
+  readonly now: number
+  readonly lease: number
+}
+
+const prune = ({ deliveries }: MemoryDatabase, retention: Retention, { lease, limit, now }: Pruning): boolean => {
   let looked = 0
   for (const delivery of deliveries.values()) {
     if (looked === limit) return true
-    if (pruneDelivery(deliveries, delivery, retention, now)) looked += 1
+    if (pruneDelivery(deliveries, delivery, retention, now, Math.max(longestDelay, lease))) looked += 1
   }
   return false
 }
@@ -420,11 +426,12 @@ const pruneDelivery = (
   deliveries: Map<string, Delivery>,
   delivery: Delivery,
   retention: Retention,
-  now: number
+  now: number,
+  longestDue: number
 ): boolean => {
   const rows = [...delivery.rows.values()]
   const pending = rows.filter(({ state }) => state === "pending")
-  const tooFar = pending.filter(({ dueAt }) => dueAt > now + longestDelay)
+  const tooFar = pending.filter(({ dueAt }) => dueAt > now + longestDue)
   for (const row of tooFar) Object.assign(row, { dueAt: now, owner: undefined })
   const tooOld = pending.filter((row) => now - row.since > retention.maxAge && !isUnderWay(row, now))
   for (const row of tooOld) end(row, "dead", now)

@@ -39,7 +39,8 @@ const databases = Layer.effect(
         )
         const elapse = (millis: number) => Effect.orDie(run(`UPDATE test_clock SET millis = millis + ${millis}`))
         return {
-          open: (owner: string) => opened(SqlDeliveryStore.layer({ kind: "postgres", url }, { owner })),
+          open: (owner: string, lease?: number) =>
+            opened(SqlDeliveryStore.layer({ kind: "postgres", url }, { owner, lease })),
           now: Effect.orDie(Effect.map(
             client.unsafe<{ readonly now: string }>("SELECT millis::text AS now FROM test_clock"),
             ([row]) => Number(row!.now)

@@ -16,7 +16,7 @@ import * as MemoryDeliveryStore from "./MemoryDeliveryStore.ts"
 /** An empty database of a test's own. */
 export interface Database {
   /** A store on it, until the scope ends. Two at a time only where there may be replicas. */
-  readonly open: (owner: string) => Effect.Effect<DeliveryStore["Service"], never, Scope.Scope>
+  readonly open: (owner: string, lease?: number) => Effect.Effect<DeliveryStore["Service"], never, Scope.Scope>
   /** The store's clock. */
   readonly now: Effect.Effect<number>
   /** Lets time pass for the store. */
@@ -33,7 +33,11 @@ export class Databases extends Context.Service<Databases, {
     Databases.of({
       create: Effect.sync(() => {
         const shared = new MemoryDeliveryStore.MemoryDatabase()
-        return { ...testTime, open: (owner) => opened(MemoryDeliveryStore.layer({ owner, shared })) }
+        return {
+          ...testTime,
+          open: (owner, lease) =>
+            opened(MemoryDeliveryStore.layer({ owner, shared, ...(lease === undefined ? {} : { lease }) }))
+        }
       })
     })
   )
@@ -47,7 +51,7 @@ export class Databases extends Context.Service<Databases, {
           (path) => Effect.sync(() => rmSync(path, { recursive: true }))
         )
         const location = { kind: "sqlite", path: join(directory, "deliveries.db") } as const
-        return { ...testTime, open: (owner) => opened(SqlDeliveryStore.layer(location, { owner })) }
+        return { ...testTime, open: (owner, lease) => opened(SqlDeliveryStore.layer(location, { owner, lease })) }
       })
     })
   )

@@ -165,5 +165,16 @@ export const tests = (it: ContractIt) => {
         yield* prune({})
         assert.strictEqual((yield* row(delivery.id, "a")).dueAt, dueAt)
       }))
+
+    it.effect("leaves a row with its owner for as long as the lease is, be it hours", () =>
+      Effect.gen(function*() {
+        const database = yield* (yield* Databases).create
+        const store = yield* database.open("one", hours(2))
+        yield* store.write({ deliveries: [newDelivery()], settlements: [] })
+        yield* store.prune(keep, 100)
+        assert.deepStrictEqual(yield* store.due(keysOf("a")), [])
+        yield* database.elapse(hours(2))
+        assert.deepStrictEqual(yield* store.due(keysOf("a")), keysOf("a"))
+      }))
   })
 }
