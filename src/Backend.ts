@@ -20,8 +20,8 @@ export interface Backend {
   readonly origin: string
   /** The path that every delivery's path is appended to, without its trailing slash: `""` or `/base`. */
   readonly basePath: string
-  /** Host, with its port where one was written: what logs and metrics call the backend. */
-  readonly host: string
+  /** What logs and metrics call it: the host, with its port where one was written, and `basePath`. */
+  readonly name: string
   readonly source: BackendSource
 }
 
@@ -31,6 +31,7 @@ export class InvalidBackendUrl extends Schema.TaggedError<InvalidBackendUrl>()("
   reason: Schema.String
 }) {}
 
+/** Of a URL as it is written and, in bytes, of the key that it becomes: databases index no longer ones. */
 const maxUrlLength = 2_048
 
 /** Takes a backend's URL apart. Host, port and scheme are normalized as the WHATWG URL standard says. */
@@ -47,17 +48,30 @@ export const parse = (input: string, source: BackendSource): Result.Result<Backe
   if (authority.includes("@")) return refuse("a backend url has no credentials")
   if (url.includes("#")) return refuse("a backend url has no fragment")
   if (url.includes("?")) return refuse("a backend url has no query")
-  const { hostname, origin, pathname } = new URL(url)
+  const { hostname, origin, pathname, port } = new URL(url)
+  if (!isHost(hostname)) return refuse("a host is a name of letters, digits, - and _ between dots, or an IP address")
+  if (port === "0") return refuse("a port is a whole number from 1 to 65535")
   const basePath = pathname.replaceAll(/\/{2,}/g, "/").replace(/\/$/, "")
+  const key = origin + basePath
+  if (key.length > maxUrlLength) {
+    return refuse(`a backend url has at most ${maxUrlLength} characters when it is encoded`)
+  }
   return Result.succeed({
     url,
-    key: origin + basePath,
+    key,
     origin,
     basePath,
-    host: hostname + (/:\d+$/.exec(authority)?.[0] ?? ""),
+    name: hostname + (/:\d+$/.exec(authority)?.[0] ?? "") + basePath,
     source
   })
 }
+
+/**
+ * Whether a URL's host, normalized, is one that a resolver takes: an address, or a name of labels (RFC 1123 §2.1), with
+ * underscores, which clusters use. The URL standard lets `a.test,`, `$(HOST)` and `*.test` pass.
+ */
+const isHost = (host: string): boolean =>
+  host.startsWith("[") || (host.length <= 254 && /^(?!-)[a-z\d_-]{1,63}(\.[a-z\d_-]{1,63})*\.?$/.test(host))
 
 /** A refused URL as it may be shown. Passwords stand before the last `@`, tokens in the query. */
 export const withoutSecrets = (url: string): string =>

@@ -25,6 +25,7 @@ import * as Schema from "effect/Schema"
 import { type Backend, type InvalidBackendUrl, parse, withoutSecrets } from "./Backend.ts"
 import { BackendMembership } from "./BackendMembership.ts"
 import { BackendPolicy, type BackendRefused } from "./BackendPolicy.ts"
+import { contained } from "./Defects.ts"
 import type { StoredBackend } from "./DeliveryStore.ts"
 import * as GoDuration from "./GoDuration.ts"
 import { Log } from "./Logging.ts"
@@ -218,7 +219,8 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
 
       for (const backend of settings.backends) add(backend, clock.currentTimeMillisUnsafe(), undefined)
       if (settings.enableDynamicBackends) yield* membership.follow(hold)
-      yield* Effect.forkScoped(Effect.forever(expire))
+      // A defect waits, or it would be met again and again without a pause.
+      yield* Effect.forkScoped(Effect.forever(contained(Effect.tapCause(expire, () => Effect.sleep("1 second")))))
 
       return BackendRegistry.of({
         snapshot: () => snapshot,

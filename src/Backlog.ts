@@ -68,7 +68,7 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
       const age = claimed.age + timers.now() - claimedAt
       drainOf(backend).ended(success)
       breakers.ended(backend, success)
-      metrics.sentAgain(backend.host)
+      metrics.sentAgain(backend.name)
       writer.settle(policy.settlement({ id: claimed.id, key: claimed.key, tries: claimed.tries, age }, report))
     },
     abandoned: () => giveBack(backend, claimed)

@@ -28,7 +28,7 @@ export class DeliveryLog extends Context.Service<DeliveryLog, {
             Outcome.isSuccess(report.outcome) ? "info" : "error",
             report.status === undefined ? "proxy error" : "proxied request",
             {
-              backend: backend.host,
+              backend: backend.name,
               status: report.status,
               latency: seconds(report.latency),
               outcome: report.outcome,

@@ -79,20 +79,20 @@ export class Metrics extends Context.Service<Metrics, {
       const changes = recordOf(registryChanges, (change) => series.counter(Names.registryChanges, { change }))
       let inFlight = 0
 
-      // By host, the label: two backends that differ in their paths alone share their series.
-      const hosts = new Map<string, HostSeries>()
-      const join = ({ host }: Backend) => {
-        let found = hosts.get(host)
-        if (found === undefined) hosts.set(host, found = new HostSeries(series, host))
+      // By name, the label: two backends that differ in their schemes alone share their series.
+      const byName = new Map<string, BackendSeries>()
+      const join = ({ name }: Backend) => {
+        let found = byName.get(name)
+        if (found === undefined) byName.set(name, found = new BackendSeries(series, name))
         found.users += 1
       }
-      const leave = ({ host }: Backend) => {
-        const found = hosts.get(host)
+      const leave = ({ name }: Backend) => {
+        const found = byName.get(name)
         if (found === undefined) return
         found.users -= 1
         if (found.users > 0) return
         found.remove()
-        hosts.delete(host)
+        byName.delete(name)
       }
 
       return Metrics.of({
@@ -110,14 +110,14 @@ export class Metrics extends Context.Service<Metrics, {
           attemptsInFlight(inFlight += 1)
         },
         settled: (backend, report) => {
-          hosts.get(backend.host)?.settled(report, clock)
+          byName.get(backend.name)?.settled(report, clock)
           if (report.status !== undefined) responseTime(report.latency / 1_000)
         },
         released: (backend) => {
           leave(backend)
           attemptsInFlight(inFlight -= 1)
         },
-        retried: (backend) => hosts.get(backend.host)?.retries(1),
+        retried: (backend) => byName.get(backend.name)?.retries(1),
         added: join,
         removed: leave,
         registryChanged: (change) => changes[change](1),
@@ -199,7 +199,7 @@ class Series {
 }
 
 /** What one backend is counted in. */
-class HostSeries {
+class BackendSeries {
   /** Registrations and attempts that need these series. */
   users = 0
   readonly retries: Recorder

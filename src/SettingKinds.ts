@@ -139,8 +139,11 @@ export const hostPattern: Kind<string> = kind(
 export const backend: Kind<Backend.Backend> = {
   metavar: "<url>",
   decode: (url) =>
-    /[,\s]\s*https?:/i.test(url)
-      ? Result.fail({ value: Backend.withoutSecrets(url), allowed: "each backend is one url" })
+    /[,\s]\s*https?:|,$/i.test(url)
+      ? Result.fail({
+        value: Backend.withoutSecrets(url),
+        allowed: "each backend is one url: commas separate them in the flag, white space in the variable"
+      })
       : Result.mapError(
         Backend.parse(url, "static"),
         ({ reason }) => ({ value: Backend.withoutSecrets(url), allowed: reason })

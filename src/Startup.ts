@@ -23,7 +23,7 @@ export const announce = Effect.gen(function*() {
     address: NetAddress.formatIp(address.address),
     port: address.port,
     version: packageJson.version,
-    backends: registry.snapshot().map(({ host }) => host).join(", "),
+    backends: registry.snapshot().map(({ name }) => name).join(", "),
     store: Option.getOrUndefined(settings.store)?.kind
   })
 })

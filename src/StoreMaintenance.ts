@@ -32,13 +32,13 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
   })
 
   const count = Effect.map(store.backlogs, (backlogs) => {
-    const hostOf = new Map(registry.snapshot().map(({ host, key }) => [key, host]))
+    const nameOf = new Map(registry.snapshot().map(({ key, name }) => [key, name]))
     const byHost = new Map<string, HostBacklog>()
-    for (const host of hostOf.values()) byHost.set(host, { pending: 0, dead: 0, oldestAge: 0 })
+    for (const name of nameOf.values()) byHost.set(name, { pending: 0, dead: 0, oldestAge: 0 })
     for (const backlog of backlogs) {
-      const host = hostOf.get(backlog.key) ?? hostOfKey(backlog)
+      const host = nameOf.get(backlog.key) ?? nameOfKey(backlog)
       const { dead, oldestAge, pending } = byHost.get(host) ?? { pending: 0, dead: 0, oldestAge: 0 }
-      // Backends that differ in their paths alone share their series.
+      // Backends that differ in their schemes alone share their series.
       byHost.set(host, {
         pending: pending + backlog.pending,
         dead: dead + backlog.dead,
@@ -57,5 +57,5 @@ const stepSize = 200
 const mostSteps = 400
 
 /** A backend that is gone has rows for a while. */
-const hostOfKey = ({ key }: BackendBacklog): string =>
-  Option.match(Result.getSuccess(parse(key, "dynamic")), { onNone: () => key, onSome: ({ host }) => host })
+const nameOfKey = ({ key }: BackendBacklog): string =>
+  Option.match(Result.getSuccess(parse(key, "dynamic")), { onNone: () => key, onSome: ({ name }) => name })

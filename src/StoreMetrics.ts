@@ -26,7 +26,7 @@ export class StoreMetrics extends Context.Service<StoreMetrics, {
   readonly limit: (bytes: number) => void
   /** Attempts made again from the store; `host` as logs and metrics name a backend. */
   readonly sentAgain: (host: string) => void
-  /** All of them; a host that is not among them has its series removed. */
+  /** All of them; a host that is not among them has its series removed, and what still comes of it is not counted. */
   readonly backlogs: (byHost: ReadonlyMap<string, HostBacklog>) => void
 }>()("sprayproxy/StoreMetrics") {
   static readonly layer = Layer.effect(
@@ -53,10 +53,19 @@ export class StoreMetrics extends Context.Service<StoreMetrics, {
       writes.valueUnsafe(context)
       const up = set(gauge(Names.storeUp))
 
-      const sentAgain = new Map<string, () => void>()
-      const gaugesOf = (host: string) =>
-        [Names.backlogDeliveries, Names.backlogOldestAge, Names.deadDeliveries].map((name) => gauge(name, { host }))
-      const shown = new Map<string, ReturnType<typeof gaugesOf>>()
+      const seriesOf = (host: string) => ({
+        pending: gauge(Names.backlogDeliveries, { host }),
+        oldestAge: gauge(Names.backlogOldestAge, { host }),
+        dead: gauge(Names.deadDeliveries, { host }),
+        sentAgain: Metric.counter(Names.redeliveries.name, {
+          description: Names.redeliveries.help,
+          incremental: true,
+          attributes: { host }
+        })
+      })
+      const shown = new Map<string, ReturnType<typeof seriesOf>>()
+      /** Of hosts that are not shown yet. */
+      let early = new Map<string, number>()
 
       return StoreMetrics.of({
         fellBack: (reason) => fallbacks[reason]!(),
@@ -65,23 +74,28 @@ export class StoreMetrics extends Context.Service<StoreMetrics, {
         used: set(gauge(Names.storeUsed)),
         limit: set(gauge(Names.storeLimit)),
         sentAgain: (host) => {
-          let count = sentAgain.get(host)
-          if (count === undefined) sentAgain.set(host, count = counter(Names.redeliveries, { host }))
-          count()
+          const series = shown.get(host)
+          if (series === undefined) early.set(host, (early.get(host) ?? 0) + 1)
+          else series.sentAgain.updateUnsafe(1, context)
         },
         backlogs: (byHost) => {
-          for (const [host, gauges] of shown) {
+          for (const [host, series] of shown) {
             if (byHost.has(host)) continue
-            for (const metric of gauges) Metric.removeUnsafe(metric, context)
+            for (const metric of [series.pending, series.oldestAge, series.dead]) Metric.removeUnsafe(metric, context)
+            Metric.removeUnsafe(series.sentAgain, context)
             shown.delete(host)
           }
-          for (const [host, values] of byHost) {
-            let gauges = shown.get(host)
-            if (gauges === undefined) shown.set(host, gauges = gaugesOf(host))
-            gauges[0]!.updateUnsafe(values.pending, context)
-            gauges[1]!.updateUnsafe(values.oldestAge, context)
-            gauges[2]!.updateUnsafe(values.dead, context)
+          for (const [host, { dead, oldestAge, pending }] of byHost) {
+            let series = shown.get(host)
+            if (series === undefined) {
+              shown.set(host, series = seriesOf(host))
+              series.sentAgain.updateUnsafe(early.get(host) ?? 0, context)
+            }
+            series.pending.updateUnsafe(pending, context)
+            series.oldestAge.updateUnsafe(oldestAge, context)
+            series.dead.updateUnsafe(dead, context)
           }
+          early = new Map()
         }
       })
     })

@@ -63,10 +63,57 @@ describe("parse", () => {
     assert.strictEqual(new Set(urls.map((url) => parsed(url).key)).size, urls.length)
   })
 
-  it("the host is what was written, port included, in lower case", () => {
-    assert.strictEqual(parsed("http://PAC.example.com/base").host, "pac.example.com")
-    assert.strictEqual(parsed("https://pac.example.com:443").host, "pac.example.com:443")
-    assert.strictEqual(parsed("http://[FD12::1]:8080/x").host, "[fd12::1]:8080")
+  it("its name is the host as it was written, port included, in lower case, and the base path", () => {
+    assert.strictEqual(parsed("http://PAC.example.com").name, "pac.example.com")
+    assert.strictEqual(parsed("http://PAC.example.com/").name, "pac.example.com")
+    assert.strictEqual(parsed("http://PAC.example.com//Base/").name, "pac.example.com/Base")
+    assert.strictEqual(parsed("https://pac.example.com:443").name, "pac.example.com:443")
+    assert.strictEqual(parsed("http://[FD12::1]:8080/x").name, "[fd12::1]:8080/x")
+  })
+
+  it.each([
+    "a",
+    "pac.example.com.",
+    "a_b.example.com",
+    "_pac.example.com",
+    "a--b.example.com",
+    "1.example.com",
+    "bücher.example",
+    "xn--bcher-kva.example",
+    "pac%2Eexample.com",
+    `${"a".repeat(63)}.example.com`,
+    "10.0.0.1",
+    "0x7f.1",
+    "[fd12::1]"
+  ])("takes the host %s", (host) => assert.isTrue(Result.isSuccess(parse(`http://${host}:65535/x`, "static"))))
+
+  it.each([
+    "a.test,",
+    "a.test;",
+    "$(HOST)",
+    "${HOST}",
+    "*.test",
+    "*",
+    "a..b",
+    ".a",
+    ".",
+    "a.test..",
+    "-a.test",
+    "a!b.test",
+    "a'b.test",
+    "a\"b.test",
+    "a%2Cb.test",
+    "a=b",
+    "`a`",
+    `${"a".repeat(64)}.test`,
+    `${"a.".repeat(127)}bc`
+  ])("refuses the host %s and says what a host is", (host) => {
+    for (const source of ["static", "dynamic"] as const) {
+      assert.strictEqual(
+        Result.getOrThrow(Result.flip(parse(`https://${host}/x`, source))).reason,
+        "a host is a name of letters, digits, - and _ between dots, or an IP address"
+      )
+    }
   })
 
   it.each([
@@ -77,6 +124,9 @@ describe("parse", () => {
     ["http:pac.example.com", "starts with http:// or https://"],
     ["http://", "absolute"],
     ["http://pac.example.com:99999", "absolute"],
+    ["http://pac.example.com:0", "a port is a whole number from 1 to 65535"],
+    ["http://pac.example.com:00/x", "a port is a whole number from 1 to 65535"],
+    ["http://[::1]:0", "a port is a whole number from 1 to 65535"],
     ["http://[::1", "absolute"],
     ["http://1.2.3.4.5", "absolute"],
     ["http://[fe80::1%25eth0]", "absolute"],
@@ -99,6 +149,15 @@ describe("a url that is made to take long", () => {
   it("is refused for its length", () => {
     const refused = parse(`http://h/${"/".repeat(2_048)}x`, "dynamic")
     assert.deepInclude(Result.getOrThrow(Result.flip(refused)), { reason: "a backend url has at most 2048 characters" })
+  })
+
+  it("is refused for its length when it is encoded: databases index no longer keys", () => {
+    const refused = parse(`http://h/${"字".repeat(1_800)}`, "dynamic")
+    assert.deepInclude(Result.getOrThrow(Result.flip(refused)), {
+      reason: "a backend url has at most 2048 characters when it is encoded"
+    })
+    assert.lengthOf(parsed(`http://h/${"字".repeat(226)}${"x".repeat(5)}`).key, 2_048)
+    assert.isTrue(Result.isFailure(parse(`http://h/${"字".repeat(226)}${"x".repeat(6)}`, "static")))
   })
 
   it("has its slashes collapsed", () => {

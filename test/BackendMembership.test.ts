@@ -34,8 +34,8 @@ const startReplica = Effect.fnUntraced(
         Layer.provideMerge(MemoryDeliveryStore.layer({ shared: database })),
         Layer.provideMerge(Layer.mergeAll(
           Layer.succeed(BackendPolicy, {
-            admit: ({ host }) =>
-              refused.includes(host) ? Effect.fail(new BackendRefused({ reason: "not here" })) : Effect.void,
+            admit: ({ name }) =>
+              refused.includes(name) ? Effect.fail(new BackendRefused({ reason: "not here" })) : Effect.void,
             checkAddress: () => undefined,
             addOwnListener: () => {}
           }),
@@ -55,7 +55,7 @@ const startReplica = Effect.fnUntraced(
       stop: Scope.close(scope, Exit.void),
       store: Context.get(services, DeliveryStore),
       unregister: (host: string) => registry.unregister(`http://${host}`),
-      hosts: () => registry.snapshot().map(({ host }) => host).toSorted()
+      hosts: () => registry.snapshot().map(({ name }) => name).toSorted()
     }
   }
 )

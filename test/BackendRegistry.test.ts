@@ -176,6 +176,20 @@ describe("time to live", () => {
       assert.deepStrictEqual(yield* urls, [url("stays")])
     }).pipe(Effect.provide(layer())))
 
+  it.effect("goes on ending them after a defect", () => {
+    let defects = 0
+    const removed = () => {
+      if ((defects += 1) === 1) throw new Error("defect")
+    }
+    return Effect.gen(function*() {
+      yield* register({ url: url(1), ttl: Duration.minutes(1) })
+      yield* register({ url: url(2), ttl: Duration.minutes(2) })
+      yield* TestClock.adjust("3 minutes")
+      assert.deepStrictEqual(yield* urls, [])
+      assert.strictEqual(defects, 2)
+    }).pipe(Effect.provide(layer({ removed })))
+  })
+
   it.effect("one that was unregistered does not end its successor", () =>
     Effect.gen(function*() {
       yield* register({ url: url(1), ttl: Duration.minutes(1) })

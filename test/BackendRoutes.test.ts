@@ -17,7 +17,7 @@ import { Settings } from "../src/Settings.ts"
 
 const policy = BackendPolicy.of({
   admit: (backend) =>
-    backend.host === "evil.example.com" ? Effect.fail(new BackendRefused({ reason: "not that one" })) : Effect.void,
+    backend.name === "evil.example.com" ? Effect.fail(new BackendRefused({ reason: "not that one" })) : Effect.void,
   checkAddress: () => undefined,
   addOwnListener: () => {}
 })

@@ -72,7 +72,7 @@ describe("starting", () => {
   it.effect("collects a repeated flag", () =>
     Effect.gen(function*() {
       const { started } = yield* invoke(["--backend", "http://a,http://b", "--backend=http://c"])
-      assert.deepStrictEqual(started[0]?.backends.map(({ host }) => host), ["a", "b", "c"])
+      assert.deepStrictEqual(started[0]?.backends.map(({ name }) => name), ["a", "b", "c"])
     }))
 
   it.effect("reads switches alone and with a value, and leaves the next argument to others", () =>

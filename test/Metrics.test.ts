@@ -13,7 +13,7 @@ import type { Outcome } from "../src/Outcome.ts"
 import { scrape, withFreshMetrics } from "./Scrape.ts"
 
 const backendOf = (url: string) => Result.getOrThrow(parse(url, "dynamic"))
-const pac = backendOf("https://pac.example.com:8443/base")
+const pac = backendOf("https://pac.example.com:8443")
 
 const statusOf: Partial<Record<Outcome, number>> = { delivered: 202, rejected: 400, failed: 502 }
 
@@ -281,9 +281,9 @@ describe("the series of a removed backend", () => {
       assert.isNotEmpty(yield* keys)
     })))
 
-  it.effect("stay while another backend has the same host", () =>
+  it.effect("stay while another backend has the same name", () =>
     withMetrics(Effect.fnUntraced(function*(metrics) {
-      const other = backendOf("https://pac.example.com:8443/other")
+      const other = backendOf("http://pac.example.com:8443")
       metrics.added(pac)
       metrics.added(other)
       attempt(metrics, reportOf("delivered"))
@@ -359,6 +359,25 @@ describe("the series of a removed backend", () => {
         (yield* scrape).value(`sprayproxy_attempts_total{host="other.example.com",outcome="delivered"}`),
         2
       )
+    })))
+
+  it.effect("are not those of another one on the same host", () =>
+    withMetrics(Effect.fnUntraced(function*(metrics) {
+      const [live, dead] = [backendOf("https://pac.example.com/live"), backendOf("https://pac.example.com/dead/")]
+      metrics.added(live)
+      metrics.added(dead)
+      attempt(metrics, reportOf("delivered"), live)
+      attempt(metrics, reportOf("unreachable"), dead)
+      metrics.retried(dead)
+      const seen = yield* scrape
+      for (const [path, delivered] of [["live", 1], ["dead", 0]] as const) {
+        const host = `pac.example.com/${path}`
+        assert.strictEqual(seen.value(`sprayproxy_attempts_total{host="${host}",outcome="delivered"}`), delivered)
+        assert.strictEqual(seen.value(`sprayproxy_retries_total{host="${host}"}`), 1 - delivered)
+      }
+      metrics.removed(live)
+      assert.deepStrictEqual((yield* scrape).keysWith("/live"), [])
+      assert.isNotEmpty((yield* scrape).keysWith("/dead"))
     })))
 
   const hosts = ["a.example.com", "b.example.com"] as const

@@ -120,10 +120,15 @@ describe("several values", () => {
 
   it("backends split on white space alone in the variable", () => {
     assert.deepStrictEqual(keys({}, { SPRAYPROXY_SERVER_BACKEND: "\thttp://a\r\n http://b\n" }), both)
-    assert.strictEqual(
-      errorOf({}, { ...secretEnv, SPRAYPROXY_SERVER_BACKEND: "http://a,http://b" }).message,
-      "invalid SPRAYPROXY_SERVER_BACKEND \"http://a,http://b\": each backend is one url"
-    )
+    for (
+      const [text, named] of [["http://a,http://b"], ["http://a, http://b", "http://a,"], ["http://a/x,"]] as const
+    ) {
+      assert.strictEqual(
+        errorOf({}, { ...secretEnv, SPRAYPROXY_SERVER_BACKEND: text }).message,
+        `invalid SPRAYPROXY_SERVER_BACKEND "${named ?? text}": each backend is one url: commas separate them in the ` +
+          "flag, white space in the variable"
+      )
+    }
   })
 
   it("equal backends are one, the first that was written", () => {

@@ -426,7 +426,7 @@ const onDisk = () => {
         Effect.succeed({
           backends: backends.slice(0, 2),
           isDurable: true,
-          settled: (backend, { outcome }) => void told.push(`${guid} ${backend.host}: ${outcome}`),
+          settled: (backend, { outcome }) => void told.push(`${guid} ${backend.name}: ${outcome}`),
           abandoned: () => void told.push(`${guid} abandoned`)
         })
     })
