@@ -18,6 +18,7 @@ import type { DeliveriesRequest, GivenFilter } from "./DeliveriesFlags.ts"
 import { ListAnswer, RedeliverAllAnswer, RedeliverAnswer, ShowAnswer } from "./DeliveryViews.ts"
 import { quote } from "./SettingDefinition.ts"
 import type { Environment } from "./Settings.ts"
+import { clientVariables } from "./SettingsTable.ts"
 
 /** The command can't be done. The message is one line. */
 export class DeliveriesFailed extends Schema.TaggedError<DeliveriesFailed>()("DeliveriesFailed", {
@@ -108,10 +109,10 @@ export class DeliveriesClient extends Context.Service<DeliveriesClient, {
 const failed = (reason: string) => Effect.fail(new DeliveriesFailed({ reason }))
 
 const serverUrl = (given: string | undefined, env: Environment): Effect.Effect<string, DeliveriesFailed> => {
-  const variable = env["SPRAYPROXY_URL"]?.trim() ?? ""
+  const variable = env[clientVariables.url]?.trim() ?? ""
   const [name, text] = given !== undefined
     ? ["--server", given]
-    : ["SPRAYPROXY_URL", variable === "" ? "http://127.0.0.1:8080" : variable]
+    : [clientVariables.url, variable === "" ? "http://127.0.0.1:8080" : variable]
   const url = URL.canParse(text) ? new URL(text) : undefined
   const isServer = url !== undefined && /^https?:$/.test(url.protocol) && url.username + url.password === "" &&
     url.search + url.hash === ""
@@ -124,7 +125,7 @@ const serverUrl = (given: string | undefined, env: Environment): Effect.Effect<s
 const readToken = Effect.fnUntraced(function*(file: string | undefined, env: Environment) {
   const fileSystem = yield* FileSystem.FileSystem
   const text = file === undefined
-    ? env["SPRAYPROXY_TOKEN"] ?? ""
+    ? env[clientVariables.token] ?? ""
     : yield* Effect.catch(
       fileSystem.readFileString(file),
       (error) => failed(`can't read --token-file ${quote(file)}: ${innermostMessage(error)}`)
@@ -133,7 +134,7 @@ const readToken = Effect.fnUntraced(function*(file: string | undefined, env: Env
   if (file === undefined && token === "") return undefined
   // RFC 6750 §2.1. Anything else would make an error that repeats it.
   if (/^[\w.~+/-]+=*$/.test(token)) return Redacted.make(token)
-  return yield* failed(`${file === undefined ? "SPRAYPROXY_TOKEN" : `--token-file ${quote(file)}`} holds no token`)
+  return yield* failed(`${file === undefined ? clientVariables.token : `--token-file ${quote(file)}`} holds no token`)
 })
 
 const refusalOf = (server: string, status: number, text: string, hasToken: boolean): string => {
@@ -141,7 +142,7 @@ const refusalOf = (server: string, status: number, text: string, hasToken: boole
   if (status === 401 || status === 403) {
     return hasToken
       ? `${server} refuses the token (${status})`
-      : `${server} wants a token (${status}): give --token-file or SPRAYPROXY_TOKEN`
+      : `${server} wants a token (${status}): give --token-file or ${clientVariables.token}`
   }
   if (status === 404 && line === "not found") return `${server} keeps no deliveries: it runs without a store`
   if (status === 400 || status === 404 || status === 422) return line

@@ -8,6 +8,7 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import { rowStates } from "./DeliveryStore.ts"
+import { clientVariables } from "./SettingsTable.ts"
 
 /** Filters as they were given: the server reads them. */
 export interface GivenFilter {
@@ -107,8 +108,8 @@ const allPages = switched("all", "All that match, page after page")
 const allRows = switched("all", "All that match, batch after batch")
 const body = switched("body", "The payload too")
 const common = {
-  server: text("server", "<url>", "The running server [env: SPRAYPROXY_URL]"),
-  tokenFile: text("token-file", "<path>", "File with a bearer token [env: SPRAYPROXY_TOKEN]"),
+  server: text("server", "<url>", `The running server [env: ${clientVariables.url}]`),
+  tokenFile: text("token-file", "<path>", `File with a bearer token [env: ${clientVariables.token}]`),
   json: switched("json", "Print JSON")
 }
 

@@ -13,8 +13,10 @@
  *
  * **Gotchas**
  *
- * Go ignores a proxy that it can't read and connects directly. Here it is an error: whoever names a proxy wants it used.
+ * Go ignores a proxy that it can't read and connects directly. Here it is an error where a backend would use it: whoever
+ * names a proxy wants it used.
  */
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as net from "node:net"
@@ -27,7 +29,7 @@ export class InvalidProxy extends Schema.TaggedError<InvalidProxy>()("InvalidPro
   reason: Schema.String
 }) {
   override get message(): string {
-    return `${this.variable}: ${this.reason}`
+    return `${this.variable} can't be used: ${this.reason}`
   }
 }
 
@@ -38,19 +40,35 @@ export type Environment = Readonly<Record<string, string | undefined>>
  * may contain credentials, so it is nothing for a log.
  */
 export const proxyFor = (origin: URL, env: Environment): Result.Result<URL | undefined, InvalidProxy> => {
-  const secure = origin.protocol === "https:"
-  const variable = firstSet(env, secure ? ["HTTPS_PROXY", "https_proxy"] : ["HTTP_PROXY", "http_proxy"])
-  if (variable === undefined) return Result.succeed(undefined)
+  const variable = variableFor(origin.protocol, env)
+  const noProxy = firstSet(env, ["NO_PROXY", "no_proxy"])
+  if (variable === undefined || isDirect(origin, noProxy === undefined ? "" : env[noProxy] ?? "")) {
+    return Result.succeed(undefined)
+  }
+  return read(variable, env)
+}
+
+/** What can't be used and is used by no backend; what one uses is an error of `proxyFor`. */
+export const unusedFaults = (origins: ReadonlyArray<URL>, env: Environment): ReadonlyArray<InvalidProxy> =>
+  ["https:", "http:"].flatMap((protocol) => {
+    const variable = variableFor(protocol, env)
+    if (variable === undefined) return []
+    const isUsed = origins.some((origin) => origin.protocol === protocol && Result.isFailure(proxyFor(origin, env)))
+    return isUsed ? [] : Option.toArray(Result.getFailure(read(variable, env)))
+  })
+
+const variableFor = (protocol: string, env: Environment): string | undefined =>
+  firstSet(env, protocol === "https:" ? ["HTTPS_PROXY", "https_proxy"] : ["HTTP_PROXY", "http_proxy"])
+
+const read = (variable: string, env: Environment): Result.Result<URL, InvalidProxy> => {
   // https://golang.org/s/cgihttpproxy: in a CGI process it is the client's `Proxy` header.
-  if (!secure && isSet(env["REQUEST_METHOD"])) {
+  if (variable.toUpperCase() === "HTTP_PROXY" && isSet(env["REQUEST_METHOD"])) {
     return Result.fail(
-      new InvalidProxy({ variable, reason: "not used while REQUEST_METHOD is set, as in a CGI process" })
+      new InvalidProxy({ variable, reason: "REQUEST_METHOD is set, as in a CGI process" })
     )
   }
   const proxy = parse(env[variable] ?? "")
-  if (proxy === undefined) return Result.fail(new InvalidProxy({ variable, reason: allowed }))
-  const noProxy = firstSet(env, ["NO_PROXY", "no_proxy"])
-  return Result.succeed(isDirect(origin, noProxy === undefined ? "" : env[noProxy] ?? "") ? undefined : proxy)
+  return proxy === undefined ? Result.fail(new InvalidProxy({ variable, reason: allowed })) : Result.succeed(proxy)
 }
 
 const allowed =

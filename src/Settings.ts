@@ -16,8 +16,9 @@ import { BlockList, isIP } from "node:net"
 import type { Backend } from "./Backend.ts"
 import { format as formatDuration } from "./GoDuration.ts"
 import { type GivenFlags, InvalidSetting, invalidSetting, read, source } from "./SettingDefinition.ts"
+import { withoutServiceLinks } from "./SettingVariables.ts"
 import { definitions } from "./SettingsTable.ts"
-import type { StoreLocation } from "./StoreLocation.ts"
+import { serverOf, type StoreLocation } from "./StoreLocation.ts"
 
 /** Every setting, decoded and checked. */
 export class Settings extends Context.Service<Settings, {
@@ -81,7 +82,7 @@ export const resolve = (
         ? { ...definitions, logFormat: { ...definitions.logFormat, fallback: ["pretty"] } }
         : definitions,
       flags,
-      env
+      withoutServiceLinks(env)
     )
     yield* requireBeside("metricsKey", "metricsCert", settings, flags)
     yield* requireBeside("metricsCert", "metricsKey", settings, flags)
@@ -96,6 +97,12 @@ export const warnings = (settings: Service): ReadonlyArray<string> => {
     [
       settings.insecureSkipWebhookVerify,
       `deliveries are forwarded without a check that GitHub sent them (${flagOf("insecureSkipWebhookVerify")})`
+    ],
+    [
+      settings.insecureSkipWebhookVerify && Option.isSome(settings.store),
+      `anyone who reaches this port can fill the store: what is written down is not checked either (${
+        flagOf("insecureSkipWebhookVerify")
+      } beside ${flagOf("store")})`
     ],
     [
       settings.insecureSkipTlsVerify,
@@ -120,17 +127,38 @@ export const warnings = (settings: Service): ReadonlyArray<string> => {
       } 127.0.0.1 would keep it to this pod)`
     ],
     [
-      Option.exists(settings.store, isUnencrypted),
-      `deliveries go to PostgreSQL unencrypted: the url of the store (${flagOf("store")}) has no sslmode`
-    ],
-    [
       Duration.isLessThan(settings.shutdownGrace, longest),
       `${flagOf("shutdownGrace")} ${
         formatDuration(settings.shutdownGrace)
       } is below reply deadline + forwarding timeout, ${formatDuration(longest)}: a shutdown can cut deliveries off`
     ]
   ]
-  return all.flatMap(([holds, warning]) => holds ? [warning] : [])
+  return [
+    ...all.flatMap(([holds, warning]) => holds ? [warning] : []),
+    ...Option.match(settings.store, { onNone: () => [], onSome: storeWarnings })
+  ]
+}
+
+const storeWarnings = (location: StoreLocation): ReadonlyArray<string> => {
+  if (location.kind === "sqlite") return []
+  const { host, ignored, sslmode } = serverOf(location.url)
+  const url = `the url of the store (${flagOf("store")})`
+  const isNear = host.startsWith("/") || isLoopback(host)
+  const unencrypted = isNear
+    ? []
+    : sslmode === undefined || sslmode === "disable"
+    ? [
+      `deliveries go to PostgreSQL unencrypted: ${url} has ${sslmode === undefined ? "no sslmode" : "sslmode=disable"}`
+    ]
+    : sslmode === "prefer" || sslmode === "allow"
+    ? [
+      `deliveries may go to PostgreSQL unencrypted: ${url} has sslmode=${sslmode}, which does without encryption where ` +
+      "the server has none; sslmode=verify-full does not"
+    ]
+    : []
+  return ignored.length === 0
+    ? unencrypted
+    : [...unencrypted, `parameters of ${url} that mean nothing here, or are misspelt: ${ignored.join(", ")}`]
 }
 
 const flagOf = (field: keyof Service): string => `--${definitions[field].flag}`
@@ -176,12 +204,6 @@ const requireSecret = (settings: Service): Result.Result<void, InvalidSetting> =
       })
     )
     : Result.void
-
-const isUnencrypted = (location: StoreLocation): boolean => {
-  if (location.kind === "sqlite") return false
-  const { hostname, searchParams } = new URL(Redacted.value(location.url))
-  return !isLoopback(hostname.replace(/^\[|\]$/g, "")) && ["disable", null].includes(searchParams.get("sslmode"))
-}
 
 const loopback = new BlockList()
 loopback.addSubnet("127.0.0.0", 8)

@@ -6,6 +6,9 @@ import { type Definition, many, one, optional } from "./SettingDefinition.ts"
 import * as Kind from "./SettingKinds.ts"
 import type { Settings } from "./Settings.ts"
 
+/** What `sprayproxy deliveries` reads: the server's URL, and the bearer token for what guards it. */
+export const clientVariables = { url: "SPRAYPROXY_URL", token: "SPRAYPROXY_TOKEN" }
+
 type Service = Settings["Service"]
 
 const off = { fallback: "false", bareValue: "true" }

@@ -7,16 +7,20 @@ import packageJson from "../package.json" with { type: "json" }
 import { BackendPolicy } from "./BackendPolicy.ts"
 import { BackendRegistry } from "./BackendRegistry.ts"
 import { Log } from "./Logging.ts"
-import { Settings, warnings } from "./Settings.ts"
+import { unusedFaults } from "./ProxyRules.ts"
+import { variableWarnings } from "./SettingVariables.ts"
+import { type Environment, Settings, warnings } from "./Settings.ts"
 
-export const announce = Effect.gen(function*() {
+export const announceFrom = Effect.fnUntraced(function*(env: Environment) {
   const settings = yield* Settings
   const log = yield* Log
   const policy = yield* BackendPolicy
   const registry = yield* BackendRegistry
   const { address } = yield* HttpServer
 
-  for (const warning of warnings(settings)) log.write("warn", warning)
+  const origins = settings.backends.map(({ origin }) => new URL(origin))
+  const proxyWarnings = unusedFaults(origins, env).map(({ message }) => `${message} (no backend uses it)`)
+  for (const warning of [...warnings(settings), ...variableWarnings(env), ...proxyWarnings]) log.write("warn", warning)
   if (NetAddress.isUnixPathAddress(address)) return
   policy.addOwnListener(address.port)
   log.write("info", "listening", {
@@ -27,3 +31,5 @@ export const announce = Effect.gen(function*() {
     store: Option.getOrUndefined(settings.store)?.kind
   })
 })
+
+export const announce = Effect.suspend(() => announceFrom(process.env))

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Result from "effect/Result"
-import { type Environment, InvalidProxy, proxyFor } from "../src/ProxyRules.ts"
+import { type Environment, InvalidProxy, proxyFor, unusedFaults } from "../src/ProxyRules.ts"
 
 const hrefFor = (origin: string, env: Environment): string => {
   const proxy = Result.getOrThrow(proxyFor(new URL(origin), env))
@@ -65,7 +65,7 @@ describe("the variables", () => {
 
   it("does not use HTTP_PROXY in a CGI process", () => {
     const cgi = { ...env, REQUEST_METHOD: "POST" }
-    expect(failure("http://insecure.tld", cgi).message).toMatch(/^HTTP_PROXY: .*REQUEST_METHOD/)
+    expect(failure("http://insecure.tld", cgi).message).toMatch(/^HTTP_PROXY .*REQUEST_METHOD/)
     expect(hrefFor("https://secure.tld", cgi)).toBe("https://secure.proxy.tld/")
     expect(hrefFor("http://insecure.tld", { ...env, REQUEST_METHOD: "" })).toBe("http://http.proxy.tld/")
   })
@@ -145,5 +145,25 @@ describe("NO_PROXY", () => {
   ])("%j makes %s %s", (noProxy, origin, expected) => {
     const env = { HTTP_PROXY: "proxy", HTTPS_PROXY: "proxy", NO_PROXY: noProxy }
     expect(hrefFor(origin, env)).toBe(expected === "direct" ? "direct" : "http://proxy/")
+  })
+})
+
+const faults = (origins: ReadonlyArray<string>, env: Environment) =>
+  unusedFaults(origins.map((origin) => new URL(origin)), env).map(({ variable }) => variable)
+
+describe("a variable that can't be used", () => {
+  const bad = { HTTP_PROXY: "ftp://user:hunter2@proxy", https_proxy: "http://user:hunter2@proxy:port" }
+
+  it("is no fault of a backend that NO_PROXY reaches directly", () => {
+    expect(hrefFor("http://a.tld", { ...bad, NO_PROXY: "a.tld" })).toBe("direct")
+    expect(hrefFor("https://127.0.0.1", bad)).toBe("direct")
+  })
+
+  it("is told where no backend uses it, and an error where one does", () => {
+    expect(faults([], bad)).toEqual(["https_proxy", "HTTP_PROXY"])
+    expect(faults(["http://a.tld"], bad)).toEqual(["https_proxy"])
+    expect(faults(["http://a.tld", "https://b.tld"], { ...bad, NO_PROXY: "a.tld" })).toEqual(["HTTP_PROXY"])
+    expect(faults(["https://a.tld"], { HTTP_PROXY: "proxy", HTTPS_PROXY: "proxy" })).toEqual([])
+    expect(faults([], {})).toEqual([])
   })
 })

@@ -295,6 +295,17 @@ describe("a bad value", () => {
   })
 })
 
+describe("a port that Kubernetes has set for a Service", () => {
+  it("is not ours", () => {
+    const link = { SPRAYPROXY_SERVER_SERVICE_HOST: "10.0.0.5", SPRAYPROXY_SERVER_PORT: "tcp://10.0.0.5:8443" }
+    assert.strictEqual(settingsOf({}, link).port, 8080)
+    assert.strictEqual(
+      errorOf({}, { ...secretEnv, SPRAYPROXY_SERVER_PORT: "tcp://10.0.0.5:8443" }).value?.slice(0, 3),
+      "tcp"
+    )
+  })
+})
+
 describe("settings together", () => {
   const needed = "missing GH_APP_WEBHOOK_SECRET or --webhook-secret-file: one of the two is required, unless " +
     "--insecure-skip-webhook-verify is set"
@@ -335,6 +346,7 @@ describe("secrets", () => {
 })
 
 const of = (flags: Flags) => warnings(settingsOf({ backend: ["http://a"], ...flags }))
+const ignored = (store: string) => of({ store: [store], host: ["127.0.0.1"] })
 const unencrypted = (store: string) => of({ store: [store] }).filter((warning) => warning.includes("unencrypted"))
 
 describe("warnings", () => {
@@ -345,14 +357,48 @@ describe("warnings", () => {
     assert.deepStrictEqual(of({ store: ["sqlite:/d.db"], host: ["127.0.0.1"] }), [])
   })
 
-  it("tell of deliveries that go to a store unencrypted over a network", () => {
-    assert.lengthOf(unencrypted("postgres://u:hidden@db.example.com/d"), 1)
-    assert.notInclude(unencrypted("postgres://u:hidden@db.example.com/d").join(), "hidden")
-    assert.lengthOf(unencrypted("postgres://db.example.com/d?sslmode=disable"), 1)
-    assert.lengthOf(unencrypted("postgres://db.example.com/d?sslmode=verify-full"), 0)
-    assert.lengthOf(unencrypted("postgres://127.0.0.1/d"), 0)
-    assert.lengthOf(unencrypted("postgres://[::1]:5432/d"), 0)
-    assert.lengthOf(unencrypted("sqlite:/d.db"), 0)
+  it.each([
+    ["postgres://u:hidden@db.example.com/d", 1],
+    ["postgres://u@db.example.com/d?sslmode=disable", 1],
+    ["postgres://u@db.example.com/d?sslmode=prefer", 1],
+    ["postgres://u@db.example.com/d?sslmode=allow", 1],
+    ["postgres://u@db.example.com/d?sslmode=verify-full&sslmode=disable", 1],
+    ["postgres://u@localhost/d?host=db.example.com", 1],
+    ["postgres://u@db.example.com/d?sslMode=require", 1],
+    ["postgres://u@db.example.com/d?sslmode=require", 0],
+    ["postgres://u@db.example.com/d?sslmode=verify-full", 0],
+    ["postgres://u@127.0.0.1/d", 0],
+    ["postgres://u@[::1]:5432/d", 0],
+    ["postgres:///d?user=u", 0],
+    ["postgres:///d?host=/var/run/postgresql&user=u", 0],
+    ["sqlite:/d.db", 0]
+  ])("tell of deliveries that go to a store over a network and may be unencrypted: %s", (store, count) => {
+    assert.lengthOf(unencrypted(store), count)
+    assert.notInclude(unencrypted(store).join(), "hidden")
+  })
+
+  it("say what kind of encryption is only perhaps one", () => {
+    assert.deepStrictEqual(unencrypted("postgres://u@db/d?sslmode=prefer"), [
+      "deliveries may go to PostgreSQL unencrypted: the url of the store (--store) has sslmode=prefer, which does " +
+      "without encryption where the server has none; sslmode=verify-full does not"
+    ])
+  })
+
+  it("name the parameters of a store's url that mean nothing, and never what may be a part of a password", () => {
+    assert.deepStrictEqual(ignored("postgres://u@localhost/d?sslrootcert=/ca.pem&sslMode=require&connect_timeout=1"), [
+      "parameters of the url of the store (--store) that mean nothing here, or are misspelt: sslrootcert, sslMode"
+    ])
+    assert.deepStrictEqual(ignored("postgres://localhost/d?user=u&password=hunter2&hunter3"), [])
+  })
+
+  it("say that a store beside unverified deliveries is anybody's to fill", () => {
+    const both = of({ store: ["sqlite:/d.db"], host: ["127.0.0.1"], "insecure-skip-webhook-verify": ["true"] })
+    assert.lengthOf(both, 2)
+    assert.strictEqual(
+      both[1],
+      "anyone who reaches this port can fill the store: what is written down is not checked either " +
+        "(--insecure-skip-webhook-verify beside --store)"
+    )
   })
 
   it("are none for a plain configuration", () => {

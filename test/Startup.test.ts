@@ -13,15 +13,16 @@ import { BackendPolicy } from "../src/BackendPolicy.ts"
 import { BackendRegistry } from "../src/BackendRegistry.ts"
 import { Log, LogEntries } from "../src/Logging.ts"
 import { Metrics } from "../src/Metrics.ts"
-import { Settings } from "../src/Settings.ts"
-import { announce } from "../src/Startup.ts"
+import { type Environment, Settings } from "../src/Settings.ts"
+import { announceFrom } from "../src/Startup.ts"
 
 const backend = (url: string) => Result.getOrThrow(parse(url, "static"))
 
 /** What `announce` logs, and the ports it names as our own. */
 const announced = Effect.fnUntraced(function*(
   settings: Partial<Settings["Service"]>,
-  address: NetAddress.SocketAddress = Result.getOrThrow(NetAddress.inetAddressFromIpString("127.0.0.1", 4711))
+  address: NetAddress.SocketAddress = Result.getOrThrow(NetAddress.inetAddressFromIpString("127.0.0.1", 4711)),
+  env: Environment = {}
 ) {
   const ownPorts: Array<number> = []
   const policy = BackendPolicy.of({
@@ -36,7 +37,7 @@ const announced = Effect.fnUntraced(function*(
   ).pipe(Layer.provideMerge(Layer.mergeAll(Settings.layerFrom(settings), Log.layerTest, Metrics.layer)))
   return yield* Effect.provide(
     Effect.gen(function*() {
-      yield* announce
+      yield* announceFrom(env)
       const { entries } = yield* LogEntries
       return { entries, ownPorts }
     }),
@@ -79,6 +80,21 @@ describe("announce", () => {
       assert.match(entries[0]!.message, /--insecure-skip-tls-verify/)
       assert.match(entries[1]!.message, /^no backend/)
       assert.match(entries[2]!.message, /--shutdown-grace 1s/)
+    }))
+
+  it.effect("warns of variables that do nothing, and of a proxy that no backend uses, without their values", () =>
+    Effect.gen(function*() {
+      const { entries } = yield* announced({ backends: [backend("http://a.example.com")] }, undefined, {
+        SPRAYPROXY_STOER: "hunter2",
+        HTTPS_PROXY: "ftp://user:hunter2@proxy"
+      })
+      assert.deepStrictEqual(entries.map(({ level }) => level), ["warn", "warn", "info"])
+      assert.strictEqual(
+        entries[0]!.message,
+        "SPRAYPROXY_STOER is set and is no setting: did you mean SPRAYPROXY_STORE?"
+      )
+      assert.match(entries[1]!.message, /^HTTPS_PROXY can't be used: a proxy is .*no backend uses it/)
+      assert.notInclude(JSON.stringify(entries), "hunter2")
     }))
 
   it.effect("keeps our own port from being a dynamic backend", () =>
