@@ -15,13 +15,24 @@
  * Every operation may fail with `StoreUnavailable` at any time, and after a failed `write` it is open whether it happened.
  */
 import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { Outcome } from "./Outcome.ts"
 
-/** The store can't be reached, or does not do what it is told. `reason` names no address and no secret. */
+/**
+ * What a failure is the fault of.
+ *
+ * - `away`: the store. It can't be reached, or takes nothing now.
+ * - `content`: what it was to take, which would be refused each time. The store is well.
+ * - `question`: what it was asked, which took too long or too much. Nothing else is.
+ */
+const storeFaults = ["away", "content", "question"] as const
+export type StoreFault = typeof storeFaults[number]
+
+/** The store did not do what it was told. `reason` names no address and no secret. */
 export class StoreUnavailable extends Schema.TaggedError<StoreUnavailable>()("StoreUnavailable", {
-  reason: Schema.String
+  reason: Schema.String,
+  fault: Schema.Literals(storeFaults).pipe(Schema.withConstructorDefault(Effect.succeed("away")))
 }) {
   override get message() {
     return `the store did not take it: ${this.reason}`

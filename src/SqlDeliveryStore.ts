@@ -15,9 +15,9 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
-import { DeliveryStore, leaseMillis, StoreUnavailable, type StoreUnusable } from "./DeliveryStore.ts"
+import { DeliveryStore, leaseMillis, type StoreFault, StoreUnavailable, type StoreUnusable } from "./DeliveryStore.ts"
 import * as StoreBackends from "./StoreBackends.ts"
-import { isConflict, reasonOf } from "./StoreFailure.ts"
+import { faultOf, isConflict, reasonOf } from "./StoreFailure.ts"
 import type { StoreLocation } from "./StoreLocation.ts"
 import * as StorePostgres from "./StorePostgres.ts"
 import * as StorePruning from "./StorePruning.ts"
@@ -47,6 +47,7 @@ export const layer = (
         : StorePostgres.open(location.url)
       const session: StoreSession = { ...database, owner, lease }
       const safe = guarded(session)
+      const asked = guarded(session, "question")
       const write = StoreRecording.make(session)
       const queue = StoreQueue.make(session)
       const views = StoreViews.make(session)
@@ -68,11 +69,11 @@ export const layer = (
         claim: (key, limit, order) => safe(queue.claim(key, limit, order)),
         load: (id) => safe(views.load(id)),
         release: safe(queue.release),
-        usage: safe(views.usage),
-        backlogs: safe(views.backlogs),
+        usage: asked(views.usage),
+        backlogs: asked(views.backlogs),
         prune: (retention, limit) => safe(prune(retention, limit)),
-        list: (filter, page) => safe(views.list(filter, page)),
-        show: (guid) => safe(views.show(guid)),
+        list: (filter, page) => asked(views.list(filter, page)),
+        show: (guid) => asked(views.show(guid)),
         redeliver: (filter, limit, after) => safe(queue.redeliver(filter, limit, after)),
         backends: safe(backends.list),
         putBackend: (backend, limit) => safe(backends.put(backend, limit)),
@@ -86,27 +87,31 @@ export const layer = (
 /** PostgreSQL gives up on a statement a little sooner. */
 const longest = "5 seconds"
 
-const guarded = ({ dialect, ready }: StoreSession) => <A>(operation: Effect.Effect<A, SqlError>) => {
-  const attempted = Effect.andThen(ready, operation)
-  const bounded = dialect.kind === "sqlite" ? attempted : attempted.pipe(
-    Effect.retry({ times: 3, while: (error) => isSqlError(error) && isConflict(error) }),
-    Effect.timeoutOrElse({
-      duration: longest,
-      orElse: () => Effect.fail(new StoreUnavailable({ reason: "PostgreSQL took too long" }))
-    })
-  )
-  // A lost connection makes even the rollback fail, which the client takes for a defect.
-  return Effect.catchCause(bounded, (cause) => {
-    const failed = cause.reasons.find((reason) =>
-      Cause.isFailReason(reason) || (Cause.isDieReason(reason) && isSqlError(reason.defect))
+/** `late`: whose fault it is that an operation took too long. */
+const guarded =
+  ({ dialect, ready }: StoreSession, late: StoreFault = "away") => <A>(operation: Effect.Effect<A, SqlError>) => {
+    const attempted = Effect.andThen(ready, operation)
+    const bounded = dialect.kind === "sqlite" ? attempted : attempted.pipe(
+      Effect.retry({ times: 3, while: (error) => isSqlError(error) && isConflict(error) }),
+      Effect.timeoutOrElse({
+        duration: longest,
+        orElse: () => Effect.fail(new StoreUnavailable({ reason: "PostgreSQL took too long", fault: late }))
+      })
     )
-    if (failed === undefined || Cause.hasInterruptsOnly(cause)) return Effect.failCause(cause as Cause.Cause<never>)
-    const error = Cause.isDieReason(failed) ? failed.defect : (failed as Cause.Fail<SqlError>).error
-    return Effect.fail(unavailable(error as SqlError | StoreUnusable | StoreUnavailable))
-  }).pipe(Effect.withTracerEnabled(false))
-}
+    // A lost connection makes even the rollback fail, which the client takes for a defect.
+    return Effect.catchCause(bounded, (cause) => {
+      const failed = cause.reasons.find((reason) =>
+        Cause.isFailReason(reason) || (Cause.isDieReason(reason) && isSqlError(reason.defect))
+      )
+      if (failed === undefined || Cause.hasInterruptsOnly(cause)) return Effect.failCause(cause as Cause.Cause<never>)
+      const error = Cause.isDieReason(failed) ? failed.defect : (failed as Cause.Fail<SqlError>).error
+      return Effect.fail(unavailable(error as SqlError | StoreUnusable | StoreUnavailable, late))
+    }).pipe(Effect.withTracerEnabled(false))
+  }
 
-const unavailable = (error: SqlError | StoreUnusable | StoreUnavailable): StoreUnavailable =>
-  error instanceof StoreUnavailable
-    ? error
-    : new StoreUnavailable({ reason: isSqlError(error) ? reasonOf(error) : error.reason })
+const unavailable = (error: SqlError | StoreUnusable | StoreUnavailable, late: StoreFault): StoreUnavailable => {
+  if (error instanceof StoreUnavailable) return error
+  return isSqlError(error)
+    ? new StoreUnavailable({ reason: reasonOf(error), fault: faultOf(error, late) })
+    : new StoreUnavailable({ reason: error.reason })
+}

@@ -167,9 +167,15 @@ const serve = (db: DatabaseSync) => {
   }
 }
 
+/** As SQLite itself names a value of a wrong type. */
+const mismatch = 20
+
+const isUnbindable = (error: unknown): boolean =>
+  /^ERR_(?:INVALID_ARG|OUT_OF_RANGE)/.test(String((error as { readonly code?: unknown }).code))
+
 const wireError = (error: unknown): WireError => ({
   message: error instanceof Error ? error.message : String(error),
-  errcode: (error as { readonly errcode?: number }).errcode,
+  errcode: (error as { readonly errcode?: number }).errcode ?? (isUnbindable(error) ? mismatch : undefined),
   refusal: error instanceof CheckFailed ? error.message : undefined
 })
 

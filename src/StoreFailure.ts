@@ -1,17 +1,19 @@
 /**
- * What a failing database means for the store, in words that name no address, no user and no secret.
+ * What a failing database means for the store, in words that name no address, no user and no secret; and whose fault it is.
  */
 import {
   AuthenticationError,
   AuthorizationError,
   ConnectionError,
-  ConstraintError,
   DeadlockError,
+  LockTimeoutError,
   SerializationError,
   type SqlError,
   SqlSyntaxError,
+  StatementTimeoutError,
   UniqueViolation
 } from "effect/sql/SqlError"
+import type { StoreFault } from "./DeliveryStore.ts"
 
 /** One line for a log or an operator. */
 export const reasonOf = (error: SqlError): string => {
@@ -28,15 +30,25 @@ export const reasonOf = (error: SqlError): string => {
   return reason instanceof ConnectionError ? "the database can't be reached" : "the database's client failed"
 }
 
+/** `late`: whose fault it is that something took too long, or too much. */
+export const faultOf = (error: SqlError, late: StoreFault): StoreFault => {
+  const { code, errno } = causeOf(error)
+  if (isUnencodable(error) || contentCodes.has((errno ?? 0) & 0xff)) return "content"
+  if (code !== undefined && isSqlState(code) && contentClasses.has(code.slice(0, 2))) return "content"
+  const { reason } = error
+  const isLate = reason instanceof StatementTimeoutError || (code !== undefined && reason instanceof LockTimeoutError)
+  return isLate || lateStates.has(code) || lateCodes.has((errno ?? 0) & 0xff) ? late : "away"
+}
+
 /** It would fail again: somebody has to change something first. */
 export const isDefinite = (error: SqlError): boolean =>
   error.reason instanceof AuthenticationError || error.reason instanceof AuthorizationError ||
   error.reason instanceof SqlSyntaxError || isBadUrl(error) || definiteStates.has(causeOf(error).code)
 
-/** Somebody else was in the way: it may work when it is done again. */
-export const isConflict = ({ reason }: SqlError): boolean =>
-  reason instanceof DeadlockError || reason instanceof SerializationError ||
-  reason instanceof UniqueViolation || reason instanceof ConstraintError
+/** Somebody else was in the way, or there first: it may work when it is done again. */
+export const isConflict = (error: SqlError): boolean =>
+  error.reason instanceof DeadlockError || error.reason instanceof SerializationError ||
+  error.reason instanceof UniqueViolation || causeOf(error).errno === primaryKeyTaken
 
 /** What the drivers tell: a SQLSTATE or the system's code, SQLite's code, or why our own thread refused a file. */
 interface Cause {
@@ -52,6 +64,24 @@ const isSqlState = (code: string): boolean => /^[0-9A-Z]{5}$/.test(code) && /[0-
 /** The client has no error of its own for it. */
 const isBadUrl = ({ reason }: SqlError): boolean =>
   reason instanceof ConnectionError && /\bURL\b|No username/.test(reason.message)
+
+/** The client has none for this either: a value that it can't send. */
+const isUnencodable = ({ reason }: SqlError): boolean => /Failed to encode query/.test(reason.message ?? "")
+
+/** Cardinality, data, integrity, program limits: a word on what was to be written. */
+const contentClasses = new Set(["21", "22", "23", "54"])
+
+/** Out of memory, and beyond a limit of the database's own. */
+const lateStates = new Set<string | undefined>(["53200", "53400"])
+
+/** Too big, constraint, mismatch. */
+const contentCodes = new Set([18, 19, 20])
+
+/** Out of memory, interrupted. */
+const lateCodes = new Set([7, 9])
+
+/** SQLITE_CONSTRAINT_PRIMARYKEY */
+const primaryKeyTaken = 1_555
 
 /** No such database, no such schema. */
 const definiteStates = new Set<string | undefined>(["3D000", "3F000"])
@@ -82,5 +112,8 @@ const sqliteCodes: Readonly<Record<number, string>> = {
   11: "it is corrupt",
   13: "the disk is full",
   14: "the file can't be opened",
+  18: "it is too large for SQLite",
+  19: "its tables don't take it",
+  20: "SQLite has no type for it",
   26: "it is not a SQLite database"
 }
