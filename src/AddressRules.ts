@@ -51,11 +51,17 @@ const parse = (address: string): NetAddress.IpAddress | undefined => {
 const refused = ([
   ["link-local", "169.254.0.0/16"],
   ["link-local", "fe80::/10"],
-  // Azure's and Alibaba's metadata services; AWS's and Google's over IPv6. All others are at 169.254.169.254.
+  // Metadata services elsewhere than at link-local addresses: Azure, Alibaba, Oracle (Classic).
   ["metadata", "168.63.129.16/32"],
   ["metadata", "100.100.100.200/32"],
+  ["metadata", "192.0.0.192/32"],
+  // And over IPv6: AWS, Google, Oracle, Scaleway, Akamai, Alibaba.
   ["metadata", "fd00:ec2::/32"],
   ["metadata", "fd20:ce::254/128"],
+  ["metadata", "fd00:c1::a9fe:a9fe/128"],
+  ["metadata", "fd00:42::42/128"],
+  ["metadata", "fd00:a9fe:a9fe::1/128"],
+  ["metadata", "fd00:100::100:200/128"],
   // RFC 1122 §3.2.1.3: all of 0.0.0.0/8 is "this host on this network".
   ["unspecified", "0.0.0.0/8"],
   ["unspecified", "::/128"]

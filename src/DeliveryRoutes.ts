@@ -14,6 +14,7 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { BackendRegistry } from "./BackendRegistry.ts"
+import { refusingOtherSites } from "./CrossSite.ts"
 import {
   cursorText,
   highestLimit,
@@ -169,10 +170,10 @@ export const DeliveryRoutes = HttpRouter.use(Effect.fnUntraced(function*(router)
     answerUnreadable
   )
 
-  yield* addPath(router, "/deliveries", { GET: list })
-  yield* addPath(router, "/deliveries/redeliver", { POST: redeliverAll })
-  yield* addPath(router, "/deliveries/:guid", { GET: show })
-  yield* addPath(router, "/deliveries/:guid/redeliver", { POST: redeliver })
+  yield* addPath(router, "/deliveries", refusingOtherSites({ GET: list }))
+  yield* addPath(router, "/deliveries/redeliver", refusingOtherSites({ POST: redeliverAll }))
+  yield* addPath(router, "/deliveries/:guid", refusingOtherSites({ GET: show }))
+  yield* addPath(router, "/deliveries/:guid/redeliver", refusingOtherSites({ POST: redeliver }))
 }))
 
 const usualLimit = 50

@@ -10,6 +10,9 @@ import { answerEarly } from "./EarlyAnswer.ts"
 /** `variable` is what stands where the path has its `:name`, unescaped; empty for a path without one. */
 type Handler = (request: HttpServerRequest, variable: string) => Effect.Effect<HttpServerResponse>
 
+/** Those of a path, by method. */
+export type Handlers = Readonly<Partial<Record<"GET" | "POST" | "DELETE", Handler>>>
+
 /**
  * Adds one path with a handler for each of its methods; every other method is answered 405. `HEAD` is answered as `GET`.
  * One segment of the path may be a variable: `/deliveries/:guid`.
@@ -20,7 +23,7 @@ type Handler = (request: HttpServerRequest, variable: string) => Effect.Effect<H
 export const addPath = (
   router: HttpRouter.HttpRouter,
   path: `/${string}`,
-  handlers: Readonly<Partial<Record<"GET" | "POST" | "DELETE", Handler>>>
+  handlers: Handlers
 ) => {
   const allow = Object.keys(handlers).join(", ")
   const variableOf = matcher(path)

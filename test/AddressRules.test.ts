@@ -12,7 +12,16 @@ reference.addAddress("168.63.129.16")
 reference.addAddress("100.100.100.200")
 reference.addSubnet("fe80::", 10, "ipv6")
 reference.addSubnet("fd00:ec2::", 32, "ipv6")
-reference.addAddress("fd20:ce::254", "ipv6")
+reference.addAddress("192.0.0.192")
+for (
+  const address of [
+    "fd20:ce::254",
+    "fd00:c1::a9fe:a9fe",
+    "fd00:42::42",
+    "fd00:a9fe:a9fe::1",
+    "fd00:100::100:200"
+  ]
+) reference.addAddress(address, "ipv6")
 reference.addAddress("::", "ipv6")
 
 const dotted = (address: number) => [24, 16, 8, 0].map((shift) => (address >>> shift) & 255).join(".")
@@ -21,7 +30,17 @@ const urlHost = (host: string) => new URL(`http://${host}/`).hostname.replace(/^
 
 /** IPv4 addresses of which many are in the ranges or just beside them. */
 const near = {
-  start: Schema.Literals([0, 0x01000000, 0x0a000001, 0x646464c8, 0x7f000001, 0xa83f8110, 0xa9fe0000, 0xa9ff0000]),
+  start: Schema.Literals([
+    0,
+    0x01000000,
+    0x0a000001,
+    0x646464c8,
+    0x7f000001,
+    0xa83f8110,
+    0xc00000c0,
+    0xa9fe0000,
+    0xa9ff0000
+  ]),
   offset: Schema.Int.check(Schema.isBetween({ minimum: -3, maximum: 65_539 }))
 }
 const anywhere = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 0xffffffff }))
@@ -118,6 +137,14 @@ describe("forbiddenAddress", () => {
     ["100.100.100.200", "metadata"],
     ["fd00:ec2::254", "metadata"],
     ["fd20:ce::254", "metadata"],
+    ["fd00:c1::a9fe:a9fe", "metadata"],
+    ["fd00:42::42", "metadata"],
+    ["fd00:a9fe:a9fe::1", "metadata"],
+    ["fd00:100::100:200", "metadata"],
+    ["192.0.0.192", "metadata"],
+    ["::ffff:192.0.0.192", "metadata"],
+    ["64:ff9b::c000:c0", "metadata"],
+    ["64:ff9b:1::192.0.0.192", "metadata"],
     ["64:ff9b::100.100.100.200", "metadata"],
     ["0.0.0.0", "unspecified"],
     ["0.1.2.3", "unspecified"],
@@ -142,6 +169,9 @@ describe("forbiddenAddress", () => {
     "fd00:ec1:ffff::1",
     "fd00:ec3::1",
     "fd20:ce::253",
+    "fd00:c1::a9fe:a9fd",
+    "fd00:42::43",
+    "192.0.0.193",
     "fd20:ce::1:254",
     "64:ff9b::10.0.0.1",
     "64:ff9b:0:1::a9fe:a9fe",

@@ -38,6 +38,32 @@ const refused = Effect.fnUntraced(
   }
 )
 
+describe("what a browser sends for another site", () => {
+  it.effect("is refused", () =>
+    Effect.gen(function*() {
+      const to = yield* port
+      for (
+        const [method, path] of [
+          ["GET", "/deliveries"],
+          ["GET", "/deliveries/guid-1"],
+          ["POST", "/deliveries/guid-1/redeliver"],
+          ["POST", "/deliveries/redeliver"]
+        ] as const
+      ) {
+        const reply = yield* Effect.promise(() =>
+          send(to, {
+            method,
+            path,
+            headers: { "sec-fetch-site": "cross-site" },
+            ...(method === "GET" ? {} : { body: "{}" })
+          })
+        )
+        assert.deepStrictEqual([reply.status, reply.text], [403, "requests of other sites are refused"])
+      }
+      assert.deepStrictEqual((yield* StoreContents).redeliveries, [])
+    }).pipe(Effect.provide(OperatorServer())))
+})
+
 describe("GET /deliveries", () => {
   it.effect("lists what the store has, and where to go on", () =>
     Effect.gen(function*() {
