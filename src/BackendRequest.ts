@@ -117,6 +117,7 @@ export class BackendRequest implements Dispatcher.DispatchHandler {
     if (status < 300) return this.#decide()
     if (status < 400) this.#error = `redirect not followed: ${String(headers["location"] ?? "no location")}`
     if (status === 429 || status === 503) this.#retryAfter = retryAfterMillis(headers["retry-after"])
+    if (status === 407) this.#error = "proxy authentication required"
     this.#cancelPatience = this.#lane.timers.after(answerPatience, () => {
       this.#decide()
       // It trickles, and would keep its permit from the retry.
@@ -180,6 +181,11 @@ const abandoned = new Error("abandoned")
 
 /** An error's code where it has one; addresses and stacks help nobody who reads a log. */
 const describeError = (error: Error): string => {
+  // What a proxy says to a tunnel, undici tells in words alone.
+  const refusal = /^Proxy response \((\d{3})\)/.exec(error.message)?.[1]
+  if (refusal !== undefined) {
+    return `the proxy answered ${refusal}${refusal === "407" ? ": proxy authentication required" : ""}`
+  }
   const { code } = error as NodeJS.ErrnoException
   return typeof code === "string" ? code : error.message
 }
