@@ -31,6 +31,7 @@ import * as ProxyDispatcher from "./ProxyDispatcher.ts"
 import { type Environment, type InvalidProxy, proxyFor } from "./ProxyRules.ts"
 import { Resolver } from "./Resolver.ts"
 import { Settings } from "./Settings.ts"
+import * as StatusLines from "./StatusLines.ts"
 
 export class BackendConnections extends Context.Service<BackendConnections, {
   /**
@@ -56,7 +57,7 @@ const clientOptions = {
   keepAliveMaxTimeout: 20_000,
   headersTimeout: 0,
   bodyTimeout: 0,
-  maxHeaderSize: 16 * 1024
+  maxHeaderSize: 64 * 1024
 }
 
 const agentOptions = { ...clientOptions, clientTtl: 300_000 }
@@ -92,6 +93,7 @@ const make = Effect.fnUntraced(function*(env: Environment) {
     }
   }
 
+  yield* Effect.acquireRelease(Effect.sync(StatusLines.watchConnections), (end) => Effect.sync(end))
   const open = new Set<Undici.Client>()
   const proxies = new Map<string, ProxyDispatcher.ProxyDispatcher>()
   yield* Effect.addFinalizer(() =>

@@ -165,6 +165,11 @@ const echo: http.RequestListener = (request, response) => {
   })
 }
 
+const echoAfterContinue: http.RequestListener = (request, response) => {
+  response.writeContinue()
+  echo(request, response)
+}
+
 const received = (answer: Answer): Received => JSON.parse(answer.body) as Received
 
 const valuesOf = (name: string, { rawHeaders }: Received) =>
@@ -561,6 +566,27 @@ describe("a proxy", () => {
       }).pipe(Effect.provide(connections({ env, backendCa: ca })))
       expect(forHttp.asked).toEqual(["user", "pac.example.com:80"])
       expect(forHttps.asked.slice(0, 2)).toEqual(["user", "other.example.com:443"])
+    }))
+
+  it.effect("may have backends behind it that send interim answers unasked", () =>
+    Effect.gen(function*() {
+      const plain = yield* listening(http.createServer(echoAfterContinue))
+      const tls = yield* listening(https.createServer(certificate("other"), echoAfterContinue))
+      const socks = { plain: yield* socksProxy(plain), tls: yield* socksProxy(tls) }
+      const proxy = yield* plainProxy(tls)
+      const throughSocks = {
+        HTTP_PROXY: `socks5://user:password@127.0.0.1:${socks.plain.port}`,
+        HTTPS_PROXY: `socks5://user:password@127.0.0.1:${socks.tls.port}`
+      }
+      yield* Effect.gen(function*() {
+        expectOurRequest(received(yield* send("http://pac.example.com")), "pac.example.com")
+        expectOurRequest(received(yield* send("https://other.example.com")), "other.example.com")
+      }).pipe(Effect.provide(connections({ env: throughSocks, backendCa: ca })))
+      yield* Effect.gen(function*() {
+        expectOurRequest(received(yield* send("https://other.example.com")), "other.example.com")
+      }).pipe(
+        Effect.provide(connections({ env: { HTTPS_PROXY: `http://127.0.0.1:${proxy.port}` }, backendCa: ca }))
+      )
     }))
 
   it.effect("is bypassed for the hosts of NO_PROXY", () =>
