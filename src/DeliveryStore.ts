@@ -175,6 +175,8 @@ export interface DeliveryFilter {
   readonly guid?: string | undefined
   /** Received at this time or later. */
   readonly since?: number | undefined
+  /** Received at most so many milliseconds ago. */
+  readonly age?: number | undefined
 }
 
 /** A row, as whose `after` others are asked for: in the order of their deliveries' ids, and then of their keys. */

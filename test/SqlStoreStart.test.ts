@@ -149,7 +149,7 @@ describe("a store in a SQLite file", () => {
       const newer = new DatabaseSync(path)
       newer.exec("PRAGMA user_version = 7")
       newer.close()
-      assert.strictEqual(yield* untouched(path), "its schema 7 is newer than this program, which knows 1")
+      assert.strictEqual(yield* untouched(path), "its schema 7 is newer than this program, which knows 2")
     }))
 
   it.effect("is not corrupt", () =>
@@ -170,7 +170,7 @@ describe("a store in a SQLite file", () => {
   it.effect.each(
     [
       ["corrupt", "it is corrupt"],
-      ["of a newer program", "its schema 7 is newer than this program, which knows 1"]
+      ["of a newer program", "its schema 7 is newer than this program, which knows 2"]
     ] as const
   )("is refused with all of its log when it is %s", ([what, reason]) =>
     Effect.gen(function*() {
@@ -257,7 +257,7 @@ describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
         const url = yield* (yield* Server).createDatabase
         yield* Effect.scoped(started(postgres(url)))
         yield* query(url, "INSERT INTO sprayproxy_migrations (migration_id, name) VALUES (7, 'newer')")
-        assert.strictEqual(yield* refusal(postgres(url)), "its schema 7 is newer than this program, which knows 1")
+        assert.strictEqual(yield* refusal(postgres(url)), "its schema 7 is newer than this program, which knows 2")
       }))
 
     effect("is none of another program", () =>
