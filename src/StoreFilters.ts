@@ -4,8 +4,6 @@
 import type { DeliveryFilter, RowState } from "./DeliveryStore.ts"
 import type { StoreDialect } from "./StoreDialect.ts"
 
-export type StoreFilters = ReturnType<typeof make>
-
 export const make = ({ now, sql }: StoreDialect) => ({
   ofDelivery: ({ age, event, guid, since }: DeliveryFilter) => [
     ...(event === undefined ? [] : [sql`d.event = ${event}`]),

@@ -14,104 +14,104 @@ import * as Effect from "effect/Effect"
 import * as Migrator from "effect/sql/Migrator"
 import { SqlClient } from "effect/sql/SqlClient"
 
-/** Brings the schema up to date. Safe when several processes start at once. */
-export const migrate = Migrator.make({})({
-  table: "sprayproxy_migrations",
-  loader: Migrator.fromRecord({
-    "1_deliveries": Effect.gen(function*() {
-      const sql = yield* SqlClient
-      const { bytes, clustered, text } = sql.onDialectOrElse({
-        // Compared byte by byte, as SQLite does it, whatever the database's language.
-        pg: () => ({
-          text: sql.literal("text COLLATE \"C\""),
-          bytes: sql.literal("bytea"),
-          clustered: sql.literal("")
-        }),
-        orElse: () => ({
-          text: sql.literal("text"),
-          bytes: sql.literal("blob"),
-          clustered: sql.literal("WITHOUT ROWID")
-        })
+/** In the order of their numbers. One that was released is never changed. */
+export const steps = {
+  "1_deliveries": Effect.gen(function*() {
+    const sql = yield* SqlClient
+    const { bytes, clustered, text } = sql.onDialectOrElse({
+      // Compared byte by byte, as SQLite does it, whatever the database's language.
+      pg: () => ({
+        text: sql.literal("text COLLATE \"C\""),
+        bytes: sql.literal("bytea"),
+        clustered: sql.literal("")
+      }),
+      orElse: () => ({
+        text: sql.literal("text"),
+        bytes: sql.literal("blob"),
+        clustered: sql.literal("WITHOUT ROWID")
       })
-      yield* sql`CREATE TABLE deliveries (
-        id ${text} NOT NULL PRIMARY KEY,
-        guid ${text},
-        hook_id ${text} NOT NULL,
-        body_hash ${text} NOT NULL,
-        request_id ${text} NOT NULL,
-        event ${text},
-        method ${text} NOT NULL,
-        target ${text} NOT NULL,
-        received_at bigint NOT NULL,
-        body_length bigint NOT NULL,
-        has_payload smallint NOT NULL,
-        stage smallint NOT NULL,
-        stage_at bigint NOT NULL
-      ) ${clustered}`
-      // Deliveries without a GUID are all different: no NULL equals another.
-      yield* sql`CREATE UNIQUE INDEX deliveries_fingerprint ON deliveries (guid, hook_id, body_hash)`
-      yield* sql`CREATE INDEX deliveries_stage ON deliveries (stage, stage_at)`
-      yield* sql`CREATE TABLE payloads (
-        delivery_id ${text} NOT NULL PRIMARY KEY,
-        headers ${text} NOT NULL,
-        body ${bytes} NOT NULL
-      )`
-      yield* sql`CREATE TABLE delivery_rows (
-        delivery_id ${text} NOT NULL,
-        backend_key ${text} NOT NULL,
-        backend_url ${text} NOT NULL,
-        state ${text} NOT NULL,
-        since bigint NOT NULL,
-        due_at bigint NOT NULL,
-        owner ${text},
-        tries integer NOT NULL,
-        last_outcome ${text},
-        settled_at bigint,
-        PRIMARY KEY (delivery_id, backend_key)
-      ) ${clustered}`
-      yield* sql`CREATE INDEX delivery_rows_pending ON delivery_rows (backend_key, due_at, delivery_id, since, owner)
-        WHERE state = 'pending'`
-      yield* sql`CREATE INDEX delivery_rows_failed ON delivery_rows (state, backend_key, delivery_id)
-        WHERE state IN ('rejected', 'dead', 'cancelled')`
-      yield* sql`CREATE TABLE attempts (
-        delivery_id ${text} NOT NULL,
-        backend_key ${text} NOT NULL,
-        at bigint NOT NULL,
-        n bigint NOT NULL,
-        outcome ${text} NOT NULL,
-        status integer,
-        latency double precision NOT NULL,
-        error ${text},
-        answer ${text},
-        PRIMARY KEY (delivery_id, backend_key, at, n)
-      ) ${clustered}`
-      yield* sql`CREATE TABLE backends (
-        key ${text} NOT NULL PRIMARY KEY,
-        url ${text} NOT NULL,
-        registered_at bigint NOT NULL,
-        expires_at bigint
-      )`
-      yield* markFile(1)
-    }),
-    "2_hardening": Effect.gen(function*() {
-      const sql = yield* SqlClient
-      // Of millions of rows an index takes its time, and others may be writing still.
-      yield* sql.onDialectOrElse({
-        pg: () => sql`SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true)`,
-        orElse: () => Effect.void
-      })
-      yield* sql`CREATE INDEX deliveries_event ON deliveries (event, id)`
-      yield* sql`CREATE INDEX deliveries_received ON deliveries (received_at, id)`
-      yield* sql`CREATE INDEX delivery_rows_failed_by_id ON delivery_rows (state, delivery_id, backend_key)
-        WHERE state IN ('rejected', 'dead', 'cancelled')`
-      yield* sql`CREATE INDEX delivery_rows_open ON delivery_rows (backend_key, since) WHERE state = 'pending'`
-      // One row: the latest time that the store has seen, so that a clock that was set back is noticed.
-      yield* sql`CREATE TABLE store_clock (seen_at bigint NOT NULL)`
-      yield* sql`INSERT INTO store_clock (seen_at) VALUES (0)`
-      yield* markFile(2)
     })
+    yield* sql`CREATE TABLE deliveries (
+      id ${text} NOT NULL PRIMARY KEY,
+      guid ${text},
+      hook_id ${text} NOT NULL,
+      body_hash ${text} NOT NULL,
+      request_id ${text} NOT NULL,
+      event ${text},
+      method ${text} NOT NULL,
+      target ${text} NOT NULL,
+      received_at bigint NOT NULL,
+      body_length bigint NOT NULL,
+      has_payload smallint NOT NULL,
+      stage smallint NOT NULL,
+      stage_at bigint NOT NULL
+    ) ${clustered}`
+    // Deliveries without a GUID are all different: no NULL equals another.
+    yield* sql`CREATE UNIQUE INDEX deliveries_fingerprint ON deliveries (guid, hook_id, body_hash)`
+    yield* sql`CREATE INDEX deliveries_stage ON deliveries (stage, stage_at)`
+    yield* sql`CREATE TABLE payloads (
+      delivery_id ${text} NOT NULL PRIMARY KEY,
+      headers ${text} NOT NULL,
+      body ${bytes} NOT NULL
+    )`
+    yield* sql`CREATE TABLE delivery_rows (
+      delivery_id ${text} NOT NULL,
+      backend_key ${text} NOT NULL,
+      backend_url ${text} NOT NULL,
+      state ${text} NOT NULL,
+      since bigint NOT NULL,
+      due_at bigint NOT NULL,
+      owner ${text},
+      tries integer NOT NULL,
+      last_outcome ${text},
+      settled_at bigint,
+      PRIMARY KEY (delivery_id, backend_key)
+    ) ${clustered}`
+    yield* sql`CREATE INDEX delivery_rows_pending ON delivery_rows (backend_key, due_at, delivery_id, since, owner)
+      WHERE state = 'pending'`
+    yield* sql`CREATE INDEX delivery_rows_failed ON delivery_rows (state, backend_key, delivery_id)
+      WHERE state IN ('rejected', 'dead', 'cancelled')`
+    yield* sql`CREATE TABLE attempts (
+      delivery_id ${text} NOT NULL,
+      backend_key ${text} NOT NULL,
+      at bigint NOT NULL,
+      n bigint NOT NULL,
+      outcome ${text} NOT NULL,
+      status integer,
+      latency double precision NOT NULL,
+      error ${text},
+      answer ${text},
+      PRIMARY KEY (delivery_id, backend_key, at, n)
+    ) ${clustered}`
+    yield* sql`CREATE TABLE backends (
+      key ${text} NOT NULL PRIMARY KEY,
+      url ${text} NOT NULL,
+      registered_at bigint NOT NULL,
+      expires_at bigint
+    )`
+    yield* markFile(1)
+  }),
+  "2_hardening": Effect.gen(function*() {
+    const sql = yield* SqlClient
+    // Of millions of rows an index takes its time, and others may be writing still.
+    yield* sql.onDialectOrElse({
+      pg: () => sql`SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true)`,
+      orElse: () => Effect.void
+    })
+    yield* sql`CREATE INDEX deliveries_event ON deliveries (event, id)`
+    yield* sql`CREATE INDEX deliveries_received ON deliveries (received_at, id)`
+    yield* sql`CREATE INDEX delivery_rows_failed_by_id ON delivery_rows (state, delivery_id, backend_key)
+      WHERE state IN ('rejected', 'dead', 'cancelled')`
+    yield* sql`CREATE INDEX delivery_rows_open ON delivery_rows (backend_key, since) WHERE state = 'pending'`
+    // One row: the latest time that the store has seen, so that a clock that was set back is noticed.
+    yield* sql`CREATE TABLE store_clock (seen_at bigint NOT NULL)`
+    yield* sql`INSERT INTO store_clock (seen_at) VALUES (0)`
+    yield* markFile(2)
   })
-})
+}
+
+/** Brings the schema up to date. Safe when several processes start at once. */
+export const migrate = Migrator.make({})({ table: "sprayproxy_migrations", loader: Migrator.fromRecord(steps) })
 
 /** SQLite keeps the schema in the file's header, where it can be read before the file is opened. */
 const markFile = Effect.fnUntraced(function*(schema: number) {
