@@ -1,3 +1,4 @@
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { describe, expect, it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -13,6 +14,7 @@ import { BackendConnections } from "../src/BackendConnections.ts"
 import { BackendPolicy } from "../src/BackendPolicy.ts"
 import { Body } from "../src/Body.ts"
 import { type AttemptReport, Forwarder } from "../src/Forwarder.ts"
+import { Log } from "../src/Logging.ts"
 import { Metrics } from "../src/Metrics.ts"
 import { Resolver } from "../src/Resolver.ts"
 import { Settings } from "../src/Settings.ts"
@@ -28,6 +30,8 @@ const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Service"]>
   const services = yield* Layer.build(Forwarder.layer.pipe(
     Layer.provide(BackendConnections.layerFrom({})),
     Layer.provide(Layer.mergeAll(
+      NodeFileSystem.layer,
+      Log.layerTest,
       Resolver.layer,
       Metrics.layer,
       Layer.succeed(BackendPolicy, {
