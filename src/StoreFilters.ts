@@ -1,36 +1,25 @@
 /**
  * A filter as conditions on a delivery `d` and its row `r`.
  */
+import type { SqlClient } from "effect/sql/SqlClient"
+import type { Fragment } from "effect/sql/Statement"
 import type { DeliveryFilter, RowState } from "./DeliveryStore.ts"
-import type { StoreDialect } from "./StoreDialect.ts"
 
-export const make = ({ now, sql }: StoreDialect) => ({
-  ofDelivery: ({ age, event, guid, since }: DeliveryFilter) => [
+export const make = (sql: SqlClient) => ({
+  ofDelivery: ({ event, guid, since }: DeliveryFilter): ReadonlyArray<Fragment> => [
     ...(event === undefined ? [] : [sql`d.event = ${event}`]),
     ...(guid === undefined ? [] : [sql`d.guid = ${guid}`]),
-    ...receivedSince(sql, now, since, age)
+    ...(since === undefined ? [] : [sql`d.received_at >= ${since}`])
   ],
-  /** Undefined: whenever it was. */
-  received: ({ age, since }: DeliveryFilter) =>
-    since === undefined && age === undefined ? undefined : sql.and(receivedSince(sql, now, since, age)),
   /** States as they stand in the partial indexes' conditions, so that these are used. */
-  ofRow: ({ backend, state }: DeliveryFilter) => [
+  ofRow: ({ backend, state }: DeliveryFilter): ReadonlyArray<Fragment> => [
     ...(state === undefined ? [] : [sql`r.state = ${sql.literal(`'${state}'`)}`]),
-    ...(isFailed(state) ? [sql`r.state IN ('rejected', 'dead', 'cancelled')`] : []),
+    ...(state !== undefined && failedStates.has(state) ? [sql`r.state IN ('rejected', 'dead', 'cancelled')`] : []),
     ...(backend === undefined ? [] : [sql`r.backend_key = ${backend}`])
-  ]
+  ],
+  /** Its rows are found by an index. */
+  isRare: ({ state }: DeliveryFilter): boolean =>
+    state === "pending" || (state !== undefined && failedStates.has(state))
 })
 
-const receivedSince = (
-  sql: StoreDialect["sql"],
-  now: StoreDialect["now"],
-  since: number | undefined,
-  age: number | undefined
-) => [
-  ...(since === undefined ? [] : [sql`d.received_at >= ${since}`]),
-  ...(age === undefined ? [] : [sql`d.received_at >= ${now()} - ${sql.literal(String(Math.round(age)))}`])
-]
-
-/** Rows in these states have indexes of their own. */
-export const isFailed = (state: RowState | undefined): boolean =>
-  state === "rejected" || state === "dead" || state === "cancelled"
+const failedStates = new Set<RowState>(["rejected", "dead", "cancelled"])

@@ -69,9 +69,9 @@ export class Sent {
     return this.status(code, headers).end()
   }
 
-  fail(code: string, message = `failed: ${code}`): this {
+  fail(code: string): this {
     this.ended = true
-    this.#handler.onResponseError?.(this.controller, Object.assign(new Error(message), { code }))
+    this.#handler.onResponseError?.(this.controller, Object.assign(new Error(`failed: ${code}`), { code }))
     return this
   }
 }

@@ -13,7 +13,7 @@ interface Page {
   readonly next: string | null
 }
 
-export type Query = Readonly<Record<string, string>>
+type Query = Readonly<Record<string, string>>
 
 /** All pages of `GET /deliveries`. */
 export const list = async (port: number, query: Query = {}): Promise<ReadonlyArray<ShownDelivery>> => {
@@ -28,8 +28,7 @@ export const list = async (port: number, query: Query = {}): Promise<ReadonlyArr
   return shown
 }
 
-/** One page of `GET /deliveries`. */
-export const listPage = async (port: number, query: Query = {}): Promise<Page> =>
+const listPage = async (port: number, query: Query = {}): Promise<Page> =>
   await ask(port, "GET", `/deliveries?${new URLSearchParams(query)}`) as Page
 
 export const nothingPending = (port: number): Promise<void> =>
