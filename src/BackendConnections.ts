@@ -14,7 +14,8 @@
  *
  * **Gotchas**
  *
- * Nothing closes the connections of a backend that was unregistered: they are idle, and gone after 20 s.
+ * Nothing closes the connections of a backend that was unregistered: they are idle, and gone after 20 s. Nor those that were
+ * made before `--backend-ca` changed: they are used until they are five minutes old.
  */
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -22,6 +23,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as net from "node:net"
+import type { SecureContext } from "node:tls"
 import * as Undici from "undici"
 import type { Backend } from "./Backend.ts"
 import { BackendPolicy } from "./BackendPolicy.ts"
@@ -31,6 +33,7 @@ import * as ProxyDispatcher from "./ProxyDispatcher.ts"
 import { type Environment, type InvalidProxy, proxyFor } from "./ProxyRules.ts"
 import { Resolver } from "./Resolver.ts"
 import { Settings } from "./Settings.ts"
+import * as StatusLines from "./StatusLines.ts"
 
 export class BackendConnections extends Context.Service<BackendConnections, {
   /**
@@ -56,7 +59,7 @@ const clientOptions = {
   keepAliveMaxTimeout: 20_000,
   headersTimeout: 0,
   bodyTimeout: 0,
-  maxHeaderSize: 16 * 1024
+  maxHeaderSize: 64 * 1024
 }
 
 const agentOptions = { ...clientOptions, clientTtl: 300_000 }
@@ -65,19 +68,31 @@ const make = Effect.fnUntraced(function*(env: Environment) {
   const settings = yield* Settings
   const { lookup } = yield* Resolver
   const policy = yield* BackendPolicy
-  const secureContext = yield* BackendTrust.make(settings.backendCa)
+  const trust = yield* BackendTrust.make(settings.backendCa)
   const connectTimeout = Math.max(1, Math.ceil(Math.min(5_000, Duration.toMillis(settings.forwardingTimeout))))
 
-  const connection = (protocol: string, look: net.LookupFunction): Undici.buildConnector.BuildOptions => {
-    const options = { allowH2: false, timeout: connectTimeout, autoSelectFamily: true, lookup: look }
-    if (protocol !== "https:") return options
-    return { ...options, secureContext: secureContext(), rejectUnauthorized: !settings.insecureSkipTlsVerify }
+  const plain = (look: net.LookupFunction): Undici.buildConnector.BuildOptions => ({
+    allowH2: false,
+    timeout: connectTimeout,
+    autoSelectFamily: true,
+    lookup: look
+  })
+
+  const trusting = (look: net.LookupFunction, secureContext: SecureContext): Undici.buildConnector.BuildOptions => ({
+    ...plain(look),
+    secureContext,
+    rejectUnauthorized: !settings.insecureSkipTlsVerify
+  })
+
+  const connector = (protocol: string, look: net.LookupFunction): Undici.buildConnector.connector => {
+    if (protocol !== "https:") return Undici.buildConnector(plain(look))
+    // Each has TLS sessions of its own: one that is resumed is not checked again.
+    const current = trust.withContext((context) => Undici.buildConnector(trusting(look, context)))
+    return (target, callback) => current()(target, callback)
   }
 
-  const connector = (protocol: string, look: net.LookupFunction) => Undici.buildConnector(connection(protocol, look))
-
   const toProxy: ProxyDispatcher.Connect = (origin, options) =>
-    new Undici.Pool(origin, { ...options, connect: connection(new URL(origin).protocol, lookup) })
+    new Undici.Pool(origin, { ...options, connect: connector(new URL(origin).protocol, lookup) })
 
   const checkedConnector = ({ port, protocol }: URL): Undici.buildConnector.connector => {
     const check = (address: string): Error | undefined => {
@@ -92,25 +107,45 @@ const make = Effect.fnUntraced(function*(env: Environment) {
     }
   }
 
+  yield* Effect.acquireRelease(Effect.sync(StatusLines.watchConnections), (end) => Effect.sync(end))
   const open = new Set<Undici.Client>()
-  const proxies = new Map<string, ProxyDispatcher.ProxyDispatcher>()
+  const proxies = new Map<string, Sender>()
+  const proxyDispatchers = new Set<ProxyDispatcher.ProxyDispatcher>()
   yield* Effect.addFinalizer(() =>
-    Effect.promise(() => Promise.all(Array.from([...open, ...proxies.values()], (one) => one.destroy())))
+    Effect.promise(() => Promise.all(Array.from([...open, ...proxyDispatchers], (one) => one.destroy())))
   )
   const direct = (origin: string, connect: Undici.buildConnector.connector): Sender =>
     new BackendPool(() => new Undici.Client(origin, { ...clientOptions, connect }), open)
-  const through = (key: string, create: () => ProxyDispatcher.ProxyDispatcher): Sender => {
-    const { dispatcher, destroy } = proxies.get(key) ?? create()
-    proxies.set(key, { dispatcher, destroy })
-    return dispatcher
+  const through = (key: string, create: () => Sender): Sender => {
+    const sender = proxies.get(key) ?? create()
+    proxies.set(key, sender)
+    return sender
+  }
+  const forwarding = (proxy: URL): Sender => {
+    const created = ProxyDispatcher.forwarding(proxy, agentOptions, toProxy)
+    proxyDispatchers.add(created)
+    return created.dispatcher
+  }
+  const tunnelling = (proxy: URL): Sender => {
+    let last: ProxyDispatcher.ProxyDispatcher | undefined
+    const current = trust.withContext((context) => {
+      const outdated = last
+      // What is under way in its tunnels is finished.
+      if (outdated !== undefined) void outdated.close().finally(() => proxyDispatchers.delete(outdated))
+      last = ProxyDispatcher.tunnelling(proxy, {
+        agent: agentOptions,
+        connectTimeout,
+        connection: trusting(lookup, context)
+      })
+      proxyDispatchers.add(last)
+      return last.dispatcher
+    })
+    return { dispatch: (options, handler) => current().dispatch(options, handler) }
   }
   const proxied = (proxy: URL, protocol: string): Sender =>
     protocol === "http:" && proxy.protocol !== "socks5:"
-      ? through(`forwarding ${proxy.href}`, () => ProxyDispatcher.forwarding(proxy, agentOptions, toProxy))
-      : through(`tunnelling ${proxy.href}`, () => {
-        const options = { agent: agentOptions, connectTimeout, connection: connection("https:", lookup) }
-        return ProxyDispatcher.tunnelling(proxy, options)
-      })
+      ? through(`forwarding ${proxy.href}`, () => forwarding(proxy))
+      : through(`tunnelling ${proxy.href}`, () => tunnelling(proxy))
 
   const dispatcherFor = ({ origin, source }: Backend): Result.Result<Sender, InvalidProxy> => {
     const url = new URL(origin)

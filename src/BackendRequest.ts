@@ -9,6 +9,7 @@ import type { Dispatcher } from "undici"
 import type { Lane } from "./BackendLane.ts"
 import type { Delivery } from "./Delivery.ts"
 import * as Outcome from "./Outcome.ts"
+import * as StatusLines from "./StatusLines.ts"
 
 /** Reading an answer to its end keeps the connection; beyond this a new connection is cheaper. */
 const answerBytes = 64 * 1024
@@ -48,6 +49,7 @@ export class BackendRequest implements Dispatcher.DispatchHandler {
   #controller: Dispatcher.DispatchController | undefined
   #aborted = false
   #gone = false
+  #statusLinesBefore = 0
   #decided = false
   #status: number | undefined
   #error: string | undefined
@@ -101,6 +103,7 @@ export class BackendRequest implements Dispatcher.DispatchHandler {
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller
+    this.#statusLinesBefore = StatusLines.count()
     if (this.#aborted) controller.abort(abandoned)
   }
 
@@ -110,13 +113,11 @@ export class BackendRequest implements Dispatcher.DispatchHandler {
     headers: Record<string, string | Array<string> | undefined>
   ): void {
     if (status < 200) return
-    this.#status = status
-    const now = this.#lane.timers.now()
-    this.#latency = now - this.#sentAt
-    this.#lane.answered(now)
+    this.#answered(status)
     if (status < 300) return this.#decide()
     if (status < 400) this.#error = `redirect not followed: ${String(headers["location"] ?? "no location")}`
     if (status === 429 || status === 503) this.#retryAfter = retryAfterMillis(headers["retry-after"])
+    if (status === 407) this.#error = "proxy authentication required"
     this.#cancelPatience = this.#lane.timers.after(answerPatience, () => {
       this.#decide()
       // It trickles, and would keep its permit from the retry.
@@ -140,9 +141,24 @@ export class BackendRequest implements Dispatcher.DispatchHandler {
   }
 
   onResponseError(_controller: Dispatcher.DispatchController | undefined, error: Error): void {
-    if (this.#status === undefined) this.#error = describeError(error)
+    if (this.#status === undefined) this.#onUnreadable(error)
     this.#decide()
     this.#letGo()
+  }
+
+  #answered(status: number): void {
+    this.#status = status
+    const now = this.#lane.timers.now()
+    this.#latency = now - this.#sentAt
+    this.#lane.answered(now)
+  }
+
+  #onUnreadable(error: Error): void {
+    this.#error = describeError(error)
+    const line = StatusLines.ofError(error)
+    if (line === undefined || line.order <= this.#statusLinesBefore) return
+    this.#answered(line.status)
+    this.#error = `the answer's head can't be read: ${this.#error}`
   }
 
   #decide(): void {
@@ -180,6 +196,11 @@ const abandoned = new Error("abandoned")
 
 /** An error's code where it has one; addresses and stacks help nobody who reads a log. */
 const describeError = (error: Error): string => {
+  // What a proxy says to a tunnel, undici tells in words alone.
+  const refusal = /^Proxy response \((\d{3})\)/.exec(error.message)?.[1]
+  if (refusal !== undefined) {
+    return `the proxy answered ${refusal}${refusal === "407" ? ": proxy authentication required" : ""}`
+  }
   const { code } = error as NodeJS.ErrnoException
   return typeof code === "string" ? code : error.message
 }

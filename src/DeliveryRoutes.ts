@@ -6,6 +6,7 @@
  * Guarded like `/backends`, by what stands before us: it names backends and, when asked, shows payloads. In direct mode
  * there are no such paths.
  */
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -13,8 +14,10 @@ import * as Semaphore from "effect/Semaphore"
 import * as HttpRouter from "effect/http/HttpRouter"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import type { ServerResponse } from "node:http"
 import { BackendRegistry } from "./BackendRegistry.ts"
 import { refusingOtherSites } from "./CrossSite.ts"
+import { withPayloads } from "./DeliveryPayloads.ts"
 import {
   cursorText,
   highestLimit,
@@ -24,7 +27,7 @@ import {
   parse,
   redeliverParameters
 } from "./DeliveryQuery.ts"
-import { DeliveryStore, type StoredDelivery } from "./DeliveryStore.ts"
+import { DeliveryStore, type DeliveryView, type StoredDelivery } from "./DeliveryStore.ts"
 import { isoTime, listAnswer, shownDelivery, type Signature } from "./DeliveryViews.ts"
 import { answerEarly } from "./EarlyAnswer.ts"
 import { answerUnreadable, readJson } from "./JsonRequest.ts"
@@ -32,6 +35,7 @@ import { Log } from "./Logging.ts"
 import { MemoryBudget, type Reservation } from "./MemoryBudget.ts"
 import { addPath } from "./MethodRoutes.ts"
 import { Settings } from "./Settings.ts"
+import { Timers } from "./Timers.ts"
 import { WebhookVerifier } from "./WebhookVerifier.ts"
 
 /** Needs an `HttpRouter`, and a store: for durable mode only. */
@@ -43,6 +47,7 @@ export const DeliveryRoutes = HttpRouter.use(Effect.fnUntraced(function*(router)
   const settings = yield* Settings
   const log = yield* Log
   const clock = yield* Clock.Clock
+  const timers = yield* Timers
   const showing = yield* Semaphore.make(1)
 
   const query = (request: HttpServerRequest, known: ReadonlyArray<string>) =>
@@ -77,27 +82,57 @@ export const DeliveryRoutes = HttpRouter.use(Effect.fnUntraced(function*(router)
     return verification.matches() ? "valid" : "no longer valid"
   }
 
+  /** One stored delivery at a time, charged to the memory budget until the scope is closed. */
+  const load = Effect.fnUntraced(function*({ bodyLength, hasBody, id }: DeliveryView) {
+    if (!hasBody) return undefined
+    yield* Effect.acquireRelease(Semaphore.take(showing, 1), () => Semaphore.release(showing, 1), {
+      interruptible: true
+    })
+    const reservation = yield* Effect.acquireRelease(
+      Effect.sync(budget.open),
+      (opened) => Effect.sync(() => opened.release())
+    )
+    reservation.verified()
+    yield* roomFor(reservation, bodyLength)
+    reservation.hold(bodyLength)
+    return yield* Effect.acquireRelease(store.load(id), (stored) => Effect.sync(() => discard(stored?.body)))
+  })
+
+  /** Its signature can only be told from the whole of it. */
+  const shown = (view: AttemptedDelivery, stored: StoredDelivery | undefined) =>
+    shownDelivery(view, stored, stored === undefined ? "unchecked" : signatureOf(stored))
+
+  const payloadsOf = (request: HttpServerRequest, views: ReadonlyArray<AttemptedDelivery>) => {
+    const outgoing = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
+    const cutOff = () => void outgoing.destroy()
+    return withPayloads(views, (view) =>
+      Effect.gen(function*() {
+        // A reader that stands still would keep others, and the memory, waiting.
+        yield* Effect.acquireRelease(
+          Effect.sync(() => timers.after(longestShowing, cutOff)),
+          (cancel) => Effect.sync(cancel)
+        )
+        const stored = yield* load(view)
+        return { delivery: shown(view, stored), payload: stored?.body }
+      }).pipe(
+        Effect.catchTag("StoreUnavailable", ({ reason }) => {
+          log.write("error", "the store did not answer an operator", { error: reason })
+          return Effect.andThen(Effect.sync(cutOff), Effect.never)
+        })
+      ))
+  }
+
   const show = Effect.fnUntraced(
     function*(request: HttpServerRequest, guid: string) {
       const { body: withBody } = yield* query(request, ["body"])
       const views = isText(guid) ? yield* store.show(guid) : []
       if (views.length === 0) return yield* unknownDelivery(request)
-      const reservation = budget.open()
-      reservation.verified()
-      const load = Effect.fnUntraced(function*(view: typeof views[number]) {
-        // With the body the answer holds it once more, as JSON.
-        const bytes = view.bodyLength * (withBody ? 3 : 1)
-        yield* roomFor(reservation, bytes)
-        const stored = view.hasBody ? yield* store.load(view.id) : undefined
-        reservation.hold(bytes)
-        return shownDelivery(view, stored, stored === undefined ? "unchecked" : signatureOf(stored), withBody)
-      })
-      return yield* Effect.forEach(views, load).pipe(
-        showing.withPermit,
-        Effect.timeout("10 seconds"),
-        Effect.map((deliveries) => HttpServerResponse.jsonUnsafe({ deliveries })),
-        Effect.ensuring(Effect.sync(() => reservation.release()))
-      )
+      if (withBody) return HttpServerResponse.stream(payloadsOf(request, views), { contentType: "application/json" })
+      const deliveries = yield* Effect.forEach(
+        views,
+        (view) => Effect.scoped(Effect.map(load(view), (stored) => shown(view, stored)))
+      ).pipe(Effect.timeout("10 seconds"))
+      return HttpServerResponse.jsonUnsafe({ deliveries })
     },
     Effect.interruptible,
     (self, request) =>
@@ -177,6 +212,21 @@ export const DeliveryRoutes = HttpRouter.use(Effect.fnUntraced(function*(router)
 }))
 
 const usualLimit = 50
+
+type AttemptedDelivery = Effect.Success<ReturnType<DeliveryStore["Service"]["show"]>>[number]
+
+/** Frees it at once. Until the next collection the payloads of one GUID would take up more than there is. */
+const discard = (body: Buffer | undefined) => {
+  if (
+    body !== undefined && body.length > 0 && body.buffer instanceof ArrayBuffer &&
+    body.length === body.buffer.byteLength
+  ) {
+    body.buffer.transfer(0)
+  }
+}
+
+/** Milliseconds in which a payload has to be read. */
+const longestShowing = 60_000
 
 const decodeBody = Schema.decodeEffect(Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown)))
 

@@ -121,9 +121,6 @@ export interface Settlement {
   readonly become: "delivered" | "rejected" | "dead" | { readonly retryIn: number }
 }
 
-/** `oldest`: the longest due first. `newest`: the latest arrival first, however often it was tried. */
-export type ClaimOrder = "oldest" | "newest"
-
 /** A row that the caller now owns. */
 export interface Claimed {
   readonly id: string
@@ -178,6 +175,8 @@ export interface DeliveryFilter {
   readonly guid?: string | undefined
   /** Received at this time or later. */
   readonly since?: number | undefined
+  /** Received at most so many milliseconds ago. */
+  readonly age?: number | undefined
 }
 
 /** A row, as whose `after` others are asked for: in the order of their deliveries' ids, and then of their keys. */
@@ -247,11 +246,11 @@ export class DeliveryStore extends Context.Service<DeliveryStore, {
   }) => Effect.Effect<ReadonlyArray<Recorded>, StoreUnavailable>
   /** Which of these backends have rows that are due and that nobody owns. */
   readonly due: (keys: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<string>, StoreUnavailable>
-  /** Takes rows that are due. Those whose owner's lease is over come with `oldest` alone. */
+  /** Takes rows that are due, the longest due first, or last for `newest`. */
   readonly claim: (
     key: string,
     limit: number,
-    order: ClaimOrder
+    order: "oldest" | "newest"
   ) => Effect.Effect<ReadonlyArray<Claimed>, StoreUnavailable>
   /** Undefined when it is gone. */
   readonly load: (id: string) => Effect.Effect<StoredDelivery | undefined, StoreUnavailable>

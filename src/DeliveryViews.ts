@@ -7,7 +7,6 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Schema from "effect/Schema"
-import { isUtf8 } from "node:buffer"
 import { withoutSecrets } from "./Backend.ts"
 import { seconds } from "./DeliveryLog.ts"
 import type { DeliveryView, Page, RowView, StoredAttempt, StoredDelivery } from "./DeliveryStore.ts"
@@ -86,15 +85,13 @@ export const listAnswer = (page: Page): typeof ListAnswer.Type => ({
 export const shownDelivery = (
   view: DeliveryView & { readonly attempts: ReadonlyArray<StoredAttempt & { readonly key: string }> },
   stored: StoredDelivery | undefined,
-  signature: Signature,
-  withBody: boolean
+  signature: Signature
 ): ShownDelivery => ({
   ...summary(view),
   method: stored?.method ?? null,
   target: stored === undefined ? null : withoutSecrets(stored.target),
   headers: stored === undefined ? null : shownHeaders(stored.headers),
   signature,
-  ...(withBody && stored !== undefined ? bodyJson(stored.body) : {}),
   backends: view.rows.map((row) => ({
     ...rowJson(row),
     attempts: view.attempts.filter(({ key }) => key === row.key).map(attemptJson)
@@ -131,11 +128,6 @@ const attemptJson = (attempt: StoredAttempt): typeof Attempt.Type => ({
   answer: attempt.answer ?? null,
   error: attempt.error ?? null
 })
-
-const bodyJson = (body: Buffer): Pick<ShownDelivery, "body" | "bodyEncoding"> =>
-  isUtf8(body)
-    ? { body: body.toString("utf8"), bodyEncoding: "utf8" }
-    : { body: body.toString("base64"), bodyEncoding: "base64" }
 
 const shownHeaders = (headers: ReadonlyArray<string>): NonNullable<ShownDelivery["headers"]> => {
   const shown: Array<readonly [string, string]> = []

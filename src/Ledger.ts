@@ -14,8 +14,7 @@ export interface LedgerEntry {
   readonly backends: ReadonlyArray<Backend>
   /** It is on disk: the reply need not wait for outcomes, and what is not attempted now will be later. */
   readonly isDurable: boolean
-  /** Whether it is kept: as done, or to be attempted again. */
-  readonly settled: (backend: Backend, report: AttemptReport) => boolean
+  readonly settled: (backend: Backend, report: AttemptReport) => void
   /** Nothing of it was attempted: there was no room. */
   readonly abandoned: () => void
 }
@@ -35,6 +34,6 @@ export class Ledger extends Context.Service<Ledger, {
 export const unwritten = (backends: ReadonlyArray<Backend>): LedgerEntry => ({
   backends,
   isDurable: false,
-  settled: () => false,
+  settled: () => {},
   abandoned: () => {}
 })

@@ -4,10 +4,9 @@
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Effect from "effect/Effect"
-import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Schedule from "effect/Schedule"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as HttpRouter from "effect/http/HttpRouter"
 import { HttpServer } from "effect/http/HttpServer"
@@ -18,6 +17,7 @@ import { createServer } from "node:http"
 import { createServer as createTlsServer } from "node:https"
 import { createSecureContext } from "node:tls"
 import { BackendPolicy } from "./BackendPolicy.ts"
+import * as FollowedFiles from "./FollowedFiles.ts"
 import { Log } from "./Logging.ts"
 import { addNotFound, addPath } from "./MethodRoutes.ts"
 import * as Names from "./MetricNames.ts"
@@ -76,38 +76,24 @@ const listener = Layer.unwrap(Effect.gen(function*() {
   )
 }))
 
-const reloadInterval = "10 seconds"
+interface Certificate {
+  readonly cert: string
+  readonly key: string
+  /** Unix seconds. */
+  readonly expiresAt: number
+}
 
 const tlsServer = Effect.fnUntraced(function*(certFile: string, keyFile: string) {
-  const fs = yield* FileSystem.FileSystem
   const log = yield* Log
-  const invalid = (reason: unknown) =>
-    new InvalidMetricsCertificate({
-      cert: certFile,
-      key: keyFile,
-      reason: reason instanceof Error ? reason.message : String(reason)
-    })
-  const load = Effect.gen(function*() {
-    const [cert, key] = yield* Effect.mapError(
-      Effect.all([fs.readFileString(certFile), fs.readFileString(keyFile)]),
-      invalid
+  const load = (readings: ReadonlyArray<FollowedFiles.Reading>) =>
+    Result.mapError(
+      certificateOf([certFile, keyFile], readings),
+      (reason) => new InvalidMetricsCertificate({ cert: certFile, key: keyFile, reason })
     )
-    return yield* Effect.try({
-      try: () => {
-        createSecureContext({ cert, key })
-        return { cert, key, expiresAt: Date.parse(new X509Certificate(cert).validTo) / 1_000 }
-      },
-      catch: invalid
-    })
-  })
 
-  let loaded = yield* load
   let failed: string | undefined
-  const server = createTlsServer({ cert: loaded.cert, key: loaded.key })
-  yield* reading(Names.certificateExpiry, () => loaded.expiresAt)
-  // By content, as kubelet and cert-manager swap symlinks; half of a pair keeps the last one, and the next look mends it.
-  yield* load.pipe(
-    Effect.match({
+  const changed = (readings: ReadonlyArray<FollowedFiles.Reading>) =>
+    Result.match(load(readings), {
       onSuccess: (next) => {
         failed = undefined
         if (next.cert === loaded.cert && next.key === loaded.key) return
@@ -115,19 +101,41 @@ const tlsServer = Effect.fnUntraced(function*(certFile: string, keyFile: string)
         server.setSecureContext({ cert: next.cert, key: next.key })
         log.write("info", "metrics certificate loaded", { path: certFile })
       },
+      // Half of a pair, for one: the next look may find the other half.
       onFailure: ({ message }) => {
         if (failed !== message) {
           log.write("warn", "metrics certificate not loaded, keeping the last one", { error: message })
         }
         failed = message
       }
-    }),
-    Effect.repeat(Schedule.spaced(reloadInterval)),
-    Effect.delay(reloadInterval),
-    Effect.forkScoped
-  )
+    })
+  const readings = yield* FollowedFiles.follow([certFile, keyFile], { mostBytes: 1024 * 1024, changed })
+  let loaded = yield* Effect.fromResult(load(readings))
+  const server = createTlsServer({ cert: loaded.cert, key: loaded.key })
+  yield* reading(Names.certificateExpiry, () => loaded.expiresAt)
   return server
 })
+
+const certificateOf = (
+  paths: readonly [cert: string, key: string],
+  readings: ReadonlyArray<FollowedFiles.Reading>
+): Result.Result<Certificate, string> =>
+  Result.gen(function*() {
+    const [cert, key] = yield* Result.all(readings.map((file, index) => {
+      if (file.kind === "content") return Result.succeed(Buffer.from(file.bytes).toString("utf8"))
+      const path = JSON.stringify(paths[index])
+      return Result.fail(
+        file.kind === "gone" ? `${path} is not there` : `${path} can't be read: ${file.reason}`
+      )
+    }))
+    return yield* Result.try({
+      try: () => {
+        createSecureContext({ cert: cert!, key: key! })
+        return { cert: cert!, key: key!, expiresAt: Date.parse(new X509Certificate(cert!).validTo) / 1_000 }
+      },
+      catch: (error) => error instanceof Error ? error.message : String(error)
+    })
+  })
 
 export const layer = Layer.mergeAll(
   HttpRouter.serve(routes, { disableLogger: true, disableListenLog: true, routerConfig }),

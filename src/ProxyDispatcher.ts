@@ -33,7 +33,7 @@ export const forwarding = (proxy: URL, options: Undici.Agent.Options, connect: C
     }
     return dispatch(forwarded, handler)
   })
-  return { dispatcher, destroy: () => agent.destroy() }
+  return { dispatcher, close: () => agent.close(), destroy: () => agent.destroy() }
 }
 
 export interface TunnelOptions {
@@ -63,11 +63,13 @@ export const tunnelling = (proxy: URL, { agent, connectTimeout, connection }: Tu
     // Timeouts once more: those of the agent don't reach undici's SOCKS5 connections.
     dispatch({ ...request, headersTimeout: 0, bodyTimeout: 0, headers: pairsOf(listOf(request)) }, handler)
   )
-  return { dispatcher, destroy: () => proxyAgent.destroy() }
+  return { dispatcher, close: () => proxyAgent.close(), destroy: () => proxyAgent.destroy() }
 }
 
 export interface ProxyDispatcher {
   readonly dispatcher: Undici.Dispatcher
+  /** Ends it when nothing is under way any more. */
+  readonly close: () => Promise<void>
   readonly destroy: () => Promise<void>
 }
 

@@ -62,7 +62,7 @@ export const definitions: { readonly [K in keyof Service]: Definition<Service[K]
   metricsCert: optional(Kind.path, {
     flag: "metrics-cert",
     variable: "SPRAYPROXY_SERVER_METRICS_CERT",
-    description: "PEM file with the certificate for /metrics; goes together with the key."
+    description: "PEM file with the certificate for /metrics; goes together with the key. Changes of both are followed."
   }),
   metricsKey: optional(Kind.path, {
     flag: "metrics-key",
@@ -116,7 +116,7 @@ export const definitions: { readonly [K in keyof Service]: Definition<Service[K]
   backendCa: optional(Kind.path, {
     flag: "backend-ca",
     variable: "SPRAYPROXY_BACKEND_CA",
-    description: "PEM file with certificate authorities for backends, added to the system's."
+    description: "PEM file with certificate authorities for backends, added to the system's; changes are followed."
   }),
   dynamicBackendAllow: many(Kind.hostPattern, {
     flag: "dynamic-backend-allow",
@@ -159,7 +159,7 @@ export const definitions: { readonly [K in keyof Service]: Definition<Service[K]
     fallback: "true",
     bareValue: "true",
     description:
-      "With a store: send again what may have arrived (timed out, broken off). False prefers a loss to a duplicate, except after a crash."
+      "With a store: send again what may have arrived (timed out, broken off). False prefers a loss to a duplicate."
   }),
   retainDelivered: one(Kind.duration("above 0s"), {
     flag: "retain-delivered",

@@ -19,6 +19,7 @@ import { DeliveryStore, leaseMillis, type StoreFault, StoreUnavailable, type Sto
 import * as StoreBackends from "./StoreBackends.ts"
 import { faultOf, isConflict, reasonOf } from "./StoreFailure.ts"
 import type { StoreLocation } from "./StoreLocation.ts"
+import * as StoreMeasures from "./StoreMeasures.ts"
 import * as StorePostgres from "./StorePostgres.ts"
 import * as StorePruning from "./StorePruning.ts"
 import * as StoreQueue from "./StoreQueue.ts"
@@ -51,6 +52,7 @@ export const layer = (
       const write = StoreRecording.make(session)
       const queue = StoreQueue.make(session)
       const views = StoreViews.make(session)
+      const measures = StoreMeasures.make(session)
       const { mend, prune } = StorePruning.make(session)
       const backends = StoreBackends.make(session)
       if (database.sqlite !== undefined) yield* Effect.ignore(safe(mend))
@@ -69,8 +71,8 @@ export const layer = (
         claim: (key, limit, order) => safe(queue.claim(key, limit, order)),
         load: (id) => safe(views.load(id)),
         release: safe(queue.release),
-        usage: asked(views.usage),
-        backlogs: asked(views.backlogs),
+        usage: asked(measures.usage),
+        backlogs: asked(measures.backlogs),
         prune: (retention, limit) => safe(prune(retention, limit)),
         list: (filter, page) => asked(views.list(filter, page)),
         show: (guid) => asked(views.show(guid)),
@@ -89,8 +91,7 @@ const longest = "5 seconds"
 
 /** `late`: whose fault it is that an operation took too long. */
 const guarded =
-  ({ dialect, ready }: StoreSession, late: StoreFault = "away") =>
-  <A>(operation: Effect.Effect<A, SqlError | StoreUnavailable>) => {
+  ({ dialect, ready }: StoreSession, late: StoreFault = "away") => <A>(operation: Effect.Effect<A, SqlError>) => {
     const attempted = Effect.andThen(ready, operation)
     const bounded = dialect.kind === "sqlite" ? attempted : attempted.pipe(
       Effect.retry({ times: 3, while: (error) => isSqlError(error) && isConflict(error) }),

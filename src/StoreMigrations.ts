@@ -8,6 +8,7 @@
  *   1, all were settled at `stage_at`; 2, the same with a dead one; 3, only its record is left.
  * - A row's `due_at` while somebody owns it is the end of the lease.
  * - What is settled badly is rare, what is delivered is most: only the former has an index.
+ * - Ids sort by the clocks of the processes that made them, `received_at` is the store's: no bound of one follows from the other.
  */
 import * as Effect from "effect/Effect"
 import * as Migrator from "effect/sql/Migrator"
@@ -88,25 +89,38 @@ export const steps = {
       registered_at bigint NOT NULL,
       expires_at bigint
     )`
-    // SQLite keeps it in the file's header, where it can be read before the file is opened.
-    yield* sql.onDialectOrElse({ pg: () => Effect.void, orElse: () => sql`PRAGMA user_version = 1` })
+    yield* markFile(1)
   }),
-  "2_questions": Effect.gen(function*() {
+  "2_hardening": Effect.gen(function*() {
     const sql = yield* SqlClient
     // Of millions of rows an index takes its time, and others may be writing still.
     yield* sql.onDialectOrElse({
       pg: () => sql`SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true)`,
       orElse: () => Effect.void
     })
-    // Most rows are never in it: they are delivered by who wrote them.
-    yield* sql`CREATE INDEX delivery_rows_waiting ON delivery_rows (backend_key, delivery_id, due_at)
-      WHERE state = 'pending' AND owner IS NULL`
-    yield* sql.onDialectOrElse({ pg: () => Effect.void, orElse: () => sql`PRAGMA user_version = 2` })
+    yield* sql`CREATE INDEX deliveries_event ON deliveries (event, id)`
+    yield* sql`CREATE INDEX deliveries_received ON deliveries (received_at, id)`
+    yield* sql`CREATE INDEX delivery_rows_failed_by_id ON delivery_rows (state, delivery_id, backend_key)
+      WHERE state IN ('rejected', 'dead', 'cancelled')`
+    yield* sql`CREATE INDEX delivery_rows_open ON delivery_rows (backend_key, since) WHERE state = 'pending'`
+    // One row: the latest time that the store has seen, so that a clock that was set back is noticed.
+    yield* sql`CREATE TABLE store_clock (seen_at bigint NOT NULL)`
+    yield* sql`INSERT INTO store_clock (seen_at) VALUES (0)`
+    yield* markFile(2)
   })
 }
 
 /** Brings the schema up to date. Safe when several processes start at once. */
 export const migrate = Migrator.make({})({ table: "sprayproxy_migrations", loader: Migrator.fromRecord(steps) })
+
+/** SQLite keeps the schema in the file's header, where it can be read before the file is opened. */
+const markFile = Effect.fnUntraced(function*(schema: number) {
+  const sql = yield* SqlClient
+  yield* sql.onDialectOrElse({
+    pg: () => Effect.void,
+    orElse: () => sql`PRAGMA user_version = ${sql.literal(String(schema))}`
+  })
+})
 
 /** The schema that the store has. */
 export const schemaOf = Effect.gen(function*() {

@@ -9,6 +9,7 @@
  */
 import { PgClient, PgTypes } from "@effect/sql-pg"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import type * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
@@ -36,10 +37,11 @@ export const open = Effect.fnUntraced(
     )
     const gate = Semaphore.makeUnsafe(1)
     let isChecked = false
-    const check = checked.pipe(
+    const attempted = checked(yield* unhurried(migrate))
+    const check = attempted.pipe(
       Effect.catchIf(refusesParameters, () => {
         for (const name of Object.keys(tuned)) delete parameters[name]
-        return checked
+        return attempted
       }),
       Effect.provideService(SqlClient, client),
       Effect.tap(() => Effect.sync(() => isChecked = true))
@@ -110,19 +112,37 @@ numbers.register<number | bigint>(PgTypes.OID.int8, {
 
 const unusable = (reason: string) => Effect.fail(new StoreUnusable({ reason }))
 
-const checked = Effect.gen(function*() {
+const checked = Effect.fnUntraced(function*(migrated: typeof migrate) {
   const sql = yield* SqlClient
   const [setting] = yield* sql<{ readonly synchronous_commit: string }>`SHOW synchronous_commit`
   if (setting!.synchronous_commit === "off") {
     return yield* unusable("its synchronous_commit is off: what it confirms could be lost")
   }
-  yield* migrate.pipe(
-    Effect.catchTag(
-      "MigrationError",
-      ({ cause }) =>
-        Effect.fail(isSqlError(cause) ? cause : new StoreUnusable({ reason: "its schema can't be brought up to date" }))
+  // Migrating locks out all others, even where there is nothing to do.
+  const [table] = yield* sql`SELECT 1 AS found WHERE to_regclass('sprayproxy_migrations') IS NOT NULL`
+  const before = table === undefined ? 0 : yield* schemaOf
+  if (before < newestSchema) {
+    yield* migrated.pipe(
+      Effect.catchTag("MigrationError", ({ cause }) =>
+        Effect.fail(
+          isSqlError(cause) ? cause : new StoreUnusable({ reason: "its schema can't be brought up to date" })
+        ))
     )
-  )
+  }
   const schema = yield* schemaOf
   if (schema > newestSchema) return yield* unusable(tooNew(schema))
+})
+
+/** Goes on when those who wait for it give up: an index of millions of rows takes longer than anybody waits. */
+const unhurried = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, R>) {
+  const scope = yield* Effect.scope
+  let running: Fiber.Fiber<A, E> | undefined
+  return Effect.suspend(() =>
+    running !== undefined && running.pollUnsafe() === undefined
+      ? Fiber.join(running)
+      : Effect.flatMap(Effect.forkIn(effect, scope), (fiber) => {
+        running = fiber
+        return Fiber.join(fiber)
+      })
+  )
 })

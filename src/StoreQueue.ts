@@ -3,8 +3,9 @@
  */
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
-import type { Claimed, ClaimOrder, Redelivered, RowFilter, RowName } from "./DeliveryStore.ts"
+import type { Claimed, Redelivered, RowFilter, RowName } from "./DeliveryStore.ts"
 import * as StoreFilters from "./StoreFilters.ts"
+import * as StoreSearch from "./StoreSearch.ts"
 import type { StoreSession } from "./StoreSession.ts"
 
 interface ClaimedRow extends Claimed {
@@ -13,22 +14,20 @@ interface ClaimedRow extends Claimed {
 
 export const make = (session: StoreSession) => {
   const { dialect, lease, owner, sql } = session
-  const { ofDelivery, ofRow } = StoreFilters.make(sql)
+  const { ofRow } = StoreFilters.make(dialect)
+  const search = StoreSearch.make(session)
   const mine = sql`state = 'pending' AND owner = ${owner}`
   const leaseEnd = () => sql`${dialect.now()} + ${sql.literal(String(lease))}`
 
-  const picked = (key: string, limit: number, order: ClaimOrder) => {
-    const among = order === "oldest"
-      ? sql`delivery_rows WHERE backend_key = ${key} AND state = 'pending' AND due_at <= ${dialect.now()}
-          ORDER BY due_at, delivery_id`
-      : sql`delivery_rows ${dialect.using("delivery_rows_waiting")}
-          WHERE backend_key = ${key} AND state = 'pending' AND owner IS NULL AND due_at <= ${dialect.now()}
-          ORDER BY delivery_id DESC`
-    return sql`SELECT delivery_id, backend_key, due_at FROM ${among} LIMIT ${sql.literal(String(limit))}
+  const picked = (key: string, limit: number, order: "oldest" | "newest") => {
+    const direction = sql.literal(order === "oldest" ? "ASC" : "DESC")
+    return sql`SELECT delivery_id, backend_key, due_at FROM delivery_rows
+      WHERE backend_key = ${key} AND state = 'pending' AND due_at <= ${dialect.now()}
+      ORDER BY due_at ${direction}, delivery_id ${direction} LIMIT ${sql.literal(String(limit))}
       ${dialect.forUpdate("skip")}`
   }
 
-  const claimPostgres = (key: string, limit: number, order: ClaimOrder) =>
+  const claimPostgres = (key: string, limit: number, order: "oldest" | "newest") =>
     sql<ClaimedRow>`WITH picked AS MATERIALIZED (${picked(key, limit, order)})
       UPDATE delivery_rows r SET owner = ${owner}, due_at = ${leaseEnd()}
       FROM picked p, deliveries d
@@ -36,7 +35,7 @@ export const make = (session: StoreSession) => {
       RETURNING r.delivery_id AS id, r.backend_key AS key, r.tries AS tries,
         ${dialect.now()} - r.since AS age, d.body_length AS "bodyLength", p.due_at AS "dueAt"`
 
-  const claimSqlite = Effect.fnUntraced(function*(key: string, limit: number, order: ClaimOrder) {
+  const claimSqlite = Effect.fnUntraced(function*(key: string, limit: number, order: "oldest" | "newest") {
     const rows = yield* sql<ClaimedRow>`SELECT r.delivery_id AS id, r.backend_key AS key, r.tries AS tries,
         ${dialect.now()} - r.since AS age, d.body_length AS "bodyLength", r.due_at AS "dueAt"
       FROM (${picked(key, limit, order)}) AS p
@@ -52,44 +51,56 @@ export const make = (session: StoreSession) => {
   const claimRows: (
     key: string,
     limit: number,
-    order: ClaimOrder
+    order: "oldest" | "newest"
   ) => Effect.Effect<ReadonlyArray<ClaimedRow>, SqlError> = dialect.kind === "sqlite" ? claimSqlite : claimPostgres
 
-  /** What is pending and due, or under way, has nothing to gain. */
+  /** Of rows that were found: one that has changed since is left alone. */
+  const askAgain = Effect.fnUntraced(function*(names: ReadonlyArray<RowName>, filter: RowFilter) {
+    // Their bodies stay until this is over.
+    yield* sql`SELECT id FROM deliveries
+      WHERE id IN (SELECT value FROM ${dialect.strings([...new Set(names.map(({ id }) => id))])})
+      ORDER BY id ${dialect.forUpdate("wait")}`
+    const again = dialect.bulk({ id: "text", key: "text" }, (i, { from }, now) => {
+      const conditions = [
+        sql`r.delivery_id = ${i.id}`,
+        sql`r.backend_key = ${i.key}`,
+        sql`(r.state <> 'pending' OR (r.owner IS NULL AND r.due_at > ${now}))`,
+        sql`EXISTS (SELECT 1 FROM deliveries d WHERE d.id = ${i.id} AND d.has_payload = 1)`,
+        ...ofRow(filter)
+      ]
+      return sql`UPDATE delivery_rows AS r SET
+          since = CASE WHEN r.state = 'pending' THEN r.since ELSE ${now} END,
+          tries = CASE WHEN r.state = 'pending' THEN r.tries ELSE 0 END,
+          state = 'pending', owner = NULL, due_at = ${now}, settled_at = NULL
+        ${from} WHERE ${sql.and(conditions)}
+        RETURNING delivery_id AS id, backend_key AS key`
+    })
+    const sent: ReadonlyArray<RowName> = yield* dialect.run(again, names.map(({ id, key }) => ({ id, key })))
+    yield* lookAgain(session, sent)
+    return sent.length
+  }, sql.withTransaction)
+
   const redeliver = Effect.fnUntraced(function*(
     filter: RowFilter,
     limit: number,
     after?: RowName
   ): Effect.fn.Return<Redelivered, SqlError> {
-    const conditions = [
-      ...(filter.id === undefined ? [] : [sql`d.id = ${filter.id}`]),
-      ...(filter.among === undefined
-        ? []
-        : [sql`r.backend_key IN (SELECT value FROM ${dialect.strings(filter.among)})`]),
-      ...ofDelivery(filter),
-      ...ofRow(filter),
-      ...(after === undefined ? [] : [sql`(r.delivery_id, r.backend_key) > (${after.id}, ${after.key})`]),
-      sql`d.has_payload = 1`,
-      sql`(r.state <> 'pending' OR (r.owner IS NULL AND r.due_at > ${dialect.now()}))`
-    ]
-    const from = sql`FROM delivery_rows r JOIN deliveries d ON d.id = r.delivery_id WHERE ${sql.and(conditions)}`
-    // Counted once: of many rows that takes longer than sending a lot of them.
-    const [all] = after === undefined ? yield* sql<{ readonly n: number }>`SELECT count(*) AS n ${from}` : []
-    const sent = yield* sql<RowName>`UPDATE delivery_rows SET
-        since = CASE WHEN state = 'pending' THEN since ELSE ${dialect.now()} END,
-        tries = CASE WHEN state = 'pending' THEN tries ELSE 0 END,
-        state = 'pending', owner = NULL, due_at = ${dialect.now()}, settled_at = NULL
-      WHERE (delivery_id, backend_key) IN (
-        SELECT r.delivery_id, r.backend_key ${from} ORDER BY r.delivery_id, r.backend_key
-        LIMIT ${sql.literal(String(limit))} ${dialect.forUpdate("wait", "d, r")})
-      RETURNING delivery_id AS id, backend_key AS key`
-    yield* lookAgain(session, sent)
+    const { found, reached } = yield* search.rows(filter, { limit, after })
+    const names = found.slice(0, limit)
+    const isMore = found.length > limit
+    // Counted once, and not where it is seen: counting many takes longer than sending a lot of them.
+    const all = after !== undefined
+      ? undefined
+      : !isMore && reached === undefined
+      ? names.length
+      : yield* search.countRows(filter)
+    const redelivered = names.length === 0 ? 0 : yield* askAgain(names, filter)
     return {
-      redelivered: sent.length,
-      remaining: all === undefined ? undefined : Math.max(0, all.n - sent.length),
-      next: sent.length < limit || all?.n === sent.length ? undefined : lastOf(sent)
+      redelivered,
+      remaining: all === undefined ? undefined : Math.max(0, all - names.length),
+      next: isMore ? names.at(-1) : reached === undefined ? undefined : { id: reached, key: afterAllKeys }
     }
-  }, sql.withTransaction)
+  })
 
   return {
     redeliver,
@@ -102,12 +113,11 @@ export const make = (session: StoreSession) => {
         (rows) => rows.map(({ value }) => value)
       ),
 
-    claim: (backend: string, limit: number, order: ClaimOrder) =>
+    claim: (backend: string, limit: number, order: "oldest" | "newest") =>
       Effect.map(claimRows(backend, limit, order), (rows): ReadonlyArray<Claimed> => {
+        const sign = order === "oldest" ? 1 : -1
         return rows
-          .toSorted(
-            order === "oldest" ? (a, b) => a.dueAt - b.dueAt || (a.id < b.id ? -1 : 1) : (a, b) => a.id < b.id ? 1 : -1
-          )
+          .toSorted((a, b) => sign * (a.dueAt - b.dueAt || (a.id < b.id ? -1 : 1)))
           .map(({ age, bodyLength, id, key, tries }) => ({ id, key, tries, age: Math.max(0, age), bodyLength }))
       }),
 
@@ -117,11 +127,8 @@ export const make = (session: StoreSession) => {
   }
 }
 
-const lastOf = (rows: ReadonlyArray<RowName>): RowName | undefined =>
-  rows.reduce<RowName | undefined>(
-    (last, row) => last === undefined || row.id > last.id || (row.id === last.id && row.key > last.key) ? row : last,
-    undefined
-  )
+/** Backends' keys are URLs. */
+const afterAllKeys = "~"
 
 /** Rows that are cancelled in one transaction: a backlog may have millions, and others want to write. */
 export const mostCancelled = 1_000

@@ -4,18 +4,19 @@
  *
  * **Details**
  *
- * `OTEL_SDK_DISABLED`, `OTEL_*_EXPORTER`, the endpoints and the protocols are read here, and a value that could only end
- * in exporting nothing stops the start. All others are read by the SDK, which handles a bad value as the specification
- * says: a warning in the log, and the default.
+ * `OTEL_SDK_DISABLED`, `OTEL_*_EXPORTER`, `OTEL_PROPAGATORS`, the endpoints and the protocols are read here, all others by
+ * the SDK. None ends the start, as the specification wants it: a platform may set them for everything that runs on it. What
+ * is not done here, or can't be read, gets a warning, and what it leaves of the rest goes on.
+ * https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
  *
  * Importing the SDK takes as long as everything else together, so that is done only where something is on.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Result from "effect/Result"
+import { withoutSecrets } from "./Backend.ts"
 import type { Identity } from "./Identity.ts"
-import type { Log } from "./Logging.ts"
-import { type InvalidSetting, invalidSetting } from "./SettingDefinition.ts"
+import { Log } from "./Logging.ts"
+import { quote } from "./SettingDefinition.ts"
 import type { Environment, Settings } from "./Settings.ts"
 import { Tracing } from "./Tracing.ts"
 
@@ -26,12 +27,14 @@ export interface Signals {
   readonly metrics: boolean
 }
 
-type TelemetryLayer = Layer.Layer<Tracing, InvalidSetting, Log | Settings | Identity>
+type TelemetryLayer = Layer.Layer<Tracing, never, Log | Settings | Identity>
 
 /** Puts a `Log` that exports too over the one it is given, where logs are on. The SDK reads `process.env` itself. */
 export const layerFrom = (env: Environment): TelemetryLayer =>
   Layer.unwrap(Effect.gen(function*() {
-    const signals = yield* Effect.fromResult(signalsOf(env))
+    const log = yield* Log
+    const { signals, warnings } = signalsOf(env)
+    for (const warning of warnings) log.write("warn", warning)
     if (!signals.traces && !signals.logs && !signals.metrics) return Tracing.layerOff
     const sdk = yield* Effect.promise(() => import("./TelemetrySdk.ts"))
     return sdk.layer(signals)
@@ -39,14 +42,35 @@ export const layerFrom = (env: Environment): TelemetryLayer =>
 
 export const layer: TelemetryLayer = Layer.suspend(() => layerFrom(process.env))
 
-/** What the environment asks for. */
-export const signalsOf = (env: Environment): Result.Result<Signals, InvalidSetting> => {
-  const disabled = read(env, "OTEL_SDK_DISABLED")?.value.toLowerCase() === "true"
-  return Result.all({
-    traces: isOn(env, "TRACES", disabled),
-    logs: isOn(env, "LOGS", disabled),
-    metrics: isOn(env, "METRICS", disabled)
-  })
+/** What the environment asks for, and one line for each variable that asks for what is not done here. */
+export const signalsOf = (
+  env: Environment
+): { readonly signals: Signals; readonly warnings: ReadonlyArray<string> } => {
+  const disabled = read(env, "OTEL_SDK_DISABLED")
+  const isDisabled = disabled?.value.toLowerCase() === "true"
+  const complaints = new Map<string, Array<string>>()
+  const complain = (signal: string) => (text: string) => {
+    complaints.set(text, [...complaints.get(text) ?? [], signal])
+  }
+  const signals = {
+    traces: !isDisabled && isOn(env, "TRACES", complain("traces")),
+    logs: !isDisabled && isOn(env, "LOGS", complain("logs")),
+    metrics: !isDisabled && isOn(env, "METRICS", complain("metrics"))
+  }
+  const isAnyOn = signals.traces || signals.logs || signals.metrics
+  const propagators = read(env, "OTEL_PROPAGATORS")
+  return {
+    signals,
+    warnings: [
+      ...Array.from(complaints, ([text, concerned]) => `${text} (${concerned.join(", ")})`),
+      ...(isAnyOn && disabled !== undefined && disabled.value.toLowerCase() !== "false"
+        ? [`${shown(disabled)} is neither true nor false, and by the standard turns nothing off`]
+        : []),
+      ...(signals.traces && propagators !== undefined && !listOf(propagators).includes("tracecontext")
+        ? [`${shown(propagators)} is not done here: backends get tracecontext, which is traceparent and tracestate`]
+        : [])
+    ]
+  }
 }
 
 interface Variable {
@@ -63,18 +87,31 @@ const read = (env: Environment, ...names: ReadonlyArray<string>): Variable | und
   return undefined
 }
 
-const isOn = (env: Environment, signal: string, disabled: boolean): Result.Result<boolean, InvalidSetting> => {
-  const endpoint = read(env, `OTEL_EXPORTER_OTLP_${signal}_ENDPOINT`, "OTEL_EXPORTER_OTLP_ENDPOINT")
-  const exporter = read(env, `OTEL_${signal}_EXPORTER`)
-  const protocol = read(env, `OTEL_EXPORTER_OTLP_${signal}_PROTOCOL`, "OTEL_EXPORTER_OTLP_PROTOCOL")
-  if (disabled || endpoint === undefined || exporter?.value === "none") return Result.succeed(false)
-  if (exporter !== undefined && exporter.value !== "otlp") return refuse(exporter, "otlp or none")
-  // `collector:4318` is a URL of the scheme `collector`, and the SDK would take it.
-  if (!/^https?:\/\/[^/]/i.test(endpoint.value) || !URL.canParse(endpoint.value)) {
-    return refuse(endpoint, "an absolute http or https url")
-  }
-  if (protocol !== undefined && protocol.value !== "http/protobuf") return refuse(protocol, "http/protobuf")
-  return Result.succeed(true)
-}
+const shown = ({ name, value }: Variable): string => `${name} ${quote(withoutSecrets(value).slice(0, 256))}`
 
-const refuse = ({ name, value }: Variable, allowed: string) => Result.fail(invalidSetting(name, { value, allowed }))
+const listOf = ({ value }: Variable): ReadonlyArray<string> =>
+  value.toLowerCase().split(",").map((word) => word.trim()).filter((word) => word !== "")
+
+const isOn = (env: Environment, signal: string, complain: (text: string) => void): boolean => {
+  const endpoint = read(env, `OTEL_EXPORTER_OTLP_${signal}_ENDPOINT`, "OTEL_EXPORTER_OTLP_ENDPOINT")
+  if (endpoint === undefined) return false
+  const exporter = read(env, `OTEL_${signal}_EXPORTER`)
+  const exporters = exporter === undefined ? ["otlp"] : listOf(exporter)
+  const others = exporters.filter((one) => one !== "otlp" && one !== "none")
+  if (exporter !== undefined && others.length > 0) {
+    complain(`${shown(exporter)}: only otlp is done here, not ${others.join(", ")}`)
+  }
+  if (!exporters.includes("otlp")) return false
+  const protocol = read(env, `OTEL_EXPORTER_OTLP_${signal}_PROTOCOL`, "OTEL_EXPORTER_OTLP_PROTOCOL")
+  const spoken = protocol?.value.toLowerCase() ?? "http/protobuf"
+  // A collector takes both on one port. https://opentelemetry.io/docs/specs/otlp/#otlphttp-request
+  if (protocol !== undefined && spoken === "http/json") complain(`${shown(protocol)} is sent as http/protobuf`)
+  else if (protocol !== undefined && spoken !== "http/protobuf") {
+    complain(`${shown(protocol)} is not spoken here, only http/protobuf: nothing is exported`)
+    return false
+  }
+  // `collector:4318` is a URL of the scheme `collector`, and the SDK would take it.
+  if (/^https?:\/\/[^/]/i.test(endpoint.value) && URL.canParse(endpoint.value)) return true
+  complain(`${shown(endpoint)} is no absolute http or https url: nothing is exported`)
+  return false
+}

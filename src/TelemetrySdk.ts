@@ -103,7 +103,10 @@ const layerTracing = Layer.effect(
     const resource = yield* OtelResource.Resource
     const provider = yield* Effect.acquireRelease(
       Effect.sync(() =>
-        new BasicTracerProvider({ resource, spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter())] })
+        new BasicTracerProvider({
+          resource,
+          spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter(), batching("OTEL_BSP", 5_000))]
+        })
       ),
       flush
     )
@@ -269,10 +272,7 @@ const loggerProvider = Effect.gen(function*() {
         processors: [
           new BatchLogRecordProcessor({
             exporter: new OTLPLogExporter(),
-            ...positive("maxQueueSize", "OTEL_BLRP_MAX_QUEUE_SIZE"),
-            ...positive("maxExportBatchSize", "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE"),
-            ...positive("scheduledDelayMillis", "OTEL_BLRP_SCHEDULE_DELAY"),
-            ...positive("exportTimeoutMillis", "OTEL_BLRP_EXPORT_TIMEOUT")
+            ...batching("OTEL_BLRP", 1_000)
           })
         ]
       })
@@ -315,20 +315,29 @@ const contextual = ({ span_id: spanId, trace_id: traceId, ...fields }: LogFields
 
 /** The service's metrics are in Effect's registry, which is all that this needs to know of them. */
 const layerMetrics = OtelMetrics.layer(() => {
-  const { exportIntervalMillis = 60_000 } = positive("exportIntervalMillis", "OTEL_METRIC_EXPORT_INTERVAL")
-  const { exportTimeoutMillis = 30_000 } = positive("exportTimeoutMillis", "OTEL_METRIC_EXPORT_TIMEOUT")
+  const exportIntervalMillis = positive("OTEL_METRIC_EXPORT_INTERVAL", 60_000)
   return new PeriodicExportingMetricReader({
     exporter: new OTLPMetricExporter(),
     exportIntervalMillis,
     // The reader throws where it is longer.
-    exportTimeoutMillis: Math.min(exportTimeoutMillis, exportIntervalMillis)
+    exportTimeoutMillis: Math.min(positive("OTEL_METRIC_EXPORT_TIMEOUT", 30_000), exportIntervalMillis)
   })
 }, { shutdownTimeout: flushTimeout })
 
-const positive = <K extends string>(key: K, variable: string): { readonly [P in K]?: number } => {
-  const value = getNumberFromEnv(variable)
-  if (value === undefined) return {}
-  if (value > 0) return { [key]: value } as { readonly [P in K]: number }
-  Otel.diag.warn(`${variable} is not positive, using the default`)
-  return {}
+/** The SDK takes some of these as they come: a queue for nothing, a delay of no time. */
+const batching = (prefix: string, scheduledDelay: number) => ({
+  maxQueueSize: positive(`${prefix}_MAX_QUEUE_SIZE`, 2_048),
+  maxExportBatchSize: positive(`${prefix}_MAX_EXPORT_BATCH_SIZE`, 512),
+  scheduledDelayMillis: positive(`${prefix}_SCHEDULE_DELAY`, scheduledDelay),
+  exportTimeoutMillis: positive(`${prefix}_EXPORT_TIMEOUT`, 30_000)
+})
+
+// Node lets a longer timer fire at once.
+const largest = 2 ** 31 - 1
+
+const positive = (variable: string, fallback: number): number => {
+  const value = getNumberFromEnv(variable) ?? fallback
+  if (value > 0 && value <= largest) return value
+  Otel.diag.warn(`${variable} is not between 1 and ${largest}, using the default`)
+  return fallback
 }

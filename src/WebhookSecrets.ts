@@ -1,22 +1,24 @@
 /**
  * The webhook secrets that are valid now.
  *
- * Files are followed by content: kubelet rotates a mounted secret by swapping the symlink `..data`, of which a watch on
- * the file itself never hears. What can't be read keeps its last value; only a file that is gone withdraws its secret.
+ * **Details**
+ *
+ * A file that can't be read keeps its last value; only one that is gone withdraws its secret. A secret is taken byte for byte,
+ * but for one newline at the end of a file. What is rarely meant to be part of one gets a warning: GitHub signs without it, and
+ * every delivery would be refused.
  */
-import * as ByteSize from "effect/ByteSize"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as FileSystem from "effect/FileSystem"
+import type * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import type { PlatformError } from "effect/PlatformError"
-import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import { createSecretKey, type KeyObject } from "node:crypto"
+import * as FollowedFiles from "./FollowedFiles.ts"
 import { Log } from "./Logging.ts"
 import { Settings } from "./Settings.ts"
+import { definitions } from "./SettingsTable.ts"
 
 export class WebhookSecrets extends Context.Service<WebhookSecrets, {
   /** An immutable snapshot, each secret once. Empty when there is none: nothing can be verified. */
@@ -42,42 +44,25 @@ export class WebhookSecrets extends Context.Service<WebhookSecrets, {
       let current = fallback
       let changedAt = clock.currentTimeMillisUnsafe()
 
-      let known: ReadonlyArray<Reading> = []
-      const readAll = Effect.forEach(files, (file) => readSecret(file.path), { concurrency: "unbounded" })
-
-      const poll = Effect.gen(function*() {
-        let readings = yield* readAll
-        // The files of a mounted secret are swapped together. What has changed is taken when two looks agree: one look can
-        // see one file before the swap and the other after it, or none in the directory that kubelet is removing, and would
-        // withdraw a secret that both revisions list.
-        for (let looks = 1; !same(readings, known) && looks < mostLooks; looks++) {
-          const before = readings
-          readings = yield* readAll
-          if (same(readings, before)) break
-        }
-        known = readings
-        files.forEach((file, index) => update(log, file, readings[index]!))
+      const take = (readings: ReadonlyArray<FollowedFiles.Reading>) => {
+        files.forEach((file, index) => update(log, file, secretOf(readings[index]!)))
         const keys = files.flatMap((file) => file.key ?? [])
         // Beside a file the variable would keep a secret valid that was rotated out.
         const next = keys.length === 0 ? fallback : Object.freeze(distinct(keys))
         if (!sameKeys(next, current)) changedAt = clock.currentTimeMillisUnsafe()
         current = next
-      })
-      if (files.length > 0) {
-        yield* poll
-        yield* poll.pipe(
-          Effect.catchDefect((defect) => Effect.logError("following the webhook secrets failed", defect)),
-          Effect.delay("2 seconds"),
-          Effect.forever,
-          Effect.forkScoped
-        )
       }
+      if (files.length > 0) {
+        const paths = files.map(({ path }) => path)
+        take(yield* FollowedFiles.follow(paths, { mostBytes: 64 * 1024, changed: take }))
+      }
+      const [variable] = current === fallback ? fallback : []
+      const oddity = variable === undefined ? undefined : oddityOf(variable.export())
+      if (oddity !== undefined) log.write("warn", `${definitions.webhookSecret.variable} ${oddity}`)
       return WebhookSecrets.of({ current: () => current, changedAt: () => changedAt })
     })
   )
 }
-
-const MAX_FILE_BYTES = 64 * 1024
 
 interface SecretFile {
   readonly path: string
@@ -88,18 +73,7 @@ interface SecretFile {
 
 type Reading =
   | { readonly kind: "secret"; readonly key: KeyObject }
-  | { readonly kind: "gone" }
-  | { readonly kind: "unreadable"; readonly reason: string }
-
-const mostLooks = 5
-
-const same = (some: ReadonlyArray<Reading>, others: ReadonlyArray<Reading>): boolean =>
-  some.length === others.length && some.every((one, index) => {
-    const other = others[index]!
-    if (one.kind === "secret" && other.kind === "secret") return one.key.equals(other.key)
-    if (one.kind === "unreadable" && other.kind === "unreadable") return one.reason === other.reason
-    return one.kind === other.kind
-  })
+  | Exclude<FollowedFiles.Reading, { kind: "content" }>
 
 const update = (log: Log["Service"], file: SecretFile, reading: Reading): void => {
   const { key, path, state } = file
@@ -109,6 +83,8 @@ const update = (log: Log["Service"], file: SecretFile, reading: Reading): void =
       if (changed) file.key = reading.key
       if (changed || state !== "read") {
         log.write("info", changed && key !== undefined ? "webhook secret changed" : "webhook secret loaded", { path })
+        const oddity = oddityOf(reading.key.export())
+        if (oddity !== undefined) log.write("warn", `the file of a webhook secret ${oddity}`, { path })
       }
       file.state = "read"
       return
@@ -130,29 +106,10 @@ const update = (log: Log["Service"], file: SecretFile, reading: Reading): void =
   }
 }
 
-const readSecret = Effect.fnUntraced(
-  function*(path: string) {
-    const fs = yield* FileSystem.FileSystem
-    const { size, type } = yield* fs.stat(path)
-    // Opening a FIFO would wait for its writer, in one of the four threads that file reads and DNS share.
-    if (type !== "File") return unreadable(`not a file: ${type}`)
-    if (ByteSize.toBigInt(size) > MAX_FILE_BYTES) return unreadable("larger than 64 KiB")
-    return secretOf(yield* fs.readFile(path))
-  },
-  Effect.catch((error) => Effect.succeed(failed(error)))
-)
-
-const unreadable = (reason: string): Reading => ({ kind: "unreadable", reason })
-
-const failed = (error: PlatformError): Reading => {
-  const code = Predicate.hasProperty(error.cause, "code") ? String(error.cause.code) : error.message
-  const gone = Predicate.isTagged(error.reason, "NotFound") || code === "ENOTDIR"
-  return gone ? { kind: "gone" } : unreadable(code)
-}
-
-const secretOf = (content: Uint8Array): Reading => {
-  const [key] = secretKeys(withoutNewline(content))
-  return key === undefined ? unreadable("empty") : { kind: "secret", key }
+const secretOf = (reading: FollowedFiles.Reading): Reading => {
+  if (reading.kind !== "content") return reading
+  const [key] = secretKeys(withoutNewline(reading.bytes))
+  return key === undefined ? { kind: "unreadable", reason: "empty" } : { kind: "secret", key }
 }
 
 /** Editors and `echo` end a file in a newline that is no part of the secret. */
@@ -170,3 +127,20 @@ const distinct = (keys: ReadonlyArray<KeyObject>): Array<KeyObject> =>
 
 const sameKeys = (some: ReadonlyArray<KeyObject>, others: ReadonlyArray<KeyObject>): boolean =>
   some.length === others.length && some.every((key, index) => key.equals(others[index]!))
+
+const oddities: ReadonlyArray<readonly [form: RegExp, words: string]> = [
+  // Of UTF-8, and of UTF-16, which PowerShell writes.
+  [/^(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)/, "begins with a byte order mark"],
+  [/^(?:[\t-\r ]|\xc2\xa0)/, "begins with white space"],
+  [/(?:[\t-\r ]|\xc2\xa0)$/, "ends in white space (a newline?)"],
+  [/[\r\n]/, "has more than one line, and is one secret all the same"],
+  [/^(["']).*\1$/s, "is in quotes, which are a part of it"],
+  [/^\$(?:\(\w+\)|\{\w+\})$/, "is the name of something that was to be put in its place"]
+]
+
+/** What is rarely meant, in words that follow who has it; nothing of the secret itself. */
+const oddityOf = (secret: Buffer): string | undefined => {
+  const text = secret.toString("latin1")
+  const words = oddities.find(([form]) => form.test(text))?.[1]
+  return words === undefined ? undefined : `${words}: unless GitHub's is the same, every delivery is refused`
+}

@@ -1,3 +1,4 @@
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { afterEach, describe, expect, it, vi } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -20,9 +21,11 @@ import { BackendConnections } from "../src/BackendConnections.ts"
 import { BackendPolicy, BackendRefused } from "../src/BackendPolicy.ts"
 import type { Sender } from "../src/BackendPool.ts"
 import { InvalidBackendCa } from "../src/BackendTrust.ts"
+import { Log, LogEntries } from "../src/Logging.ts"
 import { type Environment, InvalidProxy } from "../src/ProxyRules.ts"
 import { Resolver } from "../src/Resolver.ts"
 import { Settings } from "../src/Settings.ts"
+import { type Files, filesInMemory } from "./FilesInMemory.ts"
 
 const fixture = (name: string) => fileURLToPath(new URL(`fixtures/tls/${name}`, import.meta.url))
 const ca = fixture("ca.pem")
@@ -46,9 +49,13 @@ const connections = (options: {
   readonly backendCa?: string
   readonly insecureSkipTlsVerify?: boolean
   readonly forwardingTimeout?: Duration.Input
+  /** In the place of the real ones. */
+  readonly files?: Files
 } = {}) =>
   BackendConnections.layerFrom(options.env ?? {}).pipe(
+    Layer.provideMerge(Log.layerTest),
     Layer.provide(Layer.mergeAll(
+      options.files === undefined ? NodeFileSystem.layer : filesInMemory(options.files),
       Layer.succeed(
         Settings,
         {
@@ -163,6 +170,11 @@ const echo: http.RequestListener = (request, response) => {
     const { httpVersion, rawHeaders, url } = request
     response.end(JSON.stringify({ url, httpVersion, rawHeaders, body, port: request.socket.remotePort }))
   })
+}
+
+const echoAfterContinue: http.RequestListener = (request, response) => {
+  response.writeContinue()
+  echo(request, response)
 }
 
 const received = (answer: Answer): Received => JSON.parse(answer.body) as Received
@@ -403,7 +415,7 @@ describe("trust", () => {
   it.effect("stops the start when the file of --backend-ca is missing, empty of certificates or broken", () =>
     Effect.gen(function*() {
       expect(yield* failedStart("/nowhere/ca.pem")).toBe(
-        `--backend-ca: "/nowhere/ca.pem" can't be read (ENOENT); it takes a readable PEM file of certificates`
+        `--backend-ca: "/nowhere/ca.pem" is not there; it takes a readable PEM file of certificates`
       )
       expect(yield* failedStart(fixture("localhost-key.pem"))).toContain("has no certificate in it")
       expect(yield* failedStart(fixture("broken-ca.pem"))).toContain(
@@ -411,6 +423,65 @@ describe("trust", () => {
       )
       const missing = connections({ backendCa: "/nowhere" })
       expect(yield* Effect.flip(Effect.scoped(Layer.build(missing)))).toBeInstanceOf(InvalidBackendCa)
+    }))
+})
+
+const untrusted = "UNABLE_TO_VERIFY_LEAF_SIGNATURE"
+const pem = (name: string) => readFileSync(fixture(name), "utf8")
+
+const round = TestClock.adjust("2 seconds")
+const said = Effect.map(LogEntries, ({ entries }) => entries.map(({ level, message }) => `${level} ${message}`))
+
+describe("--backend-ca that changes", () => {
+  const loaded = "info certificate authorities of backends loaded"
+  const kept = "warn certificate authorities of backends not loaded, keeping the last ones"
+
+  it.effect("is followed: new connections are made with the new trust, old ones are kept", () =>
+    Effect.gen(function*() {
+      const { port } = yield* tlsBackend()
+      const files: Files = new Map([["/ca.pem", pem("other.pem")]])
+      yield* Effect.gen(function*() {
+        const url = `https://localhost:${port}`
+        expect(yield* Effect.flip(send(url))).toMatchObject({ code: untrusted })
+
+        files.set("/ca.pem", pem("ca.pem"))
+        yield* round
+        const first = received(yield* send(url))
+
+        files.set("/ca.pem", "no certificate")
+        yield* round
+        files.delete("/ca.pem")
+        yield* round
+        yield* round
+        expect(received(yield* send(url, { source: "dynamic" })).port).not.toBe(first.port)
+
+        files.set("/ca.pem", pem("other.pem"))
+        yield* round
+        expect(received(yield* send(url)).port).toBe(first.port)
+        expect(yield* Effect.flip(send(`https://127.0.0.1:${port}`))).toMatchObject({ code: untrusted })
+        expect(yield* said).toEqual([loaded, kept, kept, loaded])
+      }).pipe(Effect.provide(connections({ backendCa: "/ca.pem", files })))
+    }))
+
+  it.effect("is followed through proxies", () =>
+    Effect.gen(function*() {
+      const tunnels = yield* plainProxy(yield* tlsBackend("other"))
+      const forwards = yield* proxyOn(https.createServer(certificate("localhost")), yield* plainBackend)
+      const files: Files = new Map([["/ca.pem", pem("other.pem")]])
+      const env = {
+        HTTPS_PROXY: `http://127.0.0.1:${tunnels.port}`,
+        HTTP_PROXY: `https://localhost:${forwards.port}`
+      }
+      yield* Effect.gen(function*() {
+        const urls = ["https://other.example.com", "http://pac.example.com"]
+        for (const url of urls) expect(yield* Effect.flip(send(url))).toMatchObject({ code: untrusted })
+        files.set("/ca.pem", pem("ca.pem"))
+        yield* round
+        for (const url of urls) expect((yield* send(url)).status).toBe(200)
+        files.set("/ca.pem", pem("ca.pem") + pem("other.pem"))
+        yield* round
+        for (const url of urls) expect((yield* send(url)).status).toBe(200)
+      }).pipe(Effect.provide(connections({ backendCa: "/ca.pem", env, files })))
     }))
 })
 
@@ -561,6 +632,27 @@ describe("a proxy", () => {
       }).pipe(Effect.provide(connections({ env, backendCa: ca })))
       expect(forHttp.asked).toEqual(["user", "pac.example.com:80"])
       expect(forHttps.asked.slice(0, 2)).toEqual(["user", "other.example.com:443"])
+    }))
+
+  it.effect("may have backends behind it that send interim answers unasked", () =>
+    Effect.gen(function*() {
+      const plain = yield* listening(http.createServer(echoAfterContinue))
+      const tls = yield* listening(https.createServer(certificate("other"), echoAfterContinue))
+      const socks = { plain: yield* socksProxy(plain), tls: yield* socksProxy(tls) }
+      const proxy = yield* plainProxy(tls)
+      const throughSocks = {
+        HTTP_PROXY: `socks5://user:password@127.0.0.1:${socks.plain.port}`,
+        HTTPS_PROXY: `socks5://user:password@127.0.0.1:${socks.tls.port}`
+      }
+      yield* Effect.gen(function*() {
+        expectOurRequest(received(yield* send("http://pac.example.com")), "pac.example.com")
+        expectOurRequest(received(yield* send("https://other.example.com")), "other.example.com")
+      }).pipe(Effect.provide(connections({ env: throughSocks, backendCa: ca })))
+      yield* Effect.gen(function*() {
+        expectOurRequest(received(yield* send("https://other.example.com")), "other.example.com")
+      }).pipe(
+        Effect.provide(connections({ env: { HTTPS_PROXY: `http://127.0.0.1:${proxy.port}` }, backendCa: ca }))
+      )
     }))
 
   it.effect("is bypassed for the hosts of NO_PROXY", () =>

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as TestClock from "effect/testing/TestClock"
 import { DeliveryStore, type NewDelivery, StoreUnavailable } from "../src/DeliveryStore.ts"
@@ -335,6 +336,23 @@ describe("GET /deliveries/{guid}", () => {
       ;(yield* StoreContents).kept.push(keep(1, { body: Buffer.alloc(3_000_000, " ") }))
       for (let n = 0; n < 3; n += 1) assert.lengthOf(yield* shown("/deliveries/guid-1?body=true"), 1)
     }).pipe(Effect.provide(OperatorServer({ bodyMemory: 1024 * 1024 }))))
+
+  it.effect("cuts an answer off whose next payload the store does not give", () =>
+    Effect.gen(function*() {
+      const contents = yield* StoreContents
+      contents.kept.push(keep(1, { guid: "g" }), keep(2, { guid: "g", body: Buffer.alloc(200_000, " ") }))
+      contents.loadsBeforeFailure = 1
+      const to = yield* port
+      const reply = yield* Effect.exit(
+        Effect.tryPromise(() => send(to, { method: "GET", path: "/deliveries/g?body=true" }))
+      )
+      assert.isTrue(Exit.isFailure(reply))
+      assert.deepStrictEqual(
+        (yield* LogEntries).entries.map(({ message }) => message),
+        ["the store did not answer an operator"]
+      )
+      assert.strictEqual((yield* MemoryBudget).state().used, 0)
+    }).pipe(Effect.provide(OperatorServer())))
 
   it.effect("is refused when there is no memory for the body in time", () =>
     Effect.gen(function*() {

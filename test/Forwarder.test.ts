@@ -240,6 +240,23 @@ describe("an outcome", () => {
       }])
       expect(dispatcher.sent).toHaveLength(1)
     }))
+
+  it.effect("names what a proxy answered in the place of the backend", () =>
+    Effect.gen(function*() {
+      const { dispatcher, start } = yield* setUp({ forwardingRetries: 0 })
+      const tunnels = [407, 503].map((status) => {
+        const { seen } = start()
+        dispatcher.last.fail("UND_ERR_ABORTED", `Proxy response (${status}) !== 200 when HTTP Tunneling`)
+        return seen.reports[0]
+      })
+      const { seen } = start()
+      dispatcher.last.answer(407)
+      expect([...tunnels, seen.reports[0]]).toMatchObject([
+        { outcome: "unreachable", error: "the proxy answered 407: proxy authentication required" },
+        { outcome: "unreachable", error: "the proxy answered 503" },
+        { outcome: "failed", status: 407, error: "proxy authentication required" }
+      ])
+    }))
 })
 
 describe("an answer", () => {

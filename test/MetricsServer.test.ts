@@ -3,11 +3,9 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
-import * as PlatformError from "effect/PlatformError"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import { X509Certificate } from "node:crypto"
@@ -20,6 +18,7 @@ import { BackendPolicy } from "../src/BackendPolicy.ts"
 import { Log, LogEntries } from "../src/Logging.ts"
 import { InvalidMetricsCertificate, layer } from "../src/MetricsServer.ts"
 import { Settings } from "../src/Settings.ts"
+import { type Files, filesInMemory } from "./FilesInMemory.ts"
 import { Scrape, scrape, withFreshMetrics } from "./Scrape.ts"
 import { send } from "./e2e/harness.ts"
 
@@ -29,26 +28,12 @@ const pem = (name: string) => readFileSync(fixture(name), "utf8")
 const tlsSettings = { metricsCert: Option.some("/tls/tls.crt"), metricsKey: Option.some("/tls/tls.key") }
 
 /** A directory that holds a pair, as a mounted secret does. */
-const directoryOf = (name: string) => new Map([["/tls/tls.crt", pem(name)], ["/tls/tls.key", pem(`${name}-key`)]])
-
-const fileSystemOf = (files: ReadonlyMap<string, string>) =>
-  FileSystem.layerNoop({
-    readFileString: (path) => {
-      const content = files.get(path)
-      return content === undefined
-        ? Effect.fail(PlatformError.systemError({
-          _tag: "NotFound",
-          module: "FileSystem",
-          method: "readFileString",
-          pathOrDescriptor: path
-        }))
-        : Effect.succeed(content)
-    }
-  })
+const directoryOf = (name: string): Files =>
+  new Map([["/tls/tls.crt", pem(name)], ["/tls/tls.key", pem(`${name}-key`)]])
 
 const start = Effect.fnUntraced(function*(
   settings: Partial<Settings["Service"]> = {},
-  files: ReadonlyMap<string, string> = new Map()
+  files: Files = new Map()
 ) {
   const ownListeners: Array<number> = []
   const services = yield* Layer.build(
@@ -56,7 +41,7 @@ const start = Effect.fnUntraced(function*(
       Layer.provideMerge(Layer.mergeAll(
         Settings.layerFrom({ host: "127.0.0.1", metricsPort: 0, ...settings }),
         Log.layerTest,
-        files.size === 0 ? NodeFileSystem.layer : fileSystemOf(files),
+        files.size === 0 ? NodeFileSystem.layer : filesInMemory(files),
         Layer.succeed(BackendPolicy, {
           admit: () => Effect.void,
           checkAddress: () => undefined,
@@ -180,13 +165,13 @@ describe("TLS", () => {
       assert.deepStrictEqual((yield* scrape).keysWith("certificate"), [])
     })))
 
-  it.effect("takes new files within ten seconds, without a restart", () =>
+  it.effect("takes new files within five seconds, without a restart", () =>
     withFreshMetrics(Effect.gen(function*() {
       const files = directoryOf("localhost")
       const { entries, port } = yield* start(tlsSettings, files)
       for (const [path, content] of directoryOf("other")) files.set(path, content)
       assert.strictEqual((yield* getTls(port)).shown, fingerprintOf("localhost"))
-      yield* TestClock.adjust("10 seconds")
+      yield* TestClock.adjust("4 seconds")
       assert.strictEqual((yield* getTls(port, "other.example.com")).shown, fingerprintOf("other"))
       assert.strictEqual(yield* expiry, expiryOf("other"))
       assert.deepStrictEqual(entries.slice(1).map(({ message }) => message), ["metrics certificate loaded"])
@@ -236,7 +221,7 @@ describe("TLS", () => {
       assert.strictEqual((yield* scrape).samples.size, 0)
     })))
 
-  const unusable: ReadonlyArray<readonly [what: string, files: ReadonlyMap<string, string>]> = [
+  const unusable: ReadonlyArray<readonly [what: string, files: Files]> = [
     ["a certificate that is none", new Map([...directoryOf("localhost"), ["/tls/tls.crt", "no certificate"]])],
     ["a key of another certificate", new Map([...directoryOf("localhost"), ["/tls/tls.key", pem("other-key")]])],
     ["a file that is not there", new Map([["/tls/tls.crt", pem("localhost")]])]

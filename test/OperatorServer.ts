@@ -14,12 +14,13 @@ import * as http from "node:http"
 import { parse } from "../src/Backend.ts"
 import { BackendRegistry } from "../src/BackendRegistry.ts"
 import { DeliveryRoutes } from "../src/DeliveryRoutes.ts"
-import { DeliveryStore, type RowView, type StoreUnavailable } from "../src/DeliveryStore.ts"
+import { DeliveryStore, type RowView, StoreUnavailable } from "../src/DeliveryStore.ts"
 import { Log } from "../src/Logging.ts"
 import { MemoryBudget } from "../src/MemoryBudget.ts"
 import { addNotFound } from "../src/MethodRoutes.ts"
 import { routerConfig } from "../src/Routes.ts"
 import { Settings } from "../src/Settings.ts"
+import { Timers } from "../src/Timers.ts"
 import { WebhookSecrets } from "../src/WebhookSecrets.ts"
 import { WebhookVerifier } from "../src/WebhookVerifier.ts"
 import { secret } from "./e2e/harness.ts"
@@ -38,6 +39,8 @@ export class StoreContents extends Context.Service<StoreContents, {
   /** How many rows match the filters of redeliveries; each takes its limit from it. */
   matching: number
   failure: StoreUnavailable | undefined
+  /** So many deliveries are loaded, and then the store is away. */
+  loadsBeforeFailure: number
 }>()("test/StoreContents") {}
 
 const TestStore = Layer.unwrap(Effect.map(
@@ -55,10 +58,15 @@ const TestStore = Layer.unwrap(Effect.map(
         }),
       show: (guid) => answering(() => contents.kept.filter((kept) => kept.guid === guid || kept.id === guid)),
       load: (id) =>
-        answering(() => {
-          const kept = contents.kept.find((one) => one.id === id)
-          return kept?.hasBody === true ? { ...kept, method: "POST", target: "/proxy?token=abc" } : undefined
-        }),
+        Effect.andThen(
+          Effect.suspend(() =>
+            (contents.loadsBeforeFailure -= 1) < 0 ? Effect.fail(new StoreUnavailable({ reason: "gone" })) : Effect.void
+          ),
+          answering(() => {
+            const kept = contents.kept.find((one) => one.id === id)
+            return kept?.hasBody === true ? { ...kept, method: "POST", target: "/proxy?token=abc" } : undefined
+          })
+        ),
       redeliver: (filter, limit, after) =>
         answering(() => {
           contents.redeliveries.push(after === undefined ? [filter, limit] : [filter, limit, after])
@@ -129,13 +137,21 @@ export const OperatorServerAbove = (
     Layer.provide(Layer.mock(BackendRegistry)({ snapshot: () => registered, recordOutcome: () => {} })),
     Layer.provide(WebhookVerifier.layerNoDeps),
     Layer.provide(WebhookSecrets.layer.pipe(Layer.provide(NodeFileSystem.layer))),
+    Layer.provide(Timers.layerClock),
     Layer.provideMerge(Log.layerTest),
     Layer.provide(Settings.layerFrom({ webhookSecret: Option.some(Redacted.make(secret)), ...settings }))
   )
 
 export const OperatorServer = (settings: Partial<Settings["Service"]> = {}) =>
   Layer.unwrap(Effect.sync(() => {
-    const contents = { kept: [], lists: [], redeliveries: [], matching: 0, failure: undefined }
+    const contents = {
+      kept: [],
+      lists: [],
+      redeliveries: [],
+      matching: 0,
+      failure: undefined,
+      loadsBeforeFailure: Infinity
+    }
     const Contents = Layer.succeed(StoreContents, contents)
     return Layer.merge(OperatorServerAbove(Layer.provide(TestStore, Contents), settings), Contents)
   }))

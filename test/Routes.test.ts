@@ -49,7 +49,7 @@ const SprayStub = Layer.effect(
       begin: () => {},
       inFlight: () => 0,
       idle: Effect.void,
-      cutOff: Effect.succeed([])
+      cutOff: Effect.succeed(0)
     }))
 )
 

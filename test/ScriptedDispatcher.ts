@@ -69,9 +69,9 @@ export class Sent {
     return this.status(code, headers).end()
   }
 
-  fail(code: string): this {
+  fail(code: string, message = `failed: ${code}`): this {
     this.ended = true
-    this.#handler.onResponseError?.(this.controller, Object.assign(new Error(`failed: ${code}`), { code }))
+    this.#handler.onResponseError?.(this.controller, Object.assign(new Error(message), { code }))
     return this
   }
 }

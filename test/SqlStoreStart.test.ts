@@ -1,8 +1,15 @@
+import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, describe, it, layer } from "@effect/vitest"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
+import * as Reactivity from "effect/reactivity/Reactivity"
+import * as Migrator from "effect/sql/Migrator"
+import { SqlClient } from "effect/sql/SqlClient"
 import { spawn } from "node:child_process"
 import { randomBytes, randomUUID } from "node:crypto"
 import { once } from "node:events"
@@ -13,6 +20,7 @@ import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { DeliveryStore, type NewDelivery, StoreUnusable } from "../src/DeliveryStore.ts"
 import * as SqlDeliveryStore from "../src/SqlDeliveryStore.ts"
+import { steps } from "../src/StoreMigrations.ts"
 import { listen } from "./e2e/harness.ts"
 import { type Postgres, postgresUnavailable, query, startPostgres } from "./postgres.ts"
 
@@ -335,6 +343,28 @@ describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
           assert.strictEqual((yield* store.list({}, { limit: 10 })).deliveries.length, 1)
         })
     )
+
+    effect("is migrated for as long as that takes, and used when it is over", () =>
+      Effect.gen(function*() {
+        const url = yield* (yield* Server).createDatabase
+        const other = yield* PgClient.make({ url: Redacted.make(url), maxConnections: 2 })
+        const first = Migrator.fromRecord({ "1_deliveries": steps["1_deliveries"] })
+        yield* Migrator.make({})({ table: "sprayproxy_migrations", loader: first }).pipe(
+          Effect.provideService(SqlClient, other)
+        )
+        const writing = yield* Deferred.make<void>()
+        const writer = yield* Effect.forkScoped(other.withTransaction(Effect.gen(function*() {
+          yield* other`LOCK TABLE delivery_rows IN ROW EXCLUSIVE MODE`
+          yield* Deferred.succeed(writing, undefined)
+          return yield* Effect.never
+        })))
+        yield* Deferred.await(writing)
+        const store = yield* started(postgres(url))
+        assert.match((yield* Effect.flip(store.due([]))).reason, /^PostgreSQL('s lock was not| took too long)/)
+        yield* Fiber.interrupt(writer)
+        yield* Effect.retry(store.due([]), { schedule: Schedule.spaced(20), times: 500 })
+        assert.deepStrictEqual(yield* store.list({}, { limit: 10 }), { deliveries: [], next: undefined })
+      }).pipe(Effect.provide(Reactivity.layer)), 30_000)
 
     effect("may stop and come back", () =>
       Effect.gen(function*() {

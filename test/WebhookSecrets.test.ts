@@ -12,6 +12,7 @@ import * as Redacted from "effect/Redacted"
 import * as TestClock from "effect/testing/TestClock"
 import { createSecretKey } from "node:crypto"
 import { symlinkSync } from "node:fs"
+import * as Defects from "../src/Defects.ts"
 import { Log, LogEntries, type LogEntry } from "../src/Logging.ts"
 import { Settings } from "../src/Settings.ts"
 import { WebhookSecrets } from "../src/WebhookSecrets.ts"
@@ -34,7 +35,9 @@ const start = Effect.fnUntraced(function*(options: {
     webhookSecret: Option.map(Option.fromUndefinedOr(options.variable), (secret) => Redacted.make(secret))
   })
   const fs = options.fileSystem ?? (yield* FileSystem.FileSystem)
-  const context = yield* Layer.build(WebhookSecrets.layer.pipe(Layer.provideMerge(Log.layerTest))).pipe(
+  const context = yield* Layer.build(
+    WebhookSecrets.layer.pipe(Layer.provideMerge(Defects.layer), Layer.provideMerge(Log.layerTest))
+  ).pipe(
     Effect.provide(settings),
     Effect.provideService(FileSystem.FileSystem, fs),
     Effect.provideService(Clock.Clock, observed)
@@ -158,6 +161,69 @@ layer(NodeFileSystem.layer)("WebhookSecrets", (it) => {
       yield* write(path, content)
       const { current } = yield* start({ files: [path] })
       assert.deepStrictEqual(current(), [secret])
+    }))
+
+  const refused = ": unless GitHub's is the same, every delivery is refused"
+
+  it.effect.each([
+    [" hush-hush", "begins with white space"],
+    ["hush-hush ", "ends in white space (a newline?)"],
+    ["hush-hush\n", "ends in white space (a newline?)"],
+    ["hush-hush\r\n", "ends in white space (a newline?)"],
+    ["hush-hush\u00a0", "ends in white space (a newline?)"],
+    ["\ufeffhush-hush", "begins with a byte order mark"],
+    ["hush\nhush-hush", "has more than one line, and is one secret all the same"],
+    ["\"hush-hush\"", "is in quotes, which are a part of it"],
+    ["$(hush_hush)", "is the name of something that was to be put in its place"],
+    ["${hush_hush}", "is the name of something that was to be put in its place"]
+  ])(
+    "warns of a variable's secret that is rarely meant, and does not show it: %j",
+    ([variable, words]) =>
+      Effect.gen(function*() {
+        const { current, entries } = yield* start({ files: [], variable: variable! })
+        assert.deepStrictEqual(current(), [variable!])
+        assert.deepStrictEqual(entries, [{
+          level: "warn",
+          message: `GH_APP_WEBHOOK_SECRET ${words}${refused}`,
+          fields: {}
+        }])
+      })
+  )
+
+  it.effect.each(["hush-hush", "a b", "hush-hush\u00e0", "\"hush", "it's", "pa$(x)ss", "\u00e0"])(
+    "takes a variable's secret without a word: %j",
+    (variable) => Effect.map(start({ files: [], variable }), ({ entries }) => assert.deepStrictEqual(entries, []))
+  )
+
+  it.effect("says nothing of a variable's secret that is not used", () =>
+    Effect.gen(function*() {
+      const path = `${yield* directory}/secret`
+      yield* write(path, "s3cret")
+      assert.deepStrictEqual((yield* start({ files: [path], variable: "hush-hush " })).news(), [LOADED])
+    }))
+
+  it.effect("warns of a file's secret that is rarely meant, each time it changes", () =>
+    Effect.gen(function*() {
+      const path = `${yield* directory}/secret`
+      yield* write(path, "hush-hush\n")
+      const { entries, news, poll } = yield* start({ files: [path] })
+      assert.deepStrictEqual(news(), [LOADED])
+      yield* write(path, "hush-hush\n\n")
+      yield* poll
+      yield* poll
+      assert.deepStrictEqual(news(), [
+        CHANGED,
+        `the file of a webhook secret ends in white space (a newline?)${refused}`
+      ])
+      assert.deepStrictEqual(entries.at(-1)!.fields, { path })
+      // As PowerShell's `>` writes it.
+      yield* write(path, Buffer.concat([Buffer.from([0xff, 0xfe]), Buffer.from("hush-hush", "utf16le")]))
+      yield* poll
+      assert.deepStrictEqual(news(), [
+        CHANGED,
+        `the file of a webhook secret begins with a byte order mark${refused}`
+      ])
+      assertSilent(entries, "hush")
     }))
 
   it.effect("takes the bytes as they are", () =>
@@ -376,7 +442,7 @@ layer(NodeFileSystem.layer)("WebhookSecrets", (it) => {
       broken = true
       yield* poll
       assert.deepStrictEqual(current(), ["s3cret"])
-      assert.strictEqual(news().length, 1)
+      assert.deepStrictEqual(news(), ["unexpected failure"])
       broken = false
       yield* write(path, "another")
       yield* poll

@@ -8,7 +8,8 @@ import {
   type Retention,
   type RowView,
   type Settlement,
-  type StoredAttempt
+  type StoredAttempt,
+  type StoreUnavailable
 } from "../../src/DeliveryStore.ts"
 import { attemptOf, Databases, type Described, keyOf, newDelivery, newId } from "../StoreDatabases.ts"
 
@@ -68,6 +69,16 @@ export const setUp = Effect.gen(function*() {
   const listed = (filter: DeliveryFilter) =>
     Effect.map(store.list(filter, { limit: 100 }), ({ deliveries }) => deliveries.map(({ id }) => id))
   return { cancel, claim, database, elapse, isDue, listed, now, prune, row, settle, settleAll, store, view, write }
+})
+
+/** Of what a database tells late, by a clock that is not the test's. All its connections have something to do meanwhile. */
+export const eventually = Effect.fnUntraced(function*(store: Store, isSo: Effect.Effect<boolean, StoreUnavailable>) {
+  for (let tries = 0; tries < 400; tries += 1) {
+    if (yield* isSo) return true
+    yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 50)))
+    yield* Effect.all(Array.from({ length: 8 }, () => store.due([])), { concurrency: 8, discard: true })
+  }
+  return false
 })
 
 export const assertDefined = <A>(value: A | undefined, what: string): A => {

@@ -1,4 +1,4 @@
-/** Clusters that go on while the server dies and comes back: one that is well, one that is not ready at times, one that is down at times. */
+/** Clusters that go on while the server dies and comes back: well, not ready at times, down, refusing or hanging at times. */
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
@@ -17,6 +17,8 @@ export interface CrashBackendOptions {
   readonly delay?: number
   /** How often it answers 503. */
   readonly unready?: number
+  /** How many times it refuses a delivery (404) of those that it refuses, a third of all. */
+  readonly refusals?: number
 }
 
 /** Serves on one port until the scope closes. */
@@ -40,18 +42,22 @@ export class CrashBackend {
   readonly #random: Random
   readonly #delay: number
   #unready: number
+  readonly #refusals: number
+  readonly #refused = new Map<string, number>()
+  #hangs = false
   #server: Http.Server | undefined
   #port = 0
   #isUp = false
   #answering = 0
   readonly #sockets = new Set<Socket>()
 
-  constructor(witness: Witness, random: Random, { delay = 0, name, unready = 0 }: CrashBackendOptions) {
+  constructor(witness: Witness, random: Random, { delay = 0, name, refusals = 0, unready = 0 }: CrashBackendOptions) {
     this.name = name
     this.#witness = witness
     this.#random = random
     this.#delay = delay
     this.#unready = unready
+    this.#refusals = refusals
   }
 
   get url(): string {
@@ -61,6 +67,11 @@ export class CrashBackend {
   /** Ready from now on. */
   getWell(): void {
     this.#unready = 0
+  }
+
+  /** While it hangs it takes deliveries and never answers them. */
+  hang(hangs: boolean): void {
+    this.#hangs = hangs
   }
 
   async up(): Promise<void> {
@@ -122,13 +133,27 @@ export class CrashBackend {
     if (!this.#isUp) return void request.socket.destroy()
     const guid = String(request.headers["x-github-delivery"])
     this.#witness.received(this.name, guid, body)
-    const isReady = !this.#random.chance(this.#unready)
-    if (isReady) this.#witness.took(this.name, guid)
+    const status = this.#statusFor(guid)
+    if (status === 202) {
+      this.#witness.took(this.name, guid)
+      response.once("close", () => {
+        if (!response.writableFinished) this.#witness.unanswered(this.name, guid)
+      })
+    }
+    if (this.#hangs) return
     this.#answering += 1
     if (this.#delay > 0) await sleep(this.#random.between(0, this.#delay))
     if (request.socket.destroyed) return void (this.#answering -= 1)
     response.once("close", () => this.#answering -= 1)
-    response.writeHead(isReady ? 202 : 503).end()
+    response.writeHead(status).end()
+  }
+
+  #statusFor(guid: string): number {
+    if (this.#random.chance(this.#unready)) return 503
+    const refused = this.#refused.get(guid) ?? 0
+    if (refused >= this.#refusals || !/^[0-4]/.test(guid)) return 202
+    this.#refused.set(guid, refused + 1)
+    return 404
   }
 }
 

@@ -13,7 +13,7 @@ interface Page {
   readonly next: string | null
 }
 
-type Query = Readonly<Record<string, string>>
+export type Query = Readonly<Record<string, string>>
 
 /** All pages of `GET /deliveries`. */
 export const list = async (port: number, query: Query = {}): Promise<ReadonlyArray<ShownDelivery>> => {
@@ -28,7 +28,8 @@ export const list = async (port: number, query: Query = {}): Promise<ReadonlyArr
   return shown
 }
 
-const listPage = async (port: number, query: Query = {}): Promise<Page> =>
+/** One page of `GET /deliveries`. */
+export const listPage = async (port: number, query: Query = {}): Promise<Page> =>
   await ask(port, "GET", `/deliveries?${new URLSearchParams(query)}`) as Page
 
 export const nothingPending = (port: number): Promise<void> =>

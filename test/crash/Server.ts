@@ -6,6 +6,12 @@ import { once } from "node:events"
 import { createInterface } from "node:readline"
 import { programFile, secret } from "../e2e/harness.ts"
 
+export interface ServerOptions {
+  readonly env?: Readonly<Record<string, string>>
+  /** A module that is loaded before the program, and may be sent messages. */
+  readonly preload?: string
+}
+
 export class Server {
   readonly process: ChildProcess
   /** Rejects when it ends before that. */
@@ -13,11 +19,22 @@ export class Server {
   readonly exit: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>
   #stderr = ""
 
-  constructor(args: ReadonlyArray<string>) {
+  constructor(args: ReadonlyArray<string>, { env = {}, preload }: ServerOptions = {}) {
     this.process = spawn(
       process.execPath,
-      [programFile, "server", "--host", "127.0.0.1", "--port", "0", "--metrics-port", "0", ...args],
-      { env: { PATH: process.env["PATH"], GH_APP_WEBHOOK_SECRET: secret }, stdio: ["ignore", "pipe", "pipe"] }
+      [
+        ...(preload === undefined ? [] : ["--import", preload]),
+        programFile,
+        "server",
+        "--host=127.0.0.1",
+        "--port=0",
+        "--metrics-port=0",
+        ...args
+      ],
+      {
+        env: { PATH: process.env["PATH"], GH_APP_WEBHOOK_SECRET: secret, ...env },
+        stdio: ["ignore", "pipe", "pipe", ...(preload === undefined ? [] : ["ipc" as const])]
+      }
     )
     this.process.stderr!.on("data", (chunk) => this.#stderr += String(chunk))
     this.exit = once(this.process, "close").then(([code, signal]) => ({ code, signal }))

@@ -36,8 +36,8 @@ export class Targets {
   }
 
   remove(port: number): void {
-    this.#ports.delete(port)
-    if (this.#ports.size === 0) this.#someAreUp = Promise.withResolvers<void>()
+    // Whoever waits goes on waiting for the same.
+    if (this.#ports.delete(port) && this.#ports.size === 0) this.#someAreUp = Promise.withResolvers<void>()
   }
 
   /** Waits until there is one. */

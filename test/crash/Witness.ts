@@ -4,8 +4,9 @@
  * **Details**
  *
  * A backend took a delivery when it had read the request whole and meant to answer 202, whether anybody was still there to
- * read that. Taking one again is a duplicate. It is excused if the first time was in an earlier life of the server: that
- * life ended before the outcome was stored. What the server has called delivered may not come again at all.
+ * read that. Taking one again is a duplicate. It is excused if the last time was in an earlier life of the server, which
+ * ended before the outcome was stored, if the backend had not answered, or if somebody asked for it. What the server has
+ * called delivered may only come again because somebody asked.
  */
 import { hash } from "node:crypto"
 import { setTimeout as sleep } from "node:timers/promises"
@@ -16,13 +17,19 @@ interface Sent {
 }
 
 interface Taken {
-  /** The server's, when it was first taken. */
-  readonly life: number
+  /** The server's, when it was last taken. */
+  life: number
+  /** When that was, on `performance.now`. */
+  at: number
+  isUnanswered: boolean
   isSaidToBeDelivered: boolean
 }
 
-/** Whether a delivery may have come twice. `takenIn` is the server's life when it came first. */
-export type IsExcused = (guid: string, takenIn: number, life: number) => boolean
+/** Whether the server's death explains that a delivery came again. */
+export type IsExcused = (guid: string, before: Readonly<Taken>, life: number) => boolean
+
+/** Why a delivery came again. */
+export type Explanation = "the server had died" | "the backend had not answered" | "it was asked for"
 
 export class Witness {
   /** How often the server was started. */
@@ -39,8 +46,11 @@ export class Witness {
   readonly #sent = new Map<string, Sent>()
   readonly #backends: ReadonlyMap<string, BackendRecord>
   readonly #isExcused: IsExcused
+  readonly #askedFor = new Set<string>()
+  /** Duplicates that are excused, by why. */
+  readonly explanations = new Map<Explanation, number>()
 
-  constructor(backends: ReadonlyArray<string>, isExcused: IsExcused = (_guid, takenIn, life) => takenIn < life) {
+  constructor(backends: ReadonlyArray<string>, isExcused: IsExcused = (_guid, before, life) => before.life < life) {
     this.#isExcused = isExcused
     this.#backends = new Map(backends.map((name) => [name, new BackendRecord()]))
   }
@@ -71,14 +81,37 @@ export class Witness {
   took(backend: string, guid: string): void {
     const record = this.#backends.get(backend)!
     const before = record.taken.get(guid)
+    const at = performance.now()
     if (before === undefined) {
-      record.taken.set(guid, { life: this.life, isSaidToBeDelivered: false })
+      record.taken.set(guid, { life: this.life, at, isUnanswered: false, isSaidToBeDelivered: false })
       if (this.#sent.get(guid)?.isAccepted === true) this.#outstanding -= 1
       return
     }
     record.duplicates += 1
-    if (before.isSaidToBeDelivered) this.wrongs.push(`${backend} was sent ${guid} again after it was called delivered`)
-    else if (!this.#isExcused(guid, before.life, this.life)) this.wrongs.push(`${backend} was sent ${guid} twice`)
+    const explanation = this.#explain(guid, before)
+    if (explanation !== undefined) this.explanations.set(explanation, (this.explanations.get(explanation) ?? 0) + 1)
+    else if (before.isSaidToBeDelivered) {
+      this.wrongs.push(`${backend} was sent ${guid} again after it was called delivered`)
+    } else this.wrongs.push(`${backend} was sent ${guid} twice`)
+    Object.assign(before, { life: this.life, at, isUnanswered: false })
+  }
+
+  #explain(guid: string, before: Taken): Explanation | undefined {
+    if (this.#askedFor.has(guid)) return "it was asked for"
+    if (before.isSaidToBeDelivered) return undefined
+    if (this.#isExcused(guid, before, this.life)) return "the server had died"
+    return before.isUnanswered ? "the backend had not answered" : undefined
+  }
+
+  /** The backend took it, and its answer was not read. */
+  unanswered(backend: string, guid: string): void {
+    const taken = this.#backends.get(backend)!.taken.get(guid)
+    if (taken !== undefined) taken.isUnanswered = true
+  }
+
+  /** Somebody wants it to be sent again. */
+  asksFor(guid: string): void {
+    this.#askedFor.add(guid)
   }
 
   /** The server says that a backend has it. */

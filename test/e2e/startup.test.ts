@@ -126,7 +126,7 @@ describe("a start that is refused says why in one line", () => {
       refused(
         [...loopback, "--backend-ca", "/nonexistent/ca.pem"],
         withSecret,
-        "--backend-ca: \"/nonexistent/ca.pem\" can't be read (ENOENT); it takes a readable PEM file of certificates"
+        "--backend-ca: \"/nonexistent/ca.pem\" is not there; it takes a readable PEM file of certificates"
       ),
       refused([...loopback, "--backend-ca", fixture("localhost-key.pem")], withSecret, /has no certificate in it/),
       refused(
@@ -143,7 +143,7 @@ describe("a start that is refused says why in one line", () => {
         HTTP_PROXY: "ftp://me:hunter2@proxy.example.com"
       })
       assert.deepStrictEqual({ code, stdout }, { code: 1, stdout: "" })
-      assert.match(stderr, /^sprayproxy: HTTP_PROXY: a proxy is [^\n]+\n$/)
+      assert.match(stderr, /^sprayproxy: HTTP_PROXY can't be used: a proxy is [^\n]+\n$/)
       assert.notInclude(stderr, "hunter2")
     }))
 

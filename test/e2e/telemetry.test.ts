@@ -1,7 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { spawnSync } from "node:child_process"
-import { fileURLToPath } from "node:url"
 import { vi } from "vitest"
 import { deliver, githubHeaders, send, startBackend, startProgram, type TestBackend } from "./harness.ts"
 import { type Collector, type Span, startCollector } from "./otlp.ts"
@@ -34,8 +32,6 @@ const tellsWhetherSdkRan = `process.on("exit", () => {
   const ran = Object.getOwnPropertySymbols(globalThis).some((symbol) => String(symbol).includes("opentelemetry"))
   process.stderr.write("SDK ran: " + ran)
 })`
-
-const programFile = fileURLToPath(new URL("../../dist/sprayproxy.js", import.meta.url))
 
 const nowhere = "http://127.0.0.1:1"
 
@@ -246,17 +242,35 @@ describe("telemetry", () => {
       assert.strictEqual(warning.level, "warn")
     }))
 
-  it.effect("does not start with an endpoint that is none", () =>
-    Effect.sync(() => {
-      const { status, stderr } = spawnSync(process.execPath, [programFile, "server", "--port", "0"], {
-        env: { GH_APP_WEBHOOK_SECRET: "x", OTEL_EXPORTER_OTLP_ENDPOINT: "collector:4318" },
-        encoding: "utf8"
+  it.effect("starts and forwards whatever of the standard it does not do, and says so", () =>
+    Effect.gen(function*() {
+      const backend = yield* startBackend()
+      const program = yield* startProgram(to(backend), {
+        OTEL_EXPORTER_OTLP_ENDPOINT: "collector:4317",
+        OTEL_EXPORTER_OTLP_PROTOCOL: "grpc",
+        OTEL_TRACES_EXPORTER: "otlp,console"
       })
-      assert.strictEqual(
-        stderr,
-        `sprayproxy: invalid OTEL_EXPORTER_OTLP_ENDPOINT "collector:4318": an absolute http or https url\n`
-      )
-      assert.strictEqual(status, 1)
+      assert.strictEqual((yield* Effect.promise(() => deliver(program.port, "{}"))).status, 200)
+      const said = program.logs.flatMap(({ level, msg }) => level === "warn" && msg.startsWith("OTEL_") ? [msg] : [])
+      assert.deepStrictEqual(said, [
+        `OTEL_TRACES_EXPORTER "otlp,console": only otlp is done here, not console (traces)`,
+        `OTEL_EXPORTER_OTLP_PROTOCOL "grpc" is not spoken here, only http/protobuf: nothing is exported (traces, logs, metrics)`
+      ])
+    }))
+
+  it.effect("takes the defaults for times and queues that could not work", () =>
+    Effect.gen(function*() {
+      const collector = yield* startCollector()
+      const variables = ["OTEL_METRIC_EXPORT_INTERVAL", "OTEL_BSP_SCHEDULE_DELAY", "OTEL_BLRP_SCHEDULE_DELAY"]
+      const program = yield* startProgram([], {
+        OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+        OTEL_BSP_MAX_QUEUE_SIZE: "0",
+        ...Object.fromEntries(variables.map((name) => [name, "99999999999"]))
+      })
+      for (const name of [...variables, "OTEL_BSP_MAX_QUEUE_SIZE"]) {
+        const line = yield* Effect.promise(() => program.logged(({ error }) => String(error).startsWith(name)))
+        assert.strictEqual(line["error"], `${name} is not between 1 and 2147483647, using the default`)
+      }
     }))
 
   it.effect("exports what is still queued before it ends", () =>
