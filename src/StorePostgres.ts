@@ -5,20 +5,24 @@
  *
  * - One that can't be reached within some seconds does not end the start. What it is asked fails until it is there; it is
  *   checked and gets its schema before the first thing that succeeds.
- * - One that refuses for good does end it: the login, the database, `synchronous_commit = off`, a newer schema.
+ * - One that refuses for good does end it: the login, the database, `synchronous_commit = off`, a newer schema, a pooler
+ *   without transactions.
  */
-import { PgClient, PgTypes } from "@effect/sql-pg"
+import { PgTypes } from "@effect/sql-pg"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import type * as Redacted from "effect/Redacted"
+import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
+import * as Stream from "effect/Stream"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import { SqlClient } from "effect/sql/SqlClient"
-import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { AuthenticationError, isSqlError, type SqlError } from "effect/sql/SqlError"
 import { StoreUnusable } from "./DeliveryStore.ts"
+import * as PostgresClient from "./PostgresClient.ts"
+import { passwordsOf } from "./PostgresPassword.ts"
 import * as StoreDialect from "./StoreDialect.ts"
 import { isDefinite, reasonOf } from "./StoreFailure.ts"
 import { migrate, schemaOf } from "./StoreMigrations.ts"
@@ -29,21 +33,36 @@ export const open = Effect.fnUntraced(
   function*(
     url: Redacted.Redacted
   ): Effect.fn.Return<StoreDatabase, StoreUnusable, Scope.Scope | Reactivity.Reactivity> {
+    if (namesSeveralHosts(Redacted.value(url))) return yield* unusable("its URL may name one host only")
     // Each connection reads them when it is made.
     const parameters: Record<string, string> = { ...tuned }
-    const client = yield* Effect.mapError(
-      PgClient.make({ ...options(url), maxConnections: 8, startupParameters: parameters }),
-      (error) => new StoreUnusable({ reason: reasonOf(error) })
-    )
+    const passwords = passwordsOf(Redacted.value(url))
+    const client = (maxConnections: number) =>
+      Effect.mapError(
+        PostgresClient.make({
+          ...options,
+          url,
+          password: passwords[0] && Effect.sync(() => passwords[0]!),
+          startupParameters: parameters,
+          transactionSettings: tuned,
+          maxConnections
+        }),
+        (error) => new StoreUnusable({ reason: reasonOf(error) })
+      )
+    const writing = yield* client(6)
+    const reading = yield* client(2)
     const gate = Semaphore.makeUnsafe(1)
     let isChecked = false
-    const attempted = checked(yield* unhurried(migrate))
-    const check = attempted.pipe(
-      Effect.catchIf(refusesParameters, () => {
-        for (const name of Object.keys(tuned)) delete parameters[name]
-        return attempted
+    const attempted = Effect.provideService(checked(yield* unhurried(migrate)), SqlClient, writing)
+    const fitting = Effect.catchIf(attempted, refusesParameters, () => {
+      for (const name of Object.keys(tuned)) delete parameters[name]
+      return attempted
+    })
+    const check = fitting.pipe(
+      Effect.catchIf((error) => refusesPassword(error) && passwords.length > 1, () => {
+        passwords.reverse()
+        return fitting
       }),
-      Effect.provideService(SqlClient, client),
       Effect.tap(() => Effect.sync(() => isChecked = true))
     )
     const ready = Effect.suspend(() =>
@@ -58,23 +77,34 @@ export const open = Effect.fnUntraced(
       ),
       Effect.timeoutOption(longestStart)
     )
-    return { dialect: StoreDialect.postgres(client), sql: client, reading: client, sqlite: undefined, ready }
+    return { dialect: StoreDialect.postgres(writing), sql: writing, reading, sqlite: undefined, ready }
   },
   (effect) => Effect.provide(effect, Reactivity.layer)
 )
 
 const isPassing = (error: SqlError | StoreUnusable): boolean => isSqlError(error) && !isDefinite(error)
 
+/** Counts and times are far below 2^53. */
+const numbers = PgTypes.makeRegistry()
+numbers.register<number | bigint>(PgTypes.OID.int8, {
+  encode: (value) => {
+    const bytes = new Uint8Array(8)
+    new DataView(bytes.buffer).setBigInt64(0, BigInt(value))
+    return Result.succeed(bytes)
+  },
+  decode: (bytes) =>
+    Result.succeed(Number(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigInt64(0)))
+})
+
 /** A body has at most 25 MiB, and comes back in one message. */
 const largestMessage = 64 * 1024 * 1024
 
-const options = (url: Redacted.Redacted) => ({
-  url,
+const options = {
   applicationName: "sprayproxy",
   maxMessageSize: largestMessage,
   keepAlive: "10 seconds",
   types: numbers
-} as const)
+} as const
 
 /**
  * Nothing waits for long, and plans are made for tables that grow: one that was made while they were empty, and reads them
@@ -91,31 +121,45 @@ const tuned = {
   jit: "off"
 }
 
-/** It is a PgBouncer, which knows few parameters and refuses the others: it has to do without any. */
+/** It is a PgBouncer, which knows few parameters and refuses the others: sessions have to do without any. */
 const refusesParameters = (error: SqlError | StoreUnusable): boolean =>
   isSqlError(error) && /startup parameter/.test(String(error.reason.cause))
+
+const refusesPassword = (error: SqlError | StoreUnusable): boolean =>
+  isSqlError(error) && error.reason instanceof AuthenticationError
+
+/** PgBouncer's words, under the code of any broken protocol. */
+const refusesTransactions = (error: SqlError): boolean => /statement pooling mode/.test(String(error.reason.cause))
+
+/** As libpq takes them. The client would look up all of them as one name. */
+const namesSeveralHosts = (url: string): boolean =>
+  /^[^/]*\/\/(?:[^/?#]*@)?[^/?#@]*,|[?&]host=[^&#]*(?:,|%2c)/i.test(url)
 
 /** Meanwhile nothing listens. */
 const longestStart = "3 seconds"
 
-/** Counts and times are far below 2^53. */
-const numbers = PgTypes.makeRegistry()
-numbers.register<number | bigint>(PgTypes.OID.int8, {
-  encode: (value) => {
-    const bytes = new Uint8Array(8)
-    new DataView(bytes.buffer).setBigInt64(0, BigInt(value))
-    return Result.succeed(bytes)
-  },
-  decode: (bytes) =>
-    Result.succeed(Number(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigInt64(0)))
-})
-
 const unusable = (reason: string) => Effect.fail(new StoreUnusable({ reason }))
+
+/** As a stream: to anything else the client tells only that the connection was closed, and not the words before that. */
+const beginning = Effect.gen(function*() {
+  const sql = yield* SqlClient
+  const session = yield* sql.reserve
+  yield* Stream.runDrain(session.executeStream("BEGIN", [], undefined)).pipe(
+    Effect.ensuring(Effect.ignore(session.executeUnprepared("ROLLBACK", [], undefined))),
+    Effect.catchIf(
+      refusesTransactions,
+      () => unusable("it is a PgBouncer in statement mode, which has no transactions: set its pool_mode to transaction")
+    )
+  )
+}).pipe(Effect.scoped)
 
 const checked = Effect.fnUntraced(function*(migrated: typeof migrate) {
   const sql = yield* SqlClient
-  const [setting] = yield* sql<{ readonly synchronous_commit: string }>`SHOW synchronous_commit`
-  if (setting!.synchronous_commit === "off") {
+  yield* beginning
+  // What new sessions get: this one's has been set by then.
+  const [setting] = yield* sql<{ readonly reset_val: string }>`
+    SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit'`
+  if (setting?.reset_val === "off") {
     return yield* unusable("its synchronous_commit is off: what it confirms could be lost")
   }
   // Migrating locks out all others, even where there is nothing to do.

@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import { randomInt } from "node:crypto"
 import type { NewDelivery, Recorded, Settlement } from "./DeliveryStore.ts"
+import { durably } from "./PostgresClient.ts"
 import { type Bulk, type BulkRow, fillPostgres, fillSqlite } from "./StoreDialect.ts"
 import { isConflict } from "./StoreFailure.ts"
 import { freshlyRecorded, planOf } from "./StoreRedelivery.ts"
@@ -110,7 +111,7 @@ const freshPostgres = (
     sql`${sql.literal(`step${at}`)} AS (${statement} AND NOT EXISTS (SELECT 1 FROM known))`
   )
   const [text, params] = sql`WITH known AS MATERIALIZED (${known.statement}), ${sql.csv(steps)}
-    SELECT count(*)::integer AS known FROM known`.compile()
+    SELECT count(*)::integer AS known, ${sql.literal(durably)} AS synced FROM known`.compile()
   return (batch: Batch) =>
     Effect.map(
       sql.unsafe<{ readonly known: number }>(text, fillPostgres({ params }, parts(batch))),

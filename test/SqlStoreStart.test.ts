@@ -22,6 +22,7 @@ import { DeliveryStore, type NewDelivery, StoreUnusable } from "../src/DeliveryS
 import * as SqlDeliveryStore from "../src/SqlDeliveryStore.ts"
 import { steps } from "../src/StoreMigrations.ts"
 import { listen } from "./e2e/harness.ts"
+import { pgBouncerUnavailable, startPgBouncer } from "./pgbouncer.ts"
 import { type Postgres, postgresUnavailable, query, startPostgres } from "./postgres.ts"
 
 const sqlite = (path: string) => ({ kind: "sqlite", path }) as const
@@ -288,6 +289,19 @@ describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
         assert.strictEqual(yield* refusal(postgres(url.href)), "its URL can't be used")
       }))
 
+    effect("is one host's", () =>
+      Effect.gen(function*() {
+        for (
+          const url of [
+            "postgres://me:a,b@one.test,two.test/x",
+            "postgres://one.test:1,two.test:2/x",
+            "postgres:///x?host=a,b"
+          ]
+        ) assert.strictEqual(yield* refusal(postgres(url)), "its URL may name one host only")
+        const url = yield* (yield* Server).createDatabase
+        yield* started(postgres(`${url}?application_name=a,b`))
+      }))
+
     effect(
       "does not hold up the start when it is out of reach, and is used when it comes",
       () =>
@@ -365,6 +379,18 @@ describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
         yield* Effect.retry(store.due([]), { schedule: Schedule.spaced(20), times: 500 })
         assert.deepStrictEqual(yield* store.list({}, { limit: 10 }), { deliveries: [], next: undefined })
       }).pipe(Effect.provide(Reactivity.layer)), 30_000)
+
+    effect.skipIf(pgBouncerUnavailable() !== undefined)(
+      "is none behind a PgBouncer that knows no transactions",
+      () =>
+        Effect.gen(function*() {
+          const url = yield* startPgBouncer(yield* (yield* Server).createDatabase, { pool_mode: "statement" })
+          assert.strictEqual(
+            yield* refusal(postgres(url)),
+            "it is a PgBouncer in statement mode, which has no transactions: set its pool_mode to transaction"
+          )
+        })
+    )
 
     effect("may stop and come back", () =>
       Effect.gen(function*() {

@@ -39,7 +39,7 @@ export interface Postgres {
 }
 
 /** Root may not run PostgreSQL: nobody does. */
-const identity = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {}
+export const identity = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {}
 
 const environment = { PATH: process.env["PATH"], LC_ALL: "C", TZ: "UTC" }
 
@@ -288,7 +288,7 @@ const killed = (pid: number): void => {
   }
 }
 
-const freePort = async (): Promise<number> => {
+export const freePort = async (): Promise<number> => {
   const server = createServer().listen(0, "127.0.0.1")
   await once(server, "listening")
   const address = server.address()

@@ -1,13 +1,15 @@
 /** The built program with a store on PostgreSQL, from outside. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import { Agent } from "node:http"
 import { startCrashBackend } from "../crash/Backends.ts"
 import { noteDelivered, nothingPending, scrape } from "../crash/Operator.ts"
 import { Random } from "../crash/Random.ts"
 import { startServer } from "../crash/Server.ts"
 import { startTraffic, Targets } from "../crash/Traffic.ts"
 import { Witness } from "../crash/Witness.ts"
-import { postgresUnavailable, startPostgres } from "../postgres.ts"
+import { pgBouncerUnavailable, startPgBouncer } from "../pgbouncer.ts"
+import { postgresUnavailable, query, startPostgres } from "../postgres.ts"
 import { deliver, eventually, type Program, send, startBackend, startProgram } from "./harness.ts"
 
 /** Milliseconds: a lease outlives the forwarding timeout by 15 s, and then the backlog has to drain. */
@@ -27,6 +29,9 @@ const newTraffic = Effect.fnUntraced(function*(witness: Witness, sending: (guid:
 })
 
 const isUnavailable = postgresUnavailable() !== undefined
+
+const sessionSettings =
+  "statement_timeout,lock_timeout,idle_in_transaction_session_timeout,enable_seqscan,enable_hashjoin,enable_mergejoin,jit"
 
 const backendsOf = async ({ port }: Program) => (await send(port, { method: "GET", path: "/backends" })).text
 
@@ -91,6 +96,47 @@ describe.skipIf(isUnavailable)("two replicas on one PostgreSQL", () => {
           await eventually(async () => !(await backendsOf(one)).includes(backend.url))
           assert.strictEqual((await change(one, "DELETE")).status, 404)
         })
+      }),
+    120_000
+  )
+})
+
+describe.skipIf(pgBouncerUnavailable() !== undefined)("a PgBouncer in transaction mode", () => {
+  it.live.each([
+    { startup: "refuses the parameters that it does not know", ignored: undefined },
+    { startup: "ignores them", ignored: sessionSettings }
+  ])(
+    "that $startup keeps all of 700 deliveries with two connections to the server",
+    ({ ignored }) =>
+      Effect.gen(function*() {
+        const postgres = yield* startPostgres
+        const database = yield* postgres.createDatabase
+        const store = yield* startPgBouncer(database, {
+          pool_mode: "transaction",
+          default_pool_size: 2,
+          ...(ignored === undefined ? {} : { ignore_startup_parameters: ignored })
+        })
+        const backend = yield* startBackend()
+        const program = yield* startProgram(["--store", store, "--backend", backend.url])
+        const senders = 64
+        yield* Effect.promise(async () => {
+          const replies = new Map<number, number>()
+          await Promise.all(Array.from({ length: senders }, async (_, sender) => {
+            const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+            for (let at = sender; at < 700; at += senders) {
+              // oxlint-disable-next-line no-await-in-loop -- one after the other
+              const { status } = await deliver(program.port, JSON.stringify({ at, pad: "x".repeat(7_000) }), { agent })
+              replies.set(status, (replies.get(status) ?? 0) + 1)
+            }
+            agent.destroy()
+          }))
+          assert.deepStrictEqual([...replies], [[202, 700]])
+          await backend.receivedAtLeast(700)
+          await nothingPending(program.port)
+        })
+        const [kept] = yield* query(database, "SELECT count(*)::integer AS count FROM deliveries")
+        assert.strictEqual(kept.count, 700)
+        assert.deepStrictEqual(program.logs.filter(({ level }) => level === "warn" || level === "error"), [])
       }),
     120_000
   )

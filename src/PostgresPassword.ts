@@ -1,0 +1,38 @@
+/**
+ * A password as SCRAM wants it, prepared by SASLprep (RFC 4013), which the client leaves out.
+ *
+ * **Details**
+ *
+ * PostgreSQL prepares a password when it is set, and takes it as it is where SASLprep refuses it (unassigned characters, a
+ * mix of directions), or where it is kept as MD5. Only the server knows which: so both spellings are candidates, the
+ * prepared one first. Where they are the same, as with all of ASCII, there is one.
+ */
+import * as Redacted from "effect/Redacted"
+
+/** The spellings of a URL's password, to be tried one after the other. Empty: there is nothing to choose. */
+export const passwordsOf = (url: string): Array<Redacted.Redacted> => {
+  const password = passwordIn(url)
+  if (password === undefined) return []
+  const prepared = prepare(password)
+  return prepared === password || prepared === "" ? [] : [Redacted.make(prepared), Redacted.make(password)]
+}
+
+/** The client takes that of the query, if there is one. One that can't be read is the client's to refuse. */
+const passwordIn = (url: string): string | undefined => {
+  try {
+    const { password, searchParams } = new URL(url)
+    return searchParams.getAll("password").at(-1) ?? decodeURIComponent(password)
+  } catch {
+    return undefined
+  }
+}
+
+/** RFC 4013 §2.1 and §2.2: spaces become one space, what is commonly mapped to nothing goes, the rest is normalized. */
+const prepare = (password: string): string =>
+  password.replaceAll(otherSpaces, " ").replaceAll(mappedToNothing, "").normalize("NFKC")
+
+/** RFC 3454, table C.1.2. U+200B is in B.1 too, and PostgreSQL looks here first. */
+const otherSpaces = /[\u00a0\u1680\u2000-\u200b\u202f\u205f\u3000]/g
+
+/** RFC 3454, table B.1. */
+const mappedToNothing = /\u00ad|\u034f|\u1806|[\u180b-\u180d]|[\u200b-\u200d]|\u2060|[\ufe00-\ufe0f]|\ufeff/g
