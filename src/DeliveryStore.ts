@@ -121,6 +121,12 @@ export interface Settlement {
   readonly become: "delivered" | "rejected" | "dead" | { readonly retryIn: number }
 }
 
+/** A settlement on its way to the store. */
+export interface NumberedSettlement extends Settlement {
+  /** Tells its attempt from others of its row: one that is written again under the same number changes nothing. */
+  readonly n: number
+}
+
 /** A row that the caller now owns. */
 export interface Claimed {
   readonly id: string
@@ -237,13 +243,15 @@ export interface Retention {
 
 export class DeliveryStore extends Context.Service<DeliveryStore, {
   /**
-   * Writes everything in one transaction that is on disk when it succeeds. Idempotent in the deliveries' ids. The result
-   * is in the order of `deliveries`.
+   * Writes everything in one transaction that is on disk when it succeeds. Idempotent in the deliveries' ids and in the
+   * numbers of attempts. The result is in the order of `deliveries`.
    */
   readonly write: (batch: {
     readonly deliveries: ReadonlyArray<NewDelivery>
-    readonly settlements: ReadonlyArray<Settlement>
+    readonly settlements: ReadonlyArray<NumberedSettlement>
   }) => Effect.Effect<ReadonlyArray<Recorded>, StoreUnavailable>
+  /** Writes and syncs a little, as much as a usual delivery, in a place of its own: whether the store takes writes now. */
+  readonly probe: Effect.Effect<void, StoreUnavailable>
   /** Which of these backends have rows that are due and that nobody owns. */
   readonly due: (keys: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<string>, StoreUnavailable>
   /** Takes rows that are due, the longest due first, or last for `newest`. */

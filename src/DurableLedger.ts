@@ -15,11 +15,12 @@ import type { Backend } from "./Backend.ts"
 import { BackendBreakers } from "./BackendBreakers.ts"
 import type { Delivery } from "./Delivery.ts"
 import type { NewDelivery, Recorded } from "./DeliveryStore.ts"
+import type { WriteRequest } from "./DeliveryWrite.ts"
 import type { AttemptReport } from "./Forwarder.ts"
 import { Ledger, type LedgerEntry, unwritten } from "./Ledger.ts"
 import * as Outcome from "./Outcome.ts"
 import { SettlementPolicy } from "./SettlementPolicy.ts"
-import { StoreWriter, type WriteRequest } from "./StoreWriter.ts"
+import { StoreWriter } from "./StoreWriter.ts"
 
 export const layer = Layer.effect(
   Ledger,

@@ -21,6 +21,7 @@ import { faultOf, isConflict, reasonOf } from "./StoreFailure.ts"
 import type { StoreLocation } from "./StoreLocation.ts"
 import * as StoreMeasures from "./StoreMeasures.ts"
 import * as StorePostgres from "./StorePostgres.ts"
+import * as StoreProbe from "./StoreProbe.ts"
 import * as StorePruning from "./StorePruning.ts"
 import * as StoreQueue from "./StoreQueue.ts"
 import * as StoreRecording from "./StoreRecording.ts"
@@ -67,6 +68,7 @@ export const layer = (
 
       return DeliveryStore.of({
         write: (batch) => safe(write(batch)),
+        probe: safe(StoreProbe.make(session)),
         due: (keys) => safe(queue.due(keys)),
         claim: (key, limit, order) => safe(queue.claim(key, limit, order)),
         load: (id) => safe(views.load(id)),

@@ -6,8 +6,12 @@ import * as Metric from "effect/Metric"
 import * as Names from "./MetricNames.ts"
 
 /** Why a delivery was forwarded without the store. */
-const storeFallbacks = ["unavailable", "timeout", "full"] as const
+const storeFallbacks = ["unavailable", "timeout", "full", "unstorable"] as const
 export type StoreFallback = typeof storeFallbacks[number]
+
+/** Why an outcome is not kept. */
+const outcomeDrops = ["overflow", "unstorable"] as const
+export type OutcomeDrop = typeof outcomeDrops[number]
 
 /** What a host's backends are still to get. */
 export interface HostBacklog {
@@ -19,6 +23,7 @@ export interface HostBacklog {
 
 export class StoreMetrics extends Context.Service<StoreMetrics, {
   readonly fellBack: (reason: StoreFallback) => void
+  readonly droppedOutcome: (reason: OutcomeDrop) => void
   /** Milliseconds of one transaction. */
   readonly wrote: (duration: number) => void
   readonly up: (isUp: boolean) => void
@@ -46,6 +51,9 @@ export class StoreMetrics extends Context.Service<StoreMetrics, {
       const fallbacks = Object.fromEntries(
         storeFallbacks.map((reason) => [reason, counter(Names.storeFallbacks, { reason })])
       )
+      const drops = Object.fromEntries(
+        outcomeDrops.map((reason) => [reason, counter(Names.storeOutcomesDropped, { reason })])
+      )
       const writes = Metric.histogram(Names.storeWriteDuration.name, {
         description: Names.storeWriteDuration.help,
         boundaries: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2]
@@ -69,6 +77,7 @@ export class StoreMetrics extends Context.Service<StoreMetrics, {
 
       return StoreMetrics.of({
         fellBack: (reason) => fallbacks[reason]!(),
+        droppedOutcome: (reason) => drops[reason]!(),
         wrote: (duration) => writes.updateUnsafe(duration / 1_000, context),
         up: (isUp) => up(isUp ? 1 : 0),
         used: set(gauge(Names.storeUsed)),

@@ -106,6 +106,9 @@ export const steps = {
     // One row: the latest time that the store has seen, so that a clock that was set back is noticed.
     yield* sql`CREATE TABLE store_clock (seen_at bigint NOT NULL)`
     yield* sql`INSERT INTO store_clock (seen_at) VALUES (0)`
+    const bytes = sql.literal(sql.onDialectOrElse({ pg: () => "bytea", orElse: () => "blob" }))
+    // One row too: it is written to find out whether the store takes writes.
+    yield* sql`CREATE TABLE probes (id smallint NOT NULL PRIMARY KEY, filling ${bytes} NOT NULL)`
     yield* markFile(2)
   })
 }

@@ -10,8 +10,7 @@
  */
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
-import { randomInt } from "node:crypto"
-import type { NewDelivery, Recorded, Settlement } from "./DeliveryStore.ts"
+import type { NewDelivery, NumberedSettlement, Recorded } from "./DeliveryStore.ts"
 import { durably } from "./PostgresClient.ts"
 import { type Bulk, type BulkRow, fillPostgres, fillSqlite } from "./StoreDialect.ts"
 import { isConflict } from "./StoreFailure.ts"
@@ -22,7 +21,7 @@ import * as Statements from "./StoreStatements.ts"
 
 export interface Batch {
   readonly deliveries: ReadonlyArray<NewDelivery>
-  readonly settlements: ReadonlyArray<Settlement>
+  readonly settlements: ReadonlyArray<NumberedSettlement>
 }
 
 type Part = readonly [Bulk, ReadonlyArray<BulkRow>]
@@ -33,19 +32,17 @@ export const make = (session: StoreSession) => {
   const settling = Statements.settling(session)
   const known = Statements.known(session)
   const changes = Statements.changes(session)
-  // Attempts of one millisecond differ in their numbers, those of other processes too.
-  let attempts = randomInt(2 ** 47)
 
   const insertParts = (deliveries: ReadonlyArray<NewDelivery>): ReadonlyArray<Part> => [
     [inserts.deliveries, deliveries.map(Rows.deliveryRow)],
     [inserts.payloads, deliveries.map(Rows.payloadRow)],
     [inserts.rows, deliveries.flatMap(Rows.targetRows)]
   ]
-  const settlementParts = (settlements: ReadonlyArray<Settlement>): ReadonlyArray<Part> => {
+  const settlementParts = (settlements: ReadonlyArray<NumberedSettlement>): ReadonlyArray<Part> => {
     const rows = Rows.settlementRows(settlements)
     return [
       [settling.rows, rows],
-      [settling.attempts, Rows.attemptRows(settlements, () => attempts += 1)],
+      [settling.attempts, Rows.attemptRows(settlements)],
       [settling.looks, Rows.endedRows(rows)]
     ]
   }

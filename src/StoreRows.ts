@@ -1,7 +1,7 @@
 /**
  * Deliveries and settlements as rows of the statements that write them.
  */
-import type { NewDelivery, Settlement } from "./DeliveryStore.ts"
+import type { NewDelivery, NumberedSettlement, StoredAttempt } from "./DeliveryStore.ts"
 import { type BulkRow, storable } from "./StoreDialect.ts"
 
 export const deliveryColumns = {
@@ -51,23 +51,33 @@ export const settlementColumns = {
   state: "text",
   delay: "bigint",
   attempts: "bigint",
+  first_at: "bigint",
+  last_at: "bigint",
+  first_n: "bigint",
+  last_n: "bigint",
   outcome: "text"
 } as const
 
 /** One for each row: what they come to when they are applied one after the other. */
-export const settlementRows = (settlements: ReadonlyArray<Settlement>): ReadonlyArray<SettlementRow> => {
+export const settlementRows = (settlements: ReadonlyArray<NumberedSettlement>): ReadonlyArray<SettlementRow> => {
   const rows = new Map<string, SettlementRow>()
-  for (const { attempt, become, id, key } of settlements) {
+  for (const { attempt, become, id, key, n } of settlements) {
     const before = rows.get(`${id}\n${key}`)
     const state = typeof become === "string" ? become : "pending"
     const delay = typeof become === "string" ? 0 : become.retryIn
     const stays = before !== undefined && before.state !== "pending" && (state === "pending" || state === "dead")
+    const at = attempt === undefined ? [] : [timeOf(attempt)]
     rows.set(`${id}\n${key}`, {
       id,
       key,
       state: stays ? before.state : state,
       delay: stays ? before.delay : Math.max(0, Math.round(delay)),
-      attempts: (before?.attempts ?? 0) + (attempt === undefined ? 0 : 1),
+      attempts: (before?.attempts ?? 0) + at.length,
+      // Of those that were attempts; where there are none, nothing is between them.
+      first_at: Math.min(before?.first_at ?? Number.MAX_SAFE_INTEGER, ...at),
+      last_at: Math.max(before?.last_at ?? 0, ...at),
+      first_n: Math.min(before?.first_n ?? n, n),
+      last_n: Math.max(before?.last_n ?? n, n),
       outcome: attempt?.outcome ?? before?.outcome ?? null
     })
   }
@@ -84,6 +94,10 @@ interface SettlementRow extends BulkRow {
   readonly state: string
   readonly delay: number
   readonly attempts: number
+  readonly first_at: number
+  readonly last_at: number
+  readonly first_n: number
+  readonly last_n: number
   readonly outcome: string | null
 }
 
@@ -99,17 +113,13 @@ export const attemptColumns = {
   answer: "text"
 } as const
 
-/** `number` tells apart what ended in the same millisecond. */
-export const attemptRows = (
-  settlements: ReadonlyArray<Settlement>,
-  number: () => number
-): ReadonlyArray<BulkRow> =>
-  settlements.flatMap(({ attempt, id, key }) =>
+export const attemptRows = (settlements: ReadonlyArray<NumberedSettlement>): ReadonlyArray<BulkRow> =>
+  settlements.flatMap(({ attempt, id, key, n }) =>
     attempt === undefined ? [] : [{
       id,
       key,
-      at: Math.round(attempt.at),
-      n: number(),
+      at: timeOf(attempt),
+      n,
       outcome: attempt.outcome,
       status: attempt.status,
       latency: attempt.latency,
@@ -121,6 +131,8 @@ export const attemptRows = (
 /** Deliveries of which a row may have ended: they are looked at again. */
 export const endedRows = (rows: ReadonlyArray<SettlementRow>): ReadonlyArray<BulkRow> =>
   [...new Set(rows.flatMap(({ id, state }) => state === "pending" ? [] : [id]))].map((id) => ({ id }))
+
+const timeOf = ({ at }: StoredAttempt): number => Math.round(at)
 
 /** An index takes no more than a few kilobytes, and headers come from outside. */
 const clip = (text: string | undefined): string | undefined => text?.slice(0, 200)

@@ -35,26 +35,31 @@ export const inserts = ({ dialect, lease, owner, sql }: StoreSession) => ({
 
 export const settling = ({ dialect, owner, sql }: StoreSession) => ({
   rows: dialect.bulk(settlementColumns, (i, { from }, now) => {
+    // Whoever does not know whether a write happened writes again.
+    const known = sql`(SELECT count(*) FROM attempts a WHERE a.delivery_id = ${i.id} AND a.backend_key = ${i.key}
+      AND a.at BETWEEN ${i.first_at} AND ${i.last_at} AND a.n BETWEEN ${i.first_n} AND ${i.last_n})`
     // A row that is somebody else's, or that is settled, is not ours to retry or to bury.
     const taken = sql`${i.state} IN ('delivered', 'rejected')
       OR (delivery_rows.state = 'pending' AND (owner IS NULL OR owner = ${owner} OR due_at <= ${now}))`
     const ifTaken = (value: Fragment, column: string) =>
       sql`CASE WHEN ${taken} THEN ${value} ELSE delivery_rows.${sql.literal(column)} END`
     return sql`UPDATE delivery_rows SET
-        tries = tries + ${i.attempts},
+        tries = tries + ${i.attempts} - ${known},
         last_outcome = coalesce(${i.outcome}, last_outcome),
         state = ${ifTaken(i.state, "state")},
         owner = ${ifTaken(sql`NULL`, "owner")},
         due_at = ${ifTaken(sql`${now} + ${i.delay}`, "due_at")},
         settled_at = ${ifTaken(sql`CASE WHEN ${i.state} = 'pending' THEN NULL ELSE ${now} END`, "settled_at")}
-      ${from} WHERE delivery_id = ${i.id} AND backend_key = ${i.key}`
+      ${from} WHERE delivery_id = ${i.id} AND backend_key = ${i.key} AND (${i.attempts} = 0 OR ${i.attempts} > ${known})`
   }),
   attempts: dialect.bulk(
     attemptColumns,
     (i, { from }) =>
       sql`INSERT INTO attempts (delivery_id, backend_key, at, n, outcome, status, latency, error, answer)
       SELECT ${i.id}, ${i.key}, ${i.at}, ${i.n}, ${i.outcome}, ${i.status}, ${i.latency}, ${i.error}, ${i.answer} ${from}
-      WHERE EXISTS (SELECT 1 FROM delivery_rows r WHERE r.delivery_id = ${i.id} AND r.backend_key = ${i.key})`
+      WHERE EXISTS (SELECT 1 FROM delivery_rows r WHERE r.delivery_id = ${i.id} AND r.backend_key = ${i.key})
+        AND NOT EXISTS (SELECT 1 FROM attempts a
+          WHERE a.delivery_id = ${i.id} AND a.backend_key = ${i.key} AND a.at = ${i.at} AND a.n = ${i.n})`
   ),
   looks: dialect.bulk(
     { id: "text" },

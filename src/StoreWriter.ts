@@ -6,7 +6,7 @@
  *
  * - One transaction at a time. What comes meanwhile goes with the next; what comes to an idle store waits 2 ms for more.
  * - A delivery is not waited for longer than 2 s. Once a write has failed or is that late, the store counts as down: all that
- *   comes is refused at once until a write succeeds, which is tried each second.
+ *   comes is refused at once until it takes a write, which is tried each second.
  * - Settlements are kept until the store takes them. Nobody waits for them.
  *
  * **Gotchas**
@@ -21,26 +21,17 @@ import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
+import * as BatchWriter from "./BatchWriter.ts"
 import { contained } from "./Defects.ts"
-import { DeliveryStore, type NewDelivery, type Recorded, type Settlement, StoreUnavailable } from "./DeliveryStore.ts"
+import { DeliveryStore, type Settlement } from "./DeliveryStore.ts"
+import { DeliveryWrite, type WriteRequest } from "./DeliveryWrite.ts"
 import { Log } from "./Logging.ts"
 import { Settings } from "./Settings.ts"
-import { type StoreFallback, StoreMetrics } from "./StoreMetrics.ts"
-import { type CancelTimer, Timers } from "./Timers.ts"
-
-/** A delivery that is to be written. One of `written` and `refused` is called, once. */
-export interface WriteRequest {
-  /** Bytes of its body. */
-  readonly size: number
-  /** Called when its transaction begins. */
-  readonly delivery: () => NewDelivery
-  /** On disk. */
-  readonly written: (recorded: Recorded) => void
-  /** It has to go without the store. */
-  readonly refused: (reason: StoreFallback) => void
-  /** Called at most once after `refused`: it is on disk after all, or (undefined) nobody knows. */
-  readonly writtenLate: (recorded: Recorded | undefined) => void
-}
+import { SettlementQueue } from "./SettlementQueue.ts"
+import type { StoreBatch } from "./StoreBatch.ts"
+import { StoreHealth } from "./StoreHealth.ts"
+import { StoreMetrics } from "./StoreMetrics.ts"
+import { Timers } from "./Timers.ts"
 
 export class StoreWriter extends Context.Service<StoreWriter, {
   readonly write: (request: WriteRequest) => void
@@ -55,133 +46,80 @@ export class StoreWriter extends Context.Service<StoreWriter, {
       const timers = yield* Timers
       const log = yield* Log
       const metrics = yield* StoreMetrics
-      const writes: Array<Waiting> = []
-      const settlements: Array<Settlement> = []
+      const writes: Array<DeliveryWrite> = []
+      const settlements = new SettlementQueue()
       const wake = yield* Latch.make()
-      let up = true
-      let busy = false
-      /** The last probe's result. */
-      let answers = true
       let used = 0
       let dropped = 0
-      /** Halved by each failure: one outcome that can't be written must not keep out all others. */
-      let mostSettled = settledAtOnce
 
-      const isUp = () => up
-
-      const setUp = (now: boolean, reason: string) => {
-        if (up === now) return
-        up = now
-        metrics.up(now)
-        Latch.openUnsafe(wake)
-        if (now) log.write("info", "the store is used again", { settlements: settlements.length })
-        else log.write("error", "the store is down: deliveries are forwarded without it", { reason })
-        if (now || writes.length === 0) return
-        for (const waiting of writes.splice(0)) waiting.failed()
-      }
-
-      const settle = (settlement: Settlement) => {
-        if (settlements.length >= mostSettlements) {
-          settlements.shift()
-          dropped += 1
-          if (dropped % 1_000 === 1) {
-            log.write("error", "outcomes are not kept: too many wait for the store", { dropped })
-          }
+      const health = new StoreHealth({
+        changed: (isUp) => {
+          Latch.openUnsafe(wake)
+          if (!isUp) { for (const write of writes.splice(0)) write.failed() }
+        },
+        told: (isUp, reason) => {
+          metrics.up(isUp)
+          if (isUp) log.write("info", "the store is used again", { settlements: settlements.length })
+          else log.write("error", "the store is down: deliveries are forwarded without it", { reason })
         }
-        settlements.push(settlement)
-        Latch.openUnsafe(wake)
-      }
+      })
+      const observer = { stored: (size: number) => void (used += size), refused: metrics.fellBack }
+      const writer = BatchWriter.make({ store, health, settlements, log, metrics, timers })
 
-      const takeBatch = () => {
+      const nextBatch = (): StoreBatch => {
         let bytes = 0
         let count = 0
         for (; count < Math.min(writes.length, mostDeliveries); count += 1) {
           bytes += writes[count]!.size
           if (count > 0 && bytes > mostBytes) break
         }
-        return { deliveries: writes.splice(0, count), outcomes: settlements.splice(0, mostSettled) }
+        return { deliveries: writes.splice(0, count), settlements: settlements.take() }
       }
+      const writeNext = Effect.suspend(() => writer.write(nextBatch()))
 
-      /** False: the store did not take it. */
-      const writeBatch = Effect.uninterruptibleMask((restore) =>
-        Effect.gen(function*() {
-          const { deliveries, outcomes } = takeBatch()
-          if (deliveries.length === 0 && outcomes.length === 0) return true
-          const startedAt = timers.now()
-          busy = true
-          const written = yield* restore(
-            Effect.suspend(() =>
-              store.write({ deliveries: deliveries.map((waiting) => waiting.begin()), settlements: outcomes })
-            ).pipe(Effect.timeout(longestWrite))
-          ).pipe(Effect.exit)
-          busy = false
-          metrics.wrote(timers.now() - startedAt)
-          if (Exit.isSuccess(written)) {
-            for (const [at, waiting] of deliveries.entries()) {
-              used += waiting.size
-              waiting.written(written.value[at]!)
-            }
-            mostSettled = Math.min(settledAtOnce, 2 * mostSettled)
-            setUp(true, "")
-            return true
-          }
-          if (!up && answers && outcomes.length === 1 && !Cause.hasInterruptsOnly(written.cause)) {
-            log.write("error", "an outcome can't be written, and is dropped", { reason: reasonOf(written.cause) })
-          } else settlements.unshift(...outcomes)
-          mostSettled = Math.max(1, Math.floor(mostSettled / 2))
-          if (!Cause.hasInterruptsOnly(written.cause)) setUp(false, reasonOf(written.cause))
-          for (const waiting of deliveries) waiting.failed()
-          return false
-        })
-      )
-
-      /** The cheapest question. */
-      const ping = Effect.timeout(store.due([]), longestWrite)
-
-      /** Whether the store, which was down, answers again. */
-      const probe = Effect.gen(function*() {
-        yield* Effect.sleep(probeInterval)
-        answers = Exit.isSuccess(yield* ping.pipe(Effect.exit))
-        if (answers && settlements.length === 0) setUp(true, "")
-      })
+      const probe = Effect.exit(Effect.timeout(store.probe, BatchWriter.longestWrite))
 
       const run = Effect.gen(function*() {
-        if (!isUp()) {
-          yield* probe
-          if (answers) yield* writeBatch
+        if (!health.isUp) {
+          yield* Effect.sleep(probeInterval)
+          if (Exit.isFailure(yield* probe)) return
+          if (settlements.length === 0) health.probed()
+          else yield* writeNext
           return
         }
         if (writes.length === 0 && settlements.length === 0) {
           Latch.closeUnsafe(wake)
           yield* wake.await
           yield* Effect.sleep(linger)
-          if (!isUp()) return
+          if (!health.isUp) return
         }
-        yield* writeBatch
+        yield* writeNext
       })
 
-      /** A store that has grown so large that it can't be counted in time is not down. */
-      const measure = Effect.gen(function*() {
-        yield* Effect.timeout(store.usage, longestWrite).pipe(
-          Effect.match({
-            onFailure: (error) => {
-              if (up) log.write("warn", "the store's size is not known", { reason: reasonOf(Cause.fail(error)) })
-            },
-            onSuccess: (bytes) => {
-              used = bytes
-              metrics.used(bytes)
-            }
-          })
-        )
-        yield* ping
-      }).pipe(
-        Effect.catchCause((cause) => Effect.sync(() => setUp(false, reasonOf(cause)))),
-        Effect.repeat(Schedule.spaced(usageInterval))
+      /** A store that nobody writes to may be gone as well. */
+      const watch = Effect.gen(function*() {
+        if (!health.isUp) return
+        const probed = yield* probe
+        if (Exit.isFailure(probed)) health.probeFailed(BatchWriter.reasonOf(probed.cause))
+      })
+
+      /** A store that can't be counted, because it has grown so large, is not down. */
+      const measure = Effect.timeout(store.usage, BatchWriter.longestWrite).pipe(
+        Effect.match({
+          onFailure: (error) => {
+            if (!health.isUp) return
+            log.write("warn", "the store's size is not known", { reason: BatchWriter.reasonOf(Cause.fail(error)) })
+          },
+          onSuccess: (bytes) => {
+            used = bytes
+            metrics.used(bytes)
+          }
+        })
       )
 
       // What was attempted is said before what was not is given back.
       const flush = Effect.gen(function*() {
-        for (let written = true; written && settlements.length + writes.length > 0;) written = yield* writeBatch
+        for (let written = true; written && settlements.length + writes.length > 0;) written = yield* writeNext
         yield* store.release
       }).pipe(
         Effect.timeout("5 seconds"),
@@ -197,29 +135,37 @@ export class StoreWriter extends Context.Service<StoreWriter, {
       // In a fiber of its own: in a finalizer no time-out could interrupt anything.
       yield* Effect.addFinalizer(() => Effect.flatMap(Effect.forkDetach(flush), Fiber.join))
       yield* Effect.forkScoped(Effect.forever(contained(run)))
-      yield* Effect.forkScoped(measure)
+      yield* Effect.forkScoped(contained(watch).pipe(Effect.repeat(Schedule.spaced(watchInterval))))
+      yield* Effect.forkScoped(contained(measure).pipe(Effect.repeat(Schedule.spaced(usageInterval))))
       return StoreWriter.of({
         write: (request) => {
-          const waiting = new Waiting(request)
-          const refuse = (reason: StoreFallback) => {
-            metrics.fellBack(reason)
-            waiting.refuse(reason)
-          }
-          if (!up) return refuse("unavailable")
-          if (used + request.size >= settings.storeLimit) return refuse("full")
-          waiting.onRefused(refuse)
-          waiting.cancelPatience = timers.after(patience, () => {
-            const at = writes.indexOf(waiting)
+          const write = new DeliveryWrite(request, observer)
+          if (!health.isUp) return write.refuse("unavailable")
+          if (used + request.size >= settings.storeLimit) return write.refuse("full")
+          write.cancelPatience = timers.after(patience, () => {
+            const at = writes.indexOf(write)
             if (at >= 0) writes.splice(at, 1)
-            refuse("timeout")
+            write.refuse("timeout")
             // Whoever comes next should not have to wait for nothing.
-            if (busy) setUp(false, `no answer in ${patience} ms`)
+            const since = writer.since()
+            if (since !== undefined && timers.now() - since > patience / 2) {
+              health.failed(`no answer in ${patience} ms`)
+            }
           })
-          writes.push(waiting)
+          writes.push(write)
           Latch.openUnsafe(wake)
         },
-        settle,
-        isUp
+        settle: (settlement) => {
+          if (!settlements.add(settlement)) {
+            metrics.droppedOutcome("overflow")
+            dropped += 1
+            if (dropped % 1_000 === 1) {
+              log.write("error", "outcomes are not kept: too many wait for the store", { dropped })
+            }
+          }
+          Latch.openUnsafe(wake)
+        },
+        isUp: () => health.isUp
       })
     })
   )
@@ -228,66 +174,13 @@ export class StoreWriter extends Context.Service<StoreWriter, {
 /** Milliseconds for which a delivery waits to be on disk. */
 const patience = 2_000
 
-/** Beyond this a write is given up; whether it happened is open. */
-const longestWrite = "10 seconds"
-
 /** A store that stores at all is worth that much latency: a sync is shared by what comes within it. */
 const linger = "2 millis"
 
 const probeInterval = "1 second"
+const watchInterval = "30 seconds"
 const usageInterval = "10 seconds"
 
 /** One transaction holds that much at most: its bodies are copied while it is under way. */
 const mostDeliveries = 256
 const mostBytes = 8 * 1024 * 1024
-const settledAtOnce = 1_000
-
-/** Outcomes that may wait for a store that is down; each is some hundred bytes. */
-const mostSettlements = 20_000
-
-const reasonOf = (cause: Cause.Cause<unknown>): string => {
-  const error = Cause.squash(cause)
-  return error instanceof StoreUnavailable ? error.reason : String(error)
-}
-
-/** A delivery between `write` and its end. */
-class Waiting {
-  readonly size: number
-  cancelPatience: CancelTimer = () => {}
-  readonly #request: WriteRequest
-  #refuse: (reason: StoreFallback) => void = () => {}
-  #begun = false
-  #refused = false
-
-  constructor(request: WriteRequest) {
-    this.size = request.size
-    this.#request = request
-  }
-
-  onRefused(refuse: (reason: StoreFallback) => void): void {
-    this.#refuse = refuse
-  }
-
-  begin(): NewDelivery {
-    this.#begun = true
-    return this.#request.delivery()
-  }
-
-  written(recorded: Recorded): void {
-    this.cancelPatience()
-    if (this.#refused) this.#request.writtenLate(recorded)
-    else this.#request.written(recorded)
-  }
-
-  /** Its write has failed, or will not be tried. */
-  failed(): void {
-    if (!this.#refused) this.#refuse("unavailable")
-    if (this.#begun) this.#request.writtenLate(undefined)
-  }
-
-  refuse(reason: StoreFallback): void {
-    this.cancelPatience()
-    this.#refused = true
-    this.#request.refused(reason)
-  }
-}

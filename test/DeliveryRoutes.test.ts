@@ -552,8 +552,8 @@ describe("above a store", () => {
       yield* store.write({
         deliveries: [],
         settlements: deliveries.flatMap(({ id }, n) => [
-          { id, key: a, attempt, become: n < 5 ? "dead" as const : "rejected" as const },
-          { id, key: b, attempt, become: "dead" as const }
+          { id, key: a, n, attempt, become: n < 5 ? "dead" as const : "rejected" as const },
+          { id, key: b, n, attempt, become: "dead" as const }
         ])
       })
       assert.deepStrictEqual([yield* deadAt(a), yield* deadAt(b)], [5, 7])

@@ -12,11 +12,12 @@ import {
   type DeliveryStore,
   leaseMillis,
   type NewDelivery,
+  type NumberedSettlement,
   type Recorded,
   type RowState,
   type Settlement
 } from "../src/DeliveryStore.ts"
-import { attemptOf, type Database, Databases, keyOf, newDelivery } from "./StoreDatabases.ts"
+import { attemptOf, type Database, Databases, keyOf, newDelivery, numbered } from "./StoreDatabases.ts"
 
 const names = ["a", "b", "c"] as const
 const upTo = (maximum: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, maximum }))
@@ -39,7 +40,8 @@ const Command = Schema.Union([
   }),
   Schema.TaggedStruct("Settle", {
     pick: upTo(1_000),
-    become: Schema.Literals(["delivered", "delivered", "rejected", "failed", "failed", "given back"])
+    become: Schema.Literals(["delivered", "delivered", "rejected", "failed", "failed", "given back"]),
+    isRepeated: Schema.Boolean
   }),
   Schema.TaggedStruct("Deliver", {}),
   Schema.TaggedStruct("Wait", { millis: Schema.Literals([1, 500, 2_000, 10_000, leaseMillis, 120_000]) }),
@@ -244,7 +246,7 @@ class Trial {
       case "Settle":
         return yield* this.#settle(command)
       case "Deliver":
-        while (this.#attempts.length > 0) yield* this.#settle({ become: "delivered", pick: 0 })
+        while (this.#attempts.length > 0) yield* this.#settle({ become: "delivered", isRepeated: false, pick: 0 })
         return
       case "Wait":
         return yield* this.#database.elapse(command.millis)
@@ -325,7 +327,7 @@ class Trial {
 
   #settle = Effect.fnUntraced(
     { self: this },
-    function*(this: Trial, { become, pick }: Omit<CommandOf<"Settle">, "_tag">) {
+    function*(this: Trial, { become, isRepeated, pick }: Omit<CommandOf<"Settle">, "_tag">) {
       if (this.#attempts.length === 0) return
       const [ended] = this.#attempts.splice(pick % this.#attempts.length, 1)
       const { id, key, owner, since, tries } = ended!
@@ -344,7 +346,10 @@ class Trial {
         this.#taken.add(`${id} ${key}`)
       }
       this.model.settle(owner, settlement)
-      yield* store.write({ deliveries: [], settlements: [settlement] })
+      const settlements = [numbered(settlement)]
+      yield* store.write({ deliveries: [], settlements })
+      // The answer was lost.
+      if (isRepeated) yield* store.write({ deliveries: [], settlements })
     }
   )
 
@@ -400,13 +405,13 @@ class Trial {
       const now = yield* this.#database.now
       for (const name of names) {
         const claimed = yield* store.claim(keyOf(name), 1_000, "oldest")
-        const settlements: Array<Settlement> = []
+        const settlements: Array<NumberedSettlement> = []
         for (const { age, id, key, tries } of claimed) {
           assert.isTrue(pending.has(`${id} ${key}`), "nobody had asked for it")
           assert.isDefined(yield* store.load(id))
           const become = areUp ? "delivered" : afterFailure(age, tries)
           if (typeof become === "string") pending.delete(`${id} ${key}`)
-          settlements.push({ id, key, attempt: attemptOf(now), become })
+          settlements.push(numbered({ id, key, attempt: attemptOf(now), become }))
         }
         yield* store.write({ deliveries: [], settlements })
       }

@@ -17,13 +17,13 @@ import {
   leaseMillis,
   longestDelay,
   type NewDelivery,
+  type NumberedSettlement,
   type Recorded,
   type Retention,
   type RowName,
   type RowState,
   type RowTarget,
   type RowView,
-  type Settlement,
   type StoredAttempt,
   type StoredBackend,
   StoreUnavailable
@@ -99,6 +99,8 @@ interface Row {
   settledAt: number | undefined
   lastOutcome: Outcome | undefined
   readonly attempts: Array<StoredAttempt>
+  /** Of the attempts. */
+  readonly numbers: Set<number>
 }
 
 const make = (
@@ -158,10 +160,12 @@ const make = (
     row.dueAt = now + lease
   }
 
-  const settle = (now: number, { attempt, become, id, key }: Settlement) => {
+  const settle = (now: number, { attempt, become, id, key, n }: NumberedSettlement) => {
     const row = deliveries.get(id)?.rows.get(key)
     if (row === undefined) return
     if (attempt !== undefined) {
+      if (row.numbers.has(n)) return
+      row.numbers.add(n)
       row.attempts.push(attempt)
       row.tries += 1
       row.lastOutcome = attempt.outcome
@@ -192,6 +196,7 @@ const make = (
         for (const settlement of batch.settlements) settle(now, settlement)
         return recorded
       }),
+    probe: database.operation(() => {}),
     due: (keys) =>
       database.operation((now) => {
         const due = new Set(rowsOf(deliveries).filter(([, row]) => isDue(row, now)).map(([, { key }]) => key))
@@ -322,7 +327,8 @@ const newRow = (key: string): Row => ({
   owner: undefined,
   settledAt: undefined,
   lastOutcome: undefined,
-  attempts: []
+  attempts: [],
+  numbers: new Set()
 })
 
 /** As if it had just been received. */

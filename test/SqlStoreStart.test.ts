@@ -392,6 +392,30 @@ describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
         })
     )
 
+    effect.each(
+      [
+        ["read-only", (role: string) => `ALTER ROLE ${role} SET default_transaction_read_only = on`],
+        ["another's", (role: string) => `REVOKE INSERT, UPDATE ON ALL TABLES IN SCHEMA public FROM ${role}`]
+      ] as const
+    )("takes no probe when it has become %s", ([, refuse]) =>
+      Effect.gen(function*() {
+        const url = new URL(yield* (yield* Server).createDatabase)
+        const administrator = url.href
+        const role = `role_${randomUUID().replaceAll("-", "")}`
+        yield* query(administrator, `CREATE ROLE ${role} LOGIN PASSWORD 'word'`)
+        yield* query(administrator, `ALTER DATABASE ${nameOf(administrator)} OWNER TO ${role}`)
+        url.username = role
+        url.password = "word"
+        const store = yield* started(postgres(url.href))
+        yield* store.probe
+        yield* query(administrator, refuse(role))
+        yield* query(administrator, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '${role}'`)
+        const refused = Effect.filterOrFail(Effect.flip(store.probe), ({ reason }) =>
+          /is read-only|does not permit/.test(reason))
+        const { fault } = yield* Effect.retry(refused, { schedule: Schedule.spaced(20), times: 100 })
+        assert.strictEqual(fault, "away")
+      }))
+
     effect("may stop and come back", () =>
       Effect.gen(function*() {
         const server = yield* Server

@@ -9,7 +9,13 @@ import { hash } from "node:crypto"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { DeliveryStore, type NewDelivery, type StoredAttempt } from "../src/DeliveryStore.ts"
+import {
+  DeliveryStore,
+  type NewDelivery,
+  type NumberedSettlement,
+  type Settlement,
+  type StoredAttempt
+} from "../src/DeliveryStore.ts"
 import * as SqlDeliveryStore from "../src/SqlDeliveryStore.ts"
 import * as MemoryDeliveryStore from "./MemoryDeliveryStore.ts"
 
@@ -119,3 +125,8 @@ export const attemptOf = (at: number, described: Partial<StoredAttempt> = {}): S
   answer: undefined,
   ...described
 })
+
+let settled = 0
+
+/** As the writer numbers it. */
+export const numbered = (settlement: Settlement): NumberedSettlement => ({ ...settlement, n: settled += 1 })

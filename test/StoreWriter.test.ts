@@ -8,8 +8,9 @@ import { TestClock } from "effect/testing"
 import {
   DeliveryStore,
   type NewDelivery,
+  type NumberedSettlement,
   type Recorded,
-  type Settlement,
+  type StoredAttempt,
   StoreUnavailable
 } from "../src/DeliveryStore.ts"
 import { Log, LogEntries } from "../src/Logging.ts"
@@ -17,8 +18,13 @@ import { Settings } from "../src/Settings.ts"
 import { StoreMetrics } from "../src/StoreMetrics.ts"
 import { StoreWriter } from "../src/StoreWriter.ts"
 import { Timers } from "../src/Timers.ts"
+import { scrape, withFreshMetrics } from "./Scrape.ts"
+import { attemptOf } from "./StoreDatabases.ts"
 
-type Batch = { readonly deliveries: ReadonlyArray<NewDelivery>; readonly settlements: ReadonlyArray<Settlement> }
+type Batch = {
+  readonly deliveries: ReadonlyArray<NewDelivery>
+  readonly settlements: ReadonlyArray<NumberedSettlement>
+}
 
 const recordedOf = ({ id, targets }: NewDelivery): Recorded => ({
   id,
@@ -28,9 +34,10 @@ const recordedOf = ({ id, targets }: NewDelivery): Recorded => ({
 
 const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Service"]> = {}) {
   const batches: Array<Batch> = []
-  /** How the store answers a write. */
+  /** How the store answers. */
   const script = {
-    write: (): Effect.Effect<void, StoreUnavailable> => Effect.void,
+    write: (_batch: Batch): Effect.Effect<void, StoreUnavailable> => Effect.void,
+    probe: undefined as Effect.Effect<void, StoreUnavailable> | undefined,
     used: 0,
     usage: (): Effect.Effect<void, StoreUnavailable> => Effect.void,
     released: 0
@@ -39,10 +46,10 @@ const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Service"]>
     write: (batch: Batch) =>
       Effect.suspend(() => {
         batches.push(batch)
-        return Effect.as(script.write(), batch.deliveries.map(recordedOf))
+        return Effect.as(script.write(batch), batch.deliveries.map(recordedOf))
       }),
-    due: () => Effect.suspend(() => Effect.as(script.write(), [])),
-    usage: Effect.suspend(() => Effect.as(Effect.andThen(script.usage(), script.write()), script.used)),
+    probe: Effect.suspend(() => script.probe ?? script.write({ deliveries: [], settlements: [] })),
+    usage: Effect.suspend(() => Effect.as(script.usage(), script.used)),
     release: Effect.sync(() => void (script.released += 1))
   } as unknown as DeliveryStore["Service"]
   const scope = yield* Scope.make()
@@ -70,10 +77,18 @@ const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Service"]>
       refused: (reason) => said.push(`${id} ${reason}`),
       writtenLate: (recorded) => said.push(`${id} ${recorded === undefined ? "unknown" : "written late"}`)
     })
-  const settle = (id: string) => writer.settle({ id, key: "http://a", attempt: undefined, become: "delivered" })
+  const settle = (id: string, attempt?: Partial<StoredAttempt>) =>
+    writer.settle({
+      id,
+      key: "http://a",
+      attempt: attempt === undefined ? undefined : attemptOf(0, attempt),
+      become: "delivered"
+    })
+  const lines = () => Context.get(services, LogEntries).entries.map(({ message }) => message)
   yield* TestClock.adjust(0)
   return {
     batches,
+    lines,
     close: Scope.close(scope, yield* Effect.exit(Effect.void)),
     said,
     script,
@@ -88,6 +103,12 @@ const sizes = (batches: ReadonlyArray<Batch>) =>
   batches.map(({ deliveries, settlements }) => [deliveries.length, settlements.length])
 
 const down = Effect.fail(new StoreUnavailable({ reason: "connection lost" }))
+
+/** Whatever batch has one of these in it is refused for that. */
+const refusing = (...bad: ReadonlyArray<string>) => ({ deliveries, settlements }: Batch) =>
+  [...deliveries, ...settlements].some(({ id }) => bad.includes(id))
+    ? Effect.fail(new StoreUnavailable({ reason: "its tables don't take it", fault: "content" }))
+    : Effect.void
 
 describe("the store's writer", () => {
   it.effect("writes what comes together in one transaction", () =>
@@ -169,27 +190,127 @@ describe("the store's writer", () => {
       assert.deepStrictEqual(batches.at(-1)?.settlements.map(({ id }) => id), ["1", "2", "3"])
     }))
 
-  it.effect("is not kept down by an outcome that can't be written: it drops that one alone", () =>
+  it.effect("drops no outcome while the store answers questions and takes nothing, however long that is", () =>
     Effect.gen(function*() {
-      const { batches, script, services, settle, writer } = yield* setUp()
-      // Of a write, not of the probe.
-      script.write = () =>
-        batches.at(-1)?.settlements.some(({ id }) => id === "bad") === true && batches.length > seen
-          ? refuse()
-          : Effect.void
-      let seen = 0
-      const refuse = () => {
-        seen = batches.length
-        return down
-      }
-      for (const id of ["1", "2", "bad", "3", "4"]) settle(id)
-      for (let second = 0; second < 60; second += 1) yield* TestClock.adjust("1 second")
-      assert.isTrue(writer.isUp())
-      const written = batches.filter(({ settlements }) => settlements.every(({ id }) => id !== "bad"))
-      assert.sameMembers(written.flatMap(({ settlements }) => settlements.map(({ id }) => id)), ["1", "2", "3", "4"])
-      const lines = Context.get(services, LogEntries).entries.map(({ message }) => message)
-      assert.include(lines, "an outcome can't be written, and is dropped")
+      const { batches, lines, script, settle, writer } = yield* setUp()
+      script.write = () => down
+      const ids = Array.from({ length: 40 }, (_, at) => `${at}`)
+      for (const id of ids) settle(id)
+      for (let second = 0; second < 600; second += 1) yield* TestClock.adjust("1 second")
+      assert.isFalse(writer.isUp())
+      script.write = () => Effect.void
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(batches.at(-1)?.settlements.map(({ id }) => id), ids)
+      assert.deepStrictEqual(lines(), [
+        "the store is down: deliveries are forwarded without it",
+        "the store is used again"
+      ])
     }))
+
+  it.effect("numbers an outcome once, however often it is written", () =>
+    Effect.gen(function*() {
+      const { batches, script, settle } = yield* setUp()
+      script.write = () => down
+      script.probe = Effect.void
+      for (const id of ["1", "2"]) settle(id)
+      yield* TestClock.adjust("10 seconds")
+      script.write = () => Effect.void
+      yield* TestClock.adjust("10 seconds")
+      assert.isAbove(batches.length, 5)
+      const numbers = Map.groupBy(batches.flatMap(({ settlements }) => settlements), ({ id }) => id)
+      const [first, second] = ["1", "2"].map((id) => new Set(numbers.get(id)!.map(({ n }) => n)))
+      assert.strictEqual(first!.size, 1)
+      assert.strictEqual(second!.size, 1)
+      assert.notDeepEqual(first, second)
+    }))
+
+  it.effect("stays down to operators where only the probe succeeds", () =>
+    withFreshMetrics(Effect.gen(function*() {
+      const { lines, script, settle, write, writer } = yield* setUp()
+      const up = Effect.map(scrape, (seen) => seen.value("sprayproxy_store_up"))
+      script.write = ({ deliveries }) => deliveries.length > 0 ? down : Effect.void
+      script.probe = Effect.void
+      write("1")
+      yield* TestClock.adjust("3 seconds")
+      for (let second = 0; second < 300; second += 1) {
+        write(`${second}`)
+        yield* TestClock.adjust("1 second")
+        if (second > 2) assert.strictEqual(yield* up, 0)
+      }
+      assert.strictEqual(lines().filter((line) => line.startsWith("the store is down")).length, 2)
+      script.write = () => Effect.void
+      settle("1")
+      yield* TestClock.adjust("2 seconds")
+      assert.isTrue(writer.isUp())
+      assert.strictEqual(yield* up, 1)
+    })))
+
+  it.effect("finds out that a store is gone to which nobody writes", () =>
+    Effect.gen(function*() {
+      const { script, writer } = yield* setUp()
+      script.probe = down
+      yield* TestClock.adjust("31 seconds")
+      assert.isFalse(writer.isUp())
+      script.probe = Effect.void
+      yield* TestClock.adjust("2 seconds")
+      assert.isTrue(writer.isUp())
+    }))
+
+  it.effect("writes all others where a delivery can't be stored, in few transactions, and is not down", () =>
+    Effect.gen(function*() {
+      const { batches, lines, said, script, settle, write, writer } = yield* setUp()
+      script.write = refusing("77", "200")
+      const ids = Array.from({ length: 256 }, (_, at) => `${at}`)
+      for (const id of ids) write(id)
+      for (const id of ids) settle(`outcome ${id}`)
+      yield* TestClock.adjust(5)
+      const others = ids.filter((id) => id !== "77" && id !== "200")
+      assert.sameMembers(said, [...others.map((id) => `${id} written`), "77 unstorable", "200 unstorable"])
+      assert.isBelow(batches.length, 40)
+      assert.isTrue(writer.isUp())
+      const settled = batches.filter(({ deliveries }) => deliveries.length === 0).flatMap((batch) => batch.settlements)
+      assert.deepStrictEqual(settled.map(({ id }) => id), ids.map((id) => `outcome ${id}`))
+      const line = "a delivery can't be stored, and is forwarded without the store"
+      assert.deepStrictEqual(lines(), [line, line])
+    }))
+
+  it.effect("takes a batch apart only so far when nothing in it can be stored", () =>
+    Effect.gen(function*() {
+      const { batches, said, script, write, writer } = yield* setUp()
+      const ids = Array.from({ length: 256 }, (_, at) => `${at}`)
+      script.write = refusing(...ids)
+      for (const id of ids) write(id)
+      yield* TestClock.adjust(5)
+      assert.sameMembers(said, ids.map((id) => `${id} unstorable`))
+      assert.isAtMost(batches.length, 64)
+      script.write = () => Effect.void
+      write("good")
+      yield* TestClock.adjust(5)
+      assert.strictEqual(said.at(-1), "good written")
+      assert.isTrue(writer.isUp())
+    }))
+
+  it.effect("keeps an outcome without its texts if these can't be stored, and drops it if it can't be either", () =>
+    withFreshMetrics(Effect.gen(function*() {
+      const { batches, lines, script, settle, writer } = yield* setUp()
+      script.write = (batch) => {
+        const isForeign = batch.settlements.some(({ attempt }) => attempt?.answer === "\ud83d\udd11")
+        return refusing("bad", ...isForeign ? batch.settlements.map(({ id }) => id) : [])(batch)
+      }
+      for (const id of ["1", "2"]) settle(id, { answer: "no" })
+      settle("foreign", { answer: "\ud83d\udd11" })
+      settle("bad", { answer: "no" })
+      settle("3")
+      yield* TestClock.adjust(5)
+      const failed = new Set(batches.filter((batch) => batch.settlements.some(({ id }) => id === "bad")))
+      const written = batches.filter((batch) => !failed.has(batch)).flatMap(({ settlements }) => settlements)
+      const kept = new Map(written.map(({ attempt, id }) => [id, attempt?.answer]))
+      assert.deepStrictEqual([...kept], [["1", "no"], ["2", "no"], ["foreign", undefined], ["3", undefined]])
+      assert.isTrue(writer.isUp())
+      assert.deepStrictEqual(lines(), ["an outcome can't be stored, and is dropped"])
+      const drops = "sprayproxy_store_outcomes_dropped_total{reason=\"unstorable\"}"
+      assert.strictEqual((yield* scrape).value(drops), 1)
+    })))
 
   it.effect("lets no delivery wait for longer than 2 s, and tells it when it was written after all", () =>
     Effect.gen(function*() {

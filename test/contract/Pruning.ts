@@ -2,7 +2,7 @@
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { leaseMillis, longestDelay, type Settlement } from "../../src/DeliveryStore.ts"
-import { attemptOf, Databases, keyOf, newDelivery } from "../StoreDatabases.ts"
+import { attemptOf, Databases, keyOf, newDelivery, numbered } from "../StoreDatabases.ts"
 import { again, type ContractIt, hours, keep, keysOf, setUp, stateOf } from "./Subject.ts"
 
 export const tests = (it: ContractIt) => {
@@ -145,7 +145,7 @@ export const tests = (it: ContractIt) => {
           const become = { retryIn: longestDelay }
           yield* store.write({
             deliveries: [],
-            settlements: [{ id: waiting.id, key: keyOf("b"), attempt: undefined, become }]
+            settlements: [numbered({ id: waiting.id, key: keyOf("b"), attempt: undefined, become })]
           })
         }))
         yield* database.setBack(hours(50))

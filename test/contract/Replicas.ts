@@ -1,8 +1,8 @@
 /** Two processes on one store. */
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { leaseMillis, type Settlement } from "../../src/DeliveryStore.ts"
-import { attemptOf, keyOf, newDelivery } from "../StoreDatabases.ts"
+import { leaseMillis } from "../../src/DeliveryStore.ts"
+import { attemptOf, keyOf, newDelivery, numbered } from "../StoreDatabases.ts"
 import { again, type ContractIt, hours, keep, keysOf, setUp, sorted, stateOf, type Store } from "./Subject.ts"
 
 export const tests = (it: ContractIt) => {
@@ -50,7 +50,7 @@ export const tests = (it: ContractIt) => {
         assert.strictEqual(stateOf(yield* row(delivery.id, "a")), "delivered")
         yield* other.write({
           deliveries: [],
-          settlements: [{ id: delivery.id, key: keyOf("a"), attempt: attemptOf(4), become: { retryIn: 0 } }]
+          settlements: [numbered({ id: delivery.id, key: keyOf("a"), attempt: attemptOf(4), become: { retryIn: 0 } })]
         })
         assert.strictEqual(stateOf(yield* row(delivery.id, "a")), "delivered")
         const [shown] = yield* other.show(delivery.id)
@@ -132,7 +132,7 @@ export const tests = (it: ContractIt) => {
           const [recorded] = yield* replica.write({ deliveries: [delivery], settlements: [] })
           const claimed = yield* replica.claim(keyOf("b"), 3, round % 2 === 0 ? "oldest" : "newest")
           const settlements = [...recorded!.owned.map((key) => ({ id: recorded!.id, key })), ...claimed].map(
-            ({ id, key }): Settlement => ({ id, key, attempt: attemptOf(round), become: "delivered" })
+            ({ id, key }) => numbered({ id, key, attempt: attemptOf(round), become: "delivered" })
           )
           yield* replica.write({ deliveries: [], settlements: settlements.toReversed() })
           yield* replica.prune(keep, 10)
@@ -155,7 +155,7 @@ export const tests = (it: ContractIt) => {
           const left = yield* store.claim(keyOf(name), 100, "oldest")
           yield* store.write({
             deliveries: [],
-            settlements: left.map(({ id, key }) => ({ id, key, attempt: undefined, become: "delivered" }))
+            settlements: left.map(({ id, key }) => numbered({ id, key, attempt: undefined, become: "delivered" }))
           })
         }
         assert.deepStrictEqual((yield* store.backlogs).filter(({ pending }) => pending > 0), [])

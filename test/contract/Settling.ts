@@ -3,7 +3,7 @@ import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { randomBytes } from "node:crypto"
 import { leaseMillis } from "../../src/DeliveryStore.ts"
-import { attemptOf, keyOf, newDelivery, newId } from "../StoreDatabases.ts"
+import { attemptOf, keyOf, newDelivery, newId, numbered } from "../StoreDatabases.ts"
 import { again, type ContractIt, eventually, hours, keysOf, outcomeOf, setUp, stateOf, withoutNul } from "./Subject.ts"
 
 export const tests = (it: ContractIt) => {
@@ -110,7 +110,7 @@ export const tests = (it: ContractIt) => {
         yield* write(earlier)
         yield* store.write({
           deliveries: [later],
-          settlements: [{ id: earlier.id, key: keyOf("a"), attempt: attemptOf(1), become: "delivered" }]
+          settlements: [numbered({ id: earlier.id, key: keyOf("a"), attempt: attemptOf(1), become: "delivered" })]
         })
         assert.strictEqual(stateOf(yield* row(earlier.id, "a")), "delivered")
         assert.isTrue((yield* row(later.id, "a")).underWay)
@@ -123,7 +123,7 @@ export const tests = (it: ContractIt) => {
         yield* write(delivery)
         const [recorded] = yield* store.write({
           deliveries: [again(delivery, { to: "a" })],
-          settlements: [{ id: delivery.id, key: keyOf("a"), attempt: attemptOf(1), become: "delivered" }]
+          settlements: [numbered({ id: delivery.id, key: keyOf("a"), attempt: attemptOf(1), become: "delivered" })]
         })
         assert.deepStrictEqual(recorded, { id: delivery.id, isRedelivery: true, owned: [] })
         assert.strictEqual(stateOf(yield* row(delivery.id, "a")), "delivered")
@@ -182,6 +182,41 @@ export const tests = (it: ContractIt) => {
           assert.strictEqual(stateOf(yield* row(delivery.id, "b")), "rejected")
         })
     )
+
+    it.effect("changes nothing when the same outcomes are written again", () =>
+      Effect.gen(function*() {
+        const { elapse, now, settle, store, view, write } = yield* setUp
+        const [failed, done, tried] = [newDelivery({ to: "ab" }), newDelivery(), newDelivery()] as const
+        yield* write(failed, done, tried)
+        const at = yield* now
+        const settlements = [
+          outcomeOf(failed.id, at, { retryIn: 5_000 }),
+          outcomeOf(done.id, at, { retryIn: 1_000 }),
+          outcomeOf(done.id, at, "delivered"),
+          outcomeOf(tried.id, at, { retryIn: 60_000 }),
+          { id: failed.id, key: keyOf("b"), attempt: attemptOf(at), become: "dead" as const }
+        ].map(numbered)
+        const views = () => Effect.forEach([failed, done, tried], ({ id }) => view(id))
+        yield* store.write({ deliveries: [], settlements })
+        const before = yield* views()
+        yield* elapse(2_000)
+        yield* store.write({ deliveries: [], settlements })
+        assert.deepStrictEqual(yield* views(), before)
+        assert.deepStrictEqual(before.map(({ rows }) => rows.map(({ tries }) => tries)), [[1, 1], [2], [1]])
+        // Neither alone, nor beside a later one, nor beside a delivery that is known.
+        const [later] = [outcomeOf(failed.id, at + 2_000, { retryIn: 9_000 })].map(numbered)
+        yield* store.write({ deliveries: [], settlements: [...settlements, later!] })
+        yield* store.write({ deliveries: [done], settlements: [settlements[0]!, later!] })
+        assert.deepInclude((yield* view(failed.id)).rows[0], { tries: 2, dueAt: at + 2_000 + 9_000 })
+        assert.strictEqual((yield* view(failed.id)).attempts.length, 3)
+        // What is under way anew is not given back by an old word.
+        yield* store.redeliver({ id: done.id }, 10)
+        yield* store.claim(keyOf("a"), 10, "oldest")
+        yield* store.write({ deliveries: [], settlements })
+        assert.deepInclude((yield* view(done.id)).rows[0], { state: "pending", tries: 0, underWay: true })
+        yield* settle(done.id, "a", "delivered", attemptOf(at + 3_000))
+        assert.deepInclude((yield* view(done.id)).rows[0], { state: "delivered", tries: 1 })
+      }))
 
     it.effect("takes the outcome of an owner whose lease is over, if nobody took the row", () =>
       Effect.gen(function*() {

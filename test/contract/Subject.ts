@@ -11,7 +11,7 @@ import {
   type StoredAttempt,
   type StoreUnavailable
 } from "../../src/DeliveryStore.ts"
-import { attemptOf, Databases, type Described, keyOf, newDelivery, newId } from "../StoreDatabases.ts"
+import { attemptOf, Databases, type Described, keyOf, newDelivery, newId, numbered } from "../StoreDatabases.ts"
 
 /** The tests' `it`, with databases. */
 export type ContractIt = Vitest.MethodsNonLive<Databases>
@@ -37,7 +37,8 @@ export const setUp = Effect.gen(function*() {
   const { elapse, now } = database
 
   const write = (...deliveries: ReadonlyArray<NewDelivery>) => store.write({ deliveries, settlements: [] })
-  const settleAll = (...settlements: ReadonlyArray<Settlement>) => store.write({ deliveries: [], settlements })
+  const settleAll = (...settlements: ReadonlyArray<Settlement>) =>
+    store.write({ deliveries: [], settlements: settlements.map(numbered) })
   const settle = (
     id: string,
     name: string,

@@ -93,6 +93,14 @@ export const tests = (it: ContractIt) => {
         assert.sameMembers([...yield* listed({})], [named.id, nameless.id])
       }))
 
+    it.effect("takes a probe, and shows nothing of it", () =>
+      Effect.gen(function*() {
+        const { listed, store } = yield* setUp
+        yield* Effect.all([store.probe, store.probe, store.probe], { concurrency: "unbounded" })
+        assert.deepStrictEqual(yield* listed({}), [])
+        assert.deepStrictEqual(yield* store.backlogs, [])
+      }))
+
     it.effect("knows nothing of a delivery that was not written", () =>
       Effect.gen(function*() {
         const { store } = yield* setUp

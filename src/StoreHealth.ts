@@ -1,0 +1,74 @@
+/**
+ * Whether the store takes writes: for deliveries that want to know now, and for operators who have to be told.
+ *
+ * **Details**
+ *
+ * - It is down from the first write that it fails, and up again with the first that it takes, the probe's too.
+ * - The probe is a small write of its own, and may succeed where others fail: for want of a right on one table, or of the
+ *   last bytes of a disk. After that has happened once, operators are not told "up" before something else was written: what
+ *   comes up each second and fails again is down to them.
+ */
+interface StoreHealthObserver {
+  /** Each change. */
+  readonly changed: (isUp: boolean) => void
+  /** Those that an operator should know of. */
+  readonly told: (isUp: boolean, reason: string) => void
+}
+
+export class StoreHealth {
+  #isUp = true
+  #isToldUp = true
+  /** It came up by the probe, and nothing else was written since. */
+  #isOnTrial = false
+  /** The last trial has failed. */
+  #isProbeDoubted = false
+  readonly #observer: StoreHealthObserver
+
+  constructor(observer: StoreHealthObserver) {
+    this.#observer = observer
+  }
+
+  get isUp(): boolean {
+    return this.#isUp
+  }
+
+  /** It has not taken a delivery or an outcome, or not in time. */
+  failed(reason: string): void {
+    if (this.#isOnTrial) this.#isProbeDoubted = true
+    this.probeFailed(reason)
+  }
+
+  /** It has not taken the probe. */
+  probeFailed(reason: string): void {
+    this.#isOnTrial = false
+    this.#tell(false, reason)
+    this.#set(false)
+  }
+
+  /** It has taken a delivery or an outcome. */
+  wrote(): void {
+    this.#isOnTrial = this.#isProbeDoubted = false
+    this.#tell(true, "")
+    this.#set(true)
+  }
+
+  /** It has taken the probe. */
+  probed(): void {
+    if (this.#isUp) return
+    this.#isOnTrial = true
+    if (!this.#isProbeDoubted) this.#tell(true, "")
+    this.#set(true)
+  }
+
+  #tell(isUp: boolean, reason: string): void {
+    if (this.#isToldUp === isUp) return
+    this.#isToldUp = isUp
+    this.#observer.told(isUp, reason)
+  }
+
+  #set(isUp: boolean): void {
+    if (this.#isUp === isUp) return
+    this.#isUp = isUp
+    this.#observer.changed(isUp)
+  }
+}
