@@ -147,10 +147,28 @@ describe("a start that is refused says why in one line", () => {
       assert.notInclude(stderr, "hunter2")
     }))
 
-  it.live("an HTTP_PROXY that no backend would use is no reason", () =>
+  it.live("a store that can't be meant, without its password", () =>
+    Effect.promise(async () => {
+      const { code, stderr } = await runToEnd(loopback, { ...withSecret, SPRAYPROXY_STORE: "postgres://u:hunter2@db" })
+      assert.strictEqual(code, 1)
+      assert.match(
+        stderr,
+        /^sprayproxy: invalid SPRAYPROXY_STORE "postgres:\/\/\*\*\*@db": it names no database: [^\n]+\n$/
+      )
+    }))
+
+  it.live("what is set in vain is no reason, and is told among the first lines", () =>
     Effect.gen(function*() {
-      const program = yield* startProgram(["--backend", "https://pac.example.com"], { HTTP_PROXY: "ftp://x" })
+      const program = yield* startProgram(["--backend", "https://pac.example.com"], {
+        HTTP_PROXY: "ftp://me:hunter2@x",
+        SPRAYPROXY_SERVER_BACKENDS: "hunter2",
+        SPRAYPROXY_SERVER_SERVICE_HOST: "10.0.0.5",
+        SPRAYPROXY_SERVER_PORT: "tcp://10.0.0.5:8443"
+      })
       assert.strictEqual(program.stderr(), "")
+      const said = program.logs.flatMap(({ level, msg }) => level === "warn" ? [msg.split(" ", 1)[0]] : [])
+      assert.deepStrictEqual(said, ["SPRAYPROXY_SERVER_PORT", "SPRAYPROXY_SERVER_BACKENDS", "HTTP_PROXY"])
+      assert.notInclude(JSON.stringify(program.logs), "hunter2")
     }))
 })
 
