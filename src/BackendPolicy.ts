@@ -29,6 +29,8 @@ export class BackendPolicy extends Context.Service<BackendPolicy, {
    * that is still coming up, and it is checked again on every connection.
    */
   readonly admit: (backend: Backend) => Effect.Effect<void, BackendRefused>
+  /** Why a backend may not be registered, as far as its URL tells; `undefined` if it may. */
+  readonly refusalOf: (backend: Backend) => BackendRefused | undefined
   /** Why a dynamic backend may not connect to an address (an IP literal) and port; `undefined` if it may. */
   readonly checkAddress: (address: string, port: number) => BackendRefused | undefined
   /** From now on, no dynamic backend may be this port of this machine. */
@@ -50,26 +52,36 @@ export class BackendPolicy extends Context.Service<BackendPolicy, {
         return undefined
       }
 
-      const admit = Effect.fnUntraced(function*(backend: Backend) {
-        const { hostname, port: written, protocol } = new URL(backend.origin)
-        const host = hostname.replace(/^\[(.*)\]$/, "$1")
-        const port = written === "" ? (protocol === "https:" ? 443 : 80) : Number(written)
+      const refusalOf = (backend: Backend): BackendRefused | undefined => {
+        const { host, port } = serverOf(backend)
         if (!matches(allowed, host)) {
-          return yield* new BackendRefused({ reason: `the host is not allowed; allowed are ${allowed.join(", ")}` })
+          return new BackendRefused({ reason: `the host is not allowed; allowed are ${allowed.join(", ")}` })
         }
-        if (net.isIP(host) !== 0) {
-          const refusal = checkAddress(host, port)
-          return refusal === undefined ? undefined : yield* refusal
-        }
+        return net.isIP(host) === 0 ? undefined : checkAddress(host, port)
+      }
+
+      const admit = Effect.fnUntraced(function*(backend: Backend) {
+        const refusal = refusalOf(backend)
+        if (refusal !== undefined) return yield* refusal
+        const { host, port } = serverOf(backend)
+        if (net.isIP(host) !== 0) return
         const addresses = yield* resolve(lookup, host)
         if (addresses.some((address) => checkAddress(address, port) !== undefined)) {
           return yield* new BackendRefused({ reason: resolvesInside })
         }
       })
 
-      return BackendPolicy.of({ admit, checkAddress, addOwnListener: (port) => void ownPorts.add(port) })
+      return BackendPolicy.of({ admit, refusalOf, checkAddress, addOwnListener: (port) => void ownPorts.add(port) })
     })
   )
+}
+
+const serverOf = ({ origin }: Backend) => {
+  const { hostname, port, protocol } = new URL(origin)
+  return {
+    host: hostname.replace(/^\[(.*)\]$/, "$1"),
+    port: port === "" ? (protocol === "https:" ? 443 : 80) : Number(port)
+  }
 }
 
 /** One text for every kind of address, or it would tell what lies behind a name that only we can resolve. */

@@ -24,13 +24,14 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { type Backend, type InvalidBackendUrl, parse, withoutSecrets } from "./Backend.ts"
 import { BackendMembership } from "./BackendMembership.ts"
-import { BackendPolicy, type BackendRefused } from "./BackendPolicy.ts"
+import { BackendPolicy, BackendRefused } from "./BackendPolicy.ts"
 import { contained } from "./Defects.ts"
 import type { StoredBackend } from "./DeliveryStore.ts"
 import * as GoDuration from "./GoDuration.ts"
 import { Log } from "./Logging.ts"
 import { Metrics } from "./Metrics.ts"
 import { Settings } from "./Settings.ts"
+import { Turns } from "./Turns.ts"
 
 /** A backend of the registry, as it was when it was asked for. All times are Unix times in milliseconds. */
 export interface Registration {
@@ -61,6 +62,8 @@ export class StaticBackend extends Schema.TaggedError<StaticBackend>()("StaticBa
 export class BackendRegistry extends Context.Service<BackendRegistry, {
   /** All backends, each once, static ones first. The same array until something changes. */
   readonly snapshot: () => ReadonlyArray<Backend>
+  /** False while those that other replicas share with this one have not been read yet. */
+  readonly isKnown: () => boolean
   readonly list: Effect.Effect<ReadonlyArray<Registration>>
   /** Adds a dynamic backend. `"renewed"`: it was there already, as a dynamic or as a static one. */
   readonly register: (
@@ -80,12 +83,21 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
       const metrics = yield* Metrics
       const clock = yield* Clock.Clock
       const membership = yield* BackendMembership
+      const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
       const entries = new Map<string, Entry>()
       const expiryChanged = yield* Latch.make()
+      const turns = new Turns()
+      /** Keys of backends that have found room and are not in `entries` yet. */
+      const taken = new Set<string>()
       let snapshot: ReadonlyArray<Backend> = []
 
-      const add = (backend: Backend, registeredAt: number, expiresAt: number | undefined) => {
-        entries.set(backend.key, { backend, registeredAt, expiresAt, lastOutcome: undefined, lastOutcomeAt: undefined })
+      const publish = () => {
+        snapshot = Array.from(entries.values(), ({ backend }) => backend)
+      }
+
+      const add = (backend: Backend, registeredAt: number, expiry: Expiry) => {
+        taken.delete(backend.key)
+        entries.set(backend.key, { backend, registeredAt, expiry, lastOutcome: undefined, lastOutcomeAt: undefined })
         Latch.openUnsafe(expiryChanged)
         publish()
         metrics.added(backend)
@@ -98,50 +110,51 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
         metrics.removed(entry.backend)
       }
 
-      const publish = () => {
-        snapshot = Array.from(entries.values(), ({ backend }) => backend)
+      const expiryAfter = (ttl: Duration.Duration | undefined): Expiry => {
+        if (ttl === undefined) return undefined
+        const millis = Duration.toMillis(ttl)
+        return { endsAt: now() + millis, expiresAt: clock.currentTimeMillisUnsafe() + millis }
       }
 
-      const after = (ttl: Duration.Duration | undefined) =>
-        ttl === undefined ? undefined : clock.currentTimeMillisUnsafe() + Duration.toMillis(ttl)
-
-      const expireAt = (entry: Entry, expiresAt: number | undefined) => {
-        entry.expiresAt = expiresAt
+      const expireAt = (entry: Entry, expiry: Expiry) => {
+        entry.expiry = expiry
         Latch.openUnsafe(expiryChanged)
       }
 
-      const checkLimit = () =>
-        entries.size - settings.backends.length < settings.dynamicBackendLimit
-          ? Result.succeed(undefined)
-          : Result.fail(new BackendLimitReached({ limit: settings.dynamicBackendLimit }))
+      const takesRoom = (key: string) => () => {
+        const isThere = entries.has(key)
+        if (!isThere && entries.size + taken.size - settings.backends.length >= settings.dynamicBackendLimit) {
+          return false
+        }
+        if (!isThere) taken.add(key)
+        return true
+      }
+
+      const put = Effect.fnUntraced(function*(backend: Backend, ttl: Duration.Duration | undefined) {
+        const { key } = backend
+        const isStatic = entries.get(key)?.backend.source === "static"
+        const shared = isStatic ? "unshared" : yield* membership.put(backend, ttl, takesRoom(key))
+        if (shared === "limit") return yield* new BackendLimitReached({ limit: settings.dynamicBackendLimit })
+        if (shared === "refused") return yield* new BackendRefused({ reason: "the store can't keep it" })
+        const known = entries.get(key)
+        if (known === undefined) add(backend, clock.currentTimeMillisUnsafe(), expiryAfter(ttl))
+        else if (!isStatic) expireAt(known, expiryAfter(ttl))
+        // Another replica may have registered it, or unregistered it, a moment ago: who is asked first knows.
+        const isNew = shared === "unshared" ? known === undefined : shared === "added"
+        metrics.registryChanged(isNew ? "registered" : "renewed")
+        if (isNew) log.write("info", "server registered", { backend: backend.url, ttl: ttl && GoDuration.format(ttl) })
+        else log.write("info", "server already registered", { backend: (known?.backend ?? backend).url })
+        return isNew ? "registered" : "renewed"
+      })
 
       const register = Effect.fnUntraced(function*(
         { ttl, url }: { readonly url: string; readonly ttl?: Duration.Duration | undefined }
       ) {
         const backend = yield* Effect.fromResult(parse(url, "dynamic"))
-        if (!entries.has(backend.key)) {
-          yield* Effect.fromResult(checkLimit())
-          yield* policy.admit(backend)
-        }
-        const isStatic = entries.get(backend.key)?.backend.source === "static"
-        const shared = isStatic ? "unshared" : yield* membership.put(backend, ttl)
-        if (shared === "limit") return yield* new BackendLimitReached({ limit: settings.dynamicBackendLimit })
-        // No other change can come between the next line and the end: nothing more is waited for.
-        const known = entries.get(backend.key)
-        if (known?.backend.source === "dynamic") expireAt(known, after(ttl))
-        if (known !== undefined && shared !== "added") {
-          metrics.registryChanged("renewed")
-          log.write("info", "server already registered", { backend: known.backend.url })
-          return "renewed"
-        }
-        if (known === undefined) {
-          const room = checkLimit()
-          if (Result.isFailure(room)) return yield* room.failure
-          add(backend, clock.currentTimeMillisUnsafe(), after(ttl))
-        }
-        metrics.registryChanged("registered")
-        log.write("info", "server registered", { backend: backend.url, ttl: ttl && GoDuration.format(ttl) })
-        return "registered"
+        if (!entries.has(backend.key)) yield* policy.admit(backend)
+        return yield* turns.inTurn(backend.key, put(backend, ttl)).pipe(
+          Effect.ensuring(Effect.sync(() => taken.delete(backend.key)))
+        )
       }, (self, { url }) =>
         Effect.tapError(self, (error) =>
           Effect.sync(() => {
@@ -150,71 +163,77 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
           })))
 
       const unregister = Effect.fnUntraced(function*(url: string) {
-        const key = Result.getOrUndefined(Result.map(parse(url, "dynamic"), (backend) => backend.key))
+        const parsed = Result.getOrUndefined(Result.map(parse(url, "dynamic"), (backend) => backend.key))
+        const key = parsed ?? keyOfRefused(url)
         if (key === undefined) return yield* new BackendNotFound({ url })
         if (entries.get(key)?.backend.source === "static") return yield* new StaticBackend({ url })
-        const wasShared = yield* membership.remove(key)
-        const entry = entries.get(key)
-        if (entry === undefined && wasShared !== true) return yield* new BackendNotFound({ url })
-        if (entry !== undefined) remove(entry, undefined)
+        const isGone = Effect.gen(function*() {
+          const wasShared = yield* membership.remove(key, entries.has(key))
+          const entry = entries.get(key)
+          if (entry !== undefined) remove(entry, undefined)
+          return entry !== undefined || wasShared === true
+        })
+        if (!(yield* turns.inTurn(key, isGone))) return yield* new BackendNotFound({ url })
         metrics.registryChanged("unregistered")
       })
 
-      /** Makes the dynamic backends those that all replicas share. */
-      const hold = Effect.fnUntraced(function*(shared: ReadonlyArray<StoredBackend>) {
-        const now = clock.currentTimeMillisUnsafe()
+      /** Makes the dynamic backends those that all replicas share, all in one step. */
+      const hold = (shared: ReadonlyArray<StoredBackend>, isUnsettled: (key: string) => boolean) => {
         const keys = new Set(shared.map(({ key }) => key))
         for (const entry of Array.from(entries.values())) {
-          if (entry.backend.source === "dynamic" && !keys.has(entry.backend.key)) remove(entry, "not shared any more")
+          const { key, source } = entry.backend
+          if (source === "dynamic" && !keys.has(key) && !isUnsettled(key)) remove(entry, "not shared any more")
         }
-        yield* Effect.forEach(shared, ({ expiresAt, key, registeredAt, url }) => {
+        for (const key of refused.keys()) if (!keys.has(key)) refused.delete(key)
+        for (const { expiresAt, expiresIn, key, registeredAt, url } of shared) {
+          if (isUnsettled(key)) continue
+          const expiry = expiresIn === undefined || expiresAt === undefined
+            ? undefined
+            : { endsAt: now() + expiresIn, expiresAt }
           const known = entries.get(key)
           if (known?.backend.source === "dynamic") {
             known.registeredAt = registeredAt
-            expireAt(known, expiresAt)
+            expireAt(known, expiry)
           }
-          if (known !== undefined || (expiresAt !== undefined && expiresAt <= now)) return Effect.void
-          return Effect.map(admitted(key, url), (backend) => {
-            if (backend === undefined || entries.has(key)) return
-            add(backend, registeredAt, expiresAt)
-            log.write("info", "server registered", { backend: url, by: "the store" })
-          })
-        }, { concurrency: 50, discard: true })
-      })
+          const backend = known === undefined ? admitted(key, url) : undefined
+          if (backend === undefined) continue
+          add(backend, registeredAt, expiry)
+          log.write("info", "server registered", { backend: url, by: "the store" })
+        }
+      }
 
-      /** What another replica has let in may be refused here; it is said once. */
-      const refused = new Set<string>()
-      const admitted = (key: string, url: string): Effect.Effect<Backend | undefined> =>
-        Effect.gen(function*() {
-          const backend = yield* Effect.fromResult(parse(url, "dynamic"))
-          yield* policy.admit(backend)
+      /** What another replica, or an earlier version, has let in may be refused here; it is said once. By key, with its url. */
+      const refused = new Map<string, string>()
+      const keyOfRefused = (url: string) => Array.from(refused).find(([, refusedUrl]) => refusedUrl === url.trim())?.[0]
+      const admitted = (key: string, url: string): Backend | undefined => {
+        const backend = parse(url, "dynamic")
+        const reason = Result.isFailure(backend)
+          ? backend.failure.reason
+          : backend.success.key !== key
+          ? "it is stored under another name"
+          : policy.refusalOf(backend.success)?.reason
+        if (Result.isSuccess(backend) && reason === undefined) {
           refused.delete(key)
-          return backend
-        }).pipe(
-          Effect.catch(({ reason }) =>
-            Effect.sync(() => {
-              if (!refused.has(key)) {
-                log.write("warn", "server not registered", { backend: withoutSecrets(url), reason })
-              }
-              refused.add(key)
-              return undefined
-            })
-          )
-        )
+          return backend.success
+        }
+        if (!refused.has(key)) log.write("warn", "server not registered", { backend: withoutSecrets(url), reason })
+        refused.set(key, url)
+        return undefined
+      }
 
-      // Looks at `expiresAt` at the moment of removal, so a renewal in the last millisecond counts.
+      // Looks at the end at the moment of removal, so a renewal in the last millisecond counts.
       const expire = Effect.suspend(() => {
-        const now = clock.currentTimeMillisUnsafe()
+        const until = now()
         let next = Infinity
         for (const entry of Array.from(entries.values())) {
-          if (entry.expiresAt === undefined) continue
-          if (entry.expiresAt <= now) {
+          if (entry.expiry === undefined) continue
+          if (entry.expiry.endsAt <= until) {
             remove(entry, "ttl expired")
             metrics.registryChanged("expired")
-          } else next = Math.min(next, entry.expiresAt)
+          } else next = Math.min(next, entry.expiry.endsAt)
         }
         Latch.closeUnsafe(expiryChanged)
-        return next === Infinity ? expiryChanged.await : Effect.timeoutOption(expiryChanged.await, next - now)
+        return next === Infinity ? expiryChanged.await : Effect.timeoutOption(expiryChanged.await, next - until)
       })
 
       for (const backend of settings.backends) add(backend, clock.currentTimeMillisUnsafe(), undefined)
@@ -224,7 +243,10 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
 
       return BackendRegistry.of({
         snapshot: () => snapshot,
-        list: Effect.sync(() => Array.from(entries.values(), (entry) => ({ ...entry }))),
+        isKnown: () => !settings.enableDynamicBackends || membership.isKnown(),
+        list: Effect.sync(() =>
+          Array.from(entries.values(), (entry) => shown(entry, now(), clock.currentTimeMillisUnsafe()))
+        ),
         register,
         unregister,
         recordOutcome: (backend, outcome, at) => {
@@ -238,4 +260,20 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
   )
 }
 
-type Entry = { -readonly [K in keyof Registration]: Registration[K] }
+/** When a backend leaves, on the monotonic clock, and as people are told. */
+type Expiry = { readonly endsAt: number; readonly expiresAt: number } | undefined
+
+interface Entry {
+  readonly backend: Backend
+  registeredAt: number
+  expiry: Expiry
+  lastOutcome: string | undefined
+  lastOutcomeAt: number | undefined
+}
+
+const shown = ({ expiry, ...entry }: Entry, now: number, wallNow: number): Registration => {
+  if (expiry === undefined) return { ...entry, expiresAt: undefined }
+  // As it was said first, unless a clock has been set since.
+  const expiresAt = wallNow + Math.max(0, expiry.endsAt - now)
+  return { ...entry, expiresAt: Math.abs(expiresAt - expiry.expiresAt) < 1_000 ? expiry.expiresAt : expiresAt }
+}

@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"
+import { BackendRegistry } from "./BackendRegistry.ts"
 import { addPath } from "./MethodRoutes.ts"
 import { plainText } from "./PlainText.ts"
 import { Readiness } from "./Readiness.ts"
@@ -12,14 +13,17 @@ export const healthy = Effect.succeed(plainText(200, "healthy"))
 export const HealthRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) {
   const readiness = yield* Readiness
   const verifier = yield* WebhookVerifier
+  const registry = yield* BackendRegistry
   yield* addPath(router, "/healthz", { GET: () => healthy })
   yield* addPath(router, "/readyz", {
     GET: () =>
       readiness.isDraining()
         ? unready("draining")
-        : verifier.isReady()
-        ? Effect.succeed(plainText(200, "ready"))
-        : unready("no secret")
+        : !verifier.isReady()
+        ? unready("no secret")
+        : !registry.isKnown()
+        ? unready("backends unknown")
+        : Effect.succeed(plainText(200, "ready"))
   })
 }))
 

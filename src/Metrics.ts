@@ -24,6 +24,7 @@ export type Answer = typeof answers[number]
 
 /** Why a request was refused. Closed, because it is a label: never a word of the sender's. */
 const refusalReasons = [
+  "backends unknown",
   "body cut off",
   "body too large",
   "loop",

@@ -61,7 +61,7 @@ export const layer = (
       /** In lots, so that others come in between. */
       const clearBackends = Effect.fnUntraced(function*(others: ReadonlySet<string>) {
         for (const key of yield* safe(backends.ended)) {
-          if (others.has(key)) yield* safe(backends.forget(key))
+          if (others.has(key)) yield* safe(backends.close(key))
           else while (yield* safe(backends.clear(key))) yield* Effect.yieldNow
         }
       })
@@ -81,8 +81,8 @@ export const layer = (
         redeliver: (filter, limit, after) => safe(queue.redeliver(filter, limit, after)),
         backends: safe(backends.list),
         putBackend: (backend, limit) => safe(backends.put(backend, limit)),
-        deleteBackend: (key) =>
-          Effect.tap(safe(backends.end(key)), (ended) => ended ? safe(backends.clear(key)) : Effect.void),
+        deleteBackend: (key, age = 0) =>
+          Effect.tap(safe(backends.end(key, age)), (ended) => ended ? safe(backends.clear(key)) : Effect.void),
         clearBackends
       })
     })

@@ -8,6 +8,7 @@
  *   1, all were settled at `stage_at`; 2, the same with a dead one; 3, only its record is left.
  * - A row's `due_at` while somebody owns it is the end of the lease.
  * - What is settled badly is rare, what is delivered is most: only the former has an index.
+ * - A backend whose time is over stays, `cleared` once nothing of it is open: `changed_at` tells a change that comes late.
  * - Ids sort by the clocks of the processes that made them, `received_at` is the store's: no bound of one follows from the other.
  */
 import * as Effect from "effect/Effect"
@@ -103,6 +104,10 @@ export const steps = {
     yield* sql`CREATE INDEX delivery_rows_failed_by_id ON delivery_rows (state, delivery_id, backend_key)
       WHERE state IN ('rejected', 'dead', 'cancelled')`
     yield* sql`CREATE INDEX delivery_rows_open ON delivery_rows (backend_key, since) WHERE state = 'pending'`
+    yield* sql`ALTER TABLE backends ADD COLUMN changed_at bigint NOT NULL DEFAULT 0`
+    yield* sql`ALTER TABLE backends ADD COLUMN cleared smallint NOT NULL DEFAULT 0`
+    yield* sql`UPDATE backends SET changed_at = registered_at`
+    yield* sql`CREATE INDEX backends_open ON backends (key) WHERE cleared = 0`
     // One row: the latest time that the store has seen, so that a clock that was set back is noticed.
     yield* sql`CREATE TABLE store_clock (seen_at bigint NOT NULL)`
     yield* sql`INSERT INTO store_clock (seen_at) VALUES (0)`

@@ -7,6 +7,7 @@ import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { forwardedTarget } from "./Backend.ts"
+import { BackendRegistry } from "./BackendRegistry.ts"
 import { type BodyFailure, BodyReader } from "./BodyReader.ts"
 import type { Delivery } from "./Delivery.ts"
 import { DeliveryLog, seconds, targetFields } from "./DeliveryLog.ts"
@@ -42,6 +43,7 @@ const tooLarge: Refusal = { status: 413, text: "request body too large", reason:
 const tooSlow: Refusal = { status: 408, text: "request timeout", reason: "sender too slow" }
 const overloaded: Refusal = { status: 503, text: "overloaded", reason: "overloaded" }
 const noSecret: Refusal = { status: 503, text: "no secret", reason: "no secret" }
+const backendsUnknown: Refusal = { status: 503, text: "backends unknown", reason: "backends unknown" }
 const loop: Refusal = { status: 508, text: "loop", reason: "loop" }
 const badRequest = (reason: RefusalReason): Refusal => ({ status: 400, text: "bad request", reason })
 
@@ -58,6 +60,7 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
   const verifier = yield* WebhookVerifier
   const reader = yield* BodyReader
   const spray = yield* Spray
+  const registry = yield* BackendRegistry
   const timers = yield* Timers
   const log = yield* DeliveryLog
   const refusals = yield* RefusalLog
@@ -107,6 +110,8 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
     const verification = verifier.begin(headerOf(incoming, "x-hub-signature-256"))
     if (verification === "no secret") return yield* refuse(request, noSecret, startedAt)
     if (typeof verification === "string") return yield* refuse(request, badRequest(verification), startedAt)
+    // GitHub lists it as failed, and a redelivery goes to all of them; forwarded to some, it would be lost for the others.
+    if (!registry.isKnown()) return yield* refuse(request, backendsUnknown, startedAt)
     if (isLoop(headerOf(incoming, "via"), pseudonym)) return yield* refuse(request, loop, startedAt)
     if (incoming.headers["expect"] !== undefined && incoming.httpVersion !== "1.0") outgoing.writeContinue()
 

@@ -68,6 +68,7 @@ const connections = (options: {
       Layer.succeed(
         BackendPolicy,
         {
+          refusalOf: () => undefined,
           checkAddress: (address) =>
             address === "127.0.0.66" || address === "::1" ? new BackendRefused({ reason: "not allowed" }) : undefined,
           admit: () => Effect.void,

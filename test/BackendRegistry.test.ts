@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -32,7 +33,12 @@ const layer = (
       Settings.layerFrom({ backends, dynamicBackendLimit }),
       Layer.effect(Metrics, Effect.map(Metrics, (metrics) => ({ ...metrics, removed: removed ?? metrics.removed })))
         .pipe(Layer.provide(Metrics.layer)),
-      Layer.succeed(BackendPolicy, { admit, checkAddress: () => undefined, addOwnListener: () => {} }),
+      Layer.succeed(BackendPolicy, {
+        admit,
+        refusalOf: () => undefined,
+        checkAddress: () => undefined,
+        addOwnListener: () => {}
+      }),
       Layer.succeed(Log, {
         write: (level, message, fields) =>
           void lines.push([level, message, fields?.["backend"], fields?.["reason"]].filter(Boolean).join(" "))
@@ -175,6 +181,28 @@ describe("time to live", () => {
       yield* TestClock.adjust("10 hours")
       assert.deepStrictEqual(yield* urls, [url("stays")])
     }).pipe(Effect.provide(layer())))
+
+  it.effect.each([600_000, -600_000])(
+    "is as long as it was said when the clock is set by %d ms meanwhile",
+    (step) =>
+      Effect.gen(function*() {
+        const clock = yield* Clock.Clock
+        let stepped = 0
+        const stepping = { ...clock, currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe() + stepped }
+        yield* TestClock.setTime(1e12)
+        yield* Effect.gen(function*() {
+          const registry = yield* BackendRegistry
+          yield* register({ url: url(1), ttl: Duration.minutes(5) })
+          assert.strictEqual((yield* registry.list)[0]!.expiresAt, 1e12 + 300_000)
+          stepped = step
+          yield* TestClock.adjust("299 seconds")
+          assert.deepStrictEqual(yield* urls, [url(1)])
+          assert.strictEqual((yield* registry.list)[0]!.expiresAt, 1e12 + step + 300_000)
+          yield* TestClock.adjust("1 second")
+          assert.deepStrictEqual(yield* urls, [])
+        }).pipe(Effect.provide(layer()), Effect.provideService(Clock.Clock, stepping))
+      })
+  )
 
   it.effect("goes on ending them after a defect", () => {
     let defects = 0

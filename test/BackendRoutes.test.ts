@@ -18,6 +18,7 @@ import { Settings } from "../src/Settings.ts"
 const policy = BackendPolicy.of({
   admit: (backend) =>
     backend.name === "evil.example.com" ? Effect.fail(new BackendRefused({ reason: "not that one" })) : Effect.void,
+  refusalOf: () => undefined,
   checkAddress: () => undefined,
   addOwnListener: () => {}
 })

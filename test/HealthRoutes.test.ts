@@ -6,6 +6,7 @@ import * as Layer from "effect/Layer"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import * as Http from "node:http"
+import { BackendRegistry } from "../src/BackendRegistry.ts"
 import { HealthRoutes } from "../src/HealthRoutes.ts"
 import { Readiness } from "../src/Readiness.ts"
 import { WebhookVerifier } from "../src/WebhookVerifier.ts"
@@ -14,13 +15,28 @@ import { send } from "./e2e/harness.ts"
 /** Whether there is a secret, for the test to say. */
 class Secret extends Context.Service<Secret, { exists: boolean }>()("test/Secret") {}
 
+/** Whether the backends are known, for the test to say. */
+class Backends extends Context.Service<Backends, { areKnown: boolean }>()("test/Backends") {}
+
 const TestLayer = HttpRouter.serve(HealthRoutes, { disableLogger: true, disableListenLog: true }).pipe(
   Layer.provideMerge(NodeHttpServer.layer(() => Http.createServer(), { port: 0, host: "127.0.0.1" })),
   Layer.provide(Layer.effect(
     WebhookVerifier,
     Effect.map(Secret, (secret) => ({ begin: () => "no secret" as const, isReady: () => secret.exists }))
   )),
-  Layer.provideMerge(Layer.mergeAll(Readiness.layer, Layer.sync(Secret, () => ({ exists: true }))))
+  Layer.provide(
+    Layer.unwrap(Effect.map(Backends, (backends) =>
+      Layer.mock(BackendRegistry)({
+        isKnown: () => backends.areKnown,
+        snapshot: () => [],
+        recordOutcome: () => {}
+      })))
+  ),
+  Layer.provideMerge(Layer.mergeAll(
+    Readiness.layer,
+    Layer.sync(Secret, () => ({ exists: true })),
+    Layer.sync(Backends, () => ({ areKnown: true }))
+  ))
 )
 
 const probe = Effect.fnUntraced(function*(path: string, method = "GET") {
@@ -50,6 +66,16 @@ layer(TestLayer, { excludeTestServices: true })("HealthRoutes", (it) => {
       assert.strictEqual((yield* probe("/readyz", "HEAD")).status, 503)
       assert.deepStrictEqual(yield* probe("/healthz"), { status: 200, text: "healthy", type })
       secret.exists = true
+      assert.deepStrictEqual(yield* probe("/readyz"), { status: 200, text: "ready", type })
+    }))
+
+  it.effect("while it does not know the backends it is healthy and not ready, until it does", () =>
+    Effect.gen(function*() {
+      const backends = yield* Backends
+      backends.areKnown = false
+      assert.deepStrictEqual(yield* probe("/readyz"), { status: 503, text: "backends unknown", type })
+      assert.deepStrictEqual(yield* probe("/healthz"), { status: 200, text: "healthy", type })
+      backends.areKnown = true
       assert.deepStrictEqual(yield* probe("/readyz"), { status: 200, text: "ready", type })
     }))
 

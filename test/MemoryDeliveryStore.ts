@@ -39,7 +39,9 @@ export class MemoryDatabase {
   /** Milliseconds by which its clock is ahead of the processes'. */
   ahead = 0
   readonly deliveries = new Map<string, Delivery>()
-  readonly backends = new Map<string, StoredBackend>()
+  readonly backends = new Map<string, KeptBackend>()
+  /** Why it does not take a change of this backend. */
+  refusesBackend: (key: string) => StoreUnavailable | undefined = () => undefined
   readonly #passage = Latch.makeUnsafe(true)
 
   /** From now on operations wait. One that is interrupted meanwhile does not happen. */
@@ -50,6 +52,13 @@ export class MemoryDatabase {
   /** They go on. */
   resume(): void {
     Latch.openUnsafe(this.#passage)
+  }
+
+  backendChange<A>(key: string, perform: (now: number) => A): Effect.Effect<A, StoreUnavailable> {
+    return Effect.suspend(() => {
+      const refusal = this.refusesBackend(key)
+      return refusal === undefined ? this.operation(perform) : Effect.fail(refusal)
+    })
   }
 
   operation<A>(perform: (now: number) => A): Effect.Effect<A, StoreUnavailable> {
@@ -64,6 +73,11 @@ export class MemoryDatabase {
       })
     )
   }
+}
+
+interface KeptBackend extends Omit<StoredBackend, "expiresIn"> {
+  readonly changedAt: number
+  isCleared: boolean
 }
 
 export interface Options {
@@ -182,6 +196,9 @@ const make = (
   const living = (now: number) =>
     [...backends.values()].filter(({ expiresAt }) => expiresAt === undefined || expiresAt > now)
 
+  const isSuperseded = (key: string, now: number, age: number) =>
+    age > 0 && (backends.get(key)?.changedAt ?? -Infinity) > now - age
+
   /** Of a backend whose time is over. */
   const cancel = (now: number, key: string): void => {
     for (const [, row] of rowsOf(deliveries)) {
@@ -289,29 +306,51 @@ const make = (
             : { id: last[0].id, key: last[1].key }
         }
       }),
-    backends: database.operation(living),
-    putBackend: ({ key, ttl, url }, limit) =>
-      database.operation((now) => {
+    backends: database.operation((now) =>
+      living(now).map(({ expiresAt, key, registeredAt, url }) => ({
+        key,
+        url,
+        registeredAt,
+        expiresAt,
+        expiresIn: expiresAt === undefined ? undefined : expiresAt - now
+      }))
+    ),
+    putBackend: ({ age = 0, key, ttl, url }, limit) =>
+      database.backendChange(key, (now) => {
+        if (isSuperseded(key, now, age)) return "superseded"
         const known = living(now).find((backend) => backend.key === key)
         if (known === undefined && living(now).length >= limit) return "limit"
         const expiresAt = ttl === undefined ? undefined : now + ttl
-        backends.set(key, { key, url, registeredAt: known?.registeredAt ?? now, expiresAt })
+        const registeredAt = known?.registeredAt ?? now - age
+        backends.set(key, { key, url, registeredAt, expiresAt, changedAt: now - age, isCleared: false })
         return known === undefined ? "added" : "renewed"
       }),
-    deleteBackend: (key) =>
-      database.operation((now) => {
+    deleteBackend: (key, age = 0) =>
+      database.backendChange(key, (now) => {
+        if (isSuperseded(key, now, age)) return false
         const known = living(now).find((backend) => backend.key === key)
-        if (known === undefined) return false
-        backends.set(key, { ...known, expiresAt: now })
+        if (known === undefined && age === 0) return false
+        const changedAt = now - age
+        backends.set(key, {
+          ...(known ?? { key, url: key, registeredAt: changedAt }),
+          expiresAt: now,
+          changedAt,
+          isCleared: false
+        })
         cancel(now, key)
         return true
       }),
     clearBackends: (others) =>
       database.operation((now) => {
-        for (const { expiresAt, key } of backends.values()) {
+        for (const backend of backends.values()) {
+          const { changedAt, expiresAt, isCleared, key } = backend
           if (expiresAt === undefined || expiresAt > now) continue
+          if (isCleared) {
+            if (changedAt <= now - 7 * 24 * 3_600_000) backends.delete(key)
+            continue
+          }
           if (!others.has(key)) cancel(now, key)
-          if (others.has(key) || expiresAt <= now - 60_000) backends.delete(key)
+          if (others.has(key) || expiresAt <= now - 60_000) backend.isCleared = true
         }
       })
   })

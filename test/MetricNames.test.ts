@@ -35,6 +35,7 @@ const scrapeOfAll = withFreshMetrics(
           NodeFileSystem.layer,
           Layer.succeed(BackendPolicy, {
             admit: () => Effect.void,
+            refusalOf: () => undefined,
             checkAddress: () => undefined,
             addOwnListener: () => {}
           }),

@@ -75,6 +75,7 @@ describe("what the services know of themselves", () => {
           Metrics.layer,
           Layer.succeed(BackendPolicy, {
             admit: () => Effect.void,
+            refusalOf: () => undefined,
             checkAddress: () => undefined,
             addOwnListener: () => {}
           }),

@@ -123,6 +123,7 @@ describe("deliveries", () => {
           "accepted: none",
           "failed: none",
           "gone: none",
+          "refused: backends unknown",
           "refused: body cut off",
           "refused: body too large",
           "refused: loop",

@@ -44,6 +44,7 @@ const start = Effect.fnUntraced(function*(
         files.size === 0 ? NodeFileSystem.layer : filesInMemory(files),
         Layer.succeed(BackendPolicy, {
           admit: () => Effect.void,
+          refusalOf: () => undefined,
           checkAddress: () => undefined,
           addOwnListener: (port) => void ownListeners.push(port)
         })

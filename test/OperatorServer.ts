@@ -134,7 +134,9 @@ export const OperatorServerAbove = (
   }).pipe(
     Layer.provideMerge(NodeHttpServer.layer(() => http.createServer(), { port: 0, host: "127.0.0.1" })),
     Layer.provideMerge(Layer.merge(store, MemoryBudget.layer)),
-    Layer.provide(Layer.mock(BackendRegistry)({ snapshot: () => registered, recordOutcome: () => {} })),
+    Layer.provide(
+      Layer.mock(BackendRegistry)({ snapshot: () => registered, isKnown: () => true, recordOutcome: () => {} })
+    ),
     Layer.provide(WebhookVerifier.layerNoDeps),
     Layer.provide(WebhookSecrets.layer.pipe(Layer.provide(NodeFileSystem.layer))),
     Layer.provide(Timers.layerClock),

@@ -7,6 +7,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as HttpServer from "effect/http/HttpServer"
 import { createHmac } from "node:crypto"
+import { BackendMembership } from "../src/BackendMembership.ts"
 import { BackendPolicy } from "../src/BackendPolicy.ts"
 import { BackendRegistry } from "../src/BackendRegistry.ts"
 import { BodyReader, Overloaded } from "../src/BodyReader.ts"
@@ -62,6 +63,7 @@ const TestLayer = (settings: Partial<Settings["Service"]> = {}) =>
       RefusalLog.layer,
       Layer.succeed(BackendPolicy, {
         admit: () => Effect.void,
+        refusalOf: () => undefined,
         checkAddress: () => undefined,
         addOwnListener: () => {}
       })
@@ -272,5 +274,28 @@ layer(
       assert.strictEqual((yield* Sprayed).deliveries.length, 0)
       is(yield* ask(yield* connect, request("GET", "/readyz")), 503, "no secret")
       is(yield* ask(yield* connect, request("GET", "/")), 200, "healthy")
+    }))
+})
+
+layer(
+  TestLayer({ enableDynamicBackends: true }).pipe(
+    Layer.provide(Layer.succeed(BackendMembership, {
+      put: () => Effect.succeed("unshared"),
+      remove: () => Effect.succeed(undefined),
+      follow: () => Effect.void,
+      isKnown: () => false
+    }))
+  ),
+  { excludeTestServices: true }
+)("Routes while the backends that others share are unknown", (it) => {
+  it.effect("no delivery is taken: who has registered would miss it, and GitHub would think it well", () =>
+    Effect.gen(function*() {
+      const reply = yield* ask(yield* connect, request("POST", "/proxy", [signed("{}")], "{}"))
+      is(reply, 503, "backends unknown")
+      assert.strictEqual(reply.headers["retry-after"], "10")
+      assert.strictEqual((yield* Sprayed).deliveries.length, 0)
+      is(yield* ask(yield* connect, request("GET", "/readyz")), 503, "backends unknown")
+      is(yield* ask(yield* connect, request("GET", "/healthz")), 200, "healthy")
+      is(yield* ask(yield* connect, request("POST", "/proxy", [], "{}")), 400, "bad request")
     }))
 })

@@ -10,6 +10,7 @@ import * as Schedule from "effect/Schedule"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import * as Migrator from "effect/sql/Migrator"
 import { SqlClient } from "effect/sql/SqlClient"
+import * as TestClock from "effect/testing/TestClock"
 import { spawn } from "node:child_process"
 import { randomBytes, randomUUID } from "node:crypto"
 import { once } from "node:events"
@@ -20,6 +21,7 @@ import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { DeliveryStore, type NewDelivery, StoreUnusable } from "../src/DeliveryStore.ts"
 import * as SqlDeliveryStore from "../src/SqlDeliveryStore.ts"
+import * as SqliteClient from "../src/SqliteClient.ts"
 import { steps } from "../src/StoreMigrations.ts"
 import { listen } from "./e2e/harness.ts"
 import { pgBouncerUnavailable, startPgBouncer } from "./pgbouncer.ts"
@@ -62,6 +64,38 @@ const used = (path: string) =>
     Effect.flatMap(started(sqlite(path)), (store) =>
       store.write({ deliveries: Array.from({ length: 40 }, delivery), settlements: [] }))
   )
+
+const firstSchema = Migrator.make({})({
+  table: "sprayproxy_migrations",
+  loader: Migrator.fromRecord({ "1_deliveries": steps["1_deliveries"] })
+})
+
+/** As the first release left it: with a backend, and a delivery that is to be sent to it. */
+const fillFirstSchema = Effect.gen(function*() {
+  const sql = yield* SqlClient
+  yield* firstSchema
+  yield* sql`INSERT INTO backends (key, url, registered_at, expires_at)
+    VALUES ('http://a.example.com', 'http://a.example.com/', 1000, NULL), ('http://old.example.com', 'gone', 500, 600)`
+  yield* sql`INSERT INTO deliveries VALUES
+    ('1', 'guid', '1', '00', 'request', 'push', 'POST', '/', 1000, 2, 1, 0, 1000)`
+  yield* sql`INSERT INTO payloads VALUES ('1', '["Host","example.com"]', ${Buffer.from("{}")})`
+  yield* sql`INSERT INTO delivery_rows VALUES
+    ('1', 'http://a.example.com', 'http://a.example.com/', 'pending', 1000, 1000, NULL, 3, 'failed', NULL)`
+  yield* sql`INSERT INTO attempts VALUES ('1', 'http://a.example.com', 1000, 1, 'failed', 502, 12.5, NULL, NULL)`
+})
+
+const expectKept = Effect.fnUntraced(function*(store: DeliveryStore["Service"]) {
+  const key = "http://a.example.com"
+  assert.deepStrictEqual(yield* store.backends, [
+    { key, url: "http://a.example.com/", registeredAt: 1_000, expiresAt: undefined, expiresIn: undefined }
+  ])
+  const [shown] = yield* store.show("guid")
+  assert.deepInclude(shown?.rows[0], { key, state: "pending", tries: 3 })
+  assert.lengthOf(shown?.attempts ?? [], 1)
+  assert.deepStrictEqual((yield* store.claim(key, 10, "oldest")).map(({ id, tries }) => [id, tries]), [["1", 3]])
+  assert.isTrue(yield* store.deleteBackend(key, 1))
+  assert.deepStrictEqual(yield* store.backends, [])
+})
 
 describe("a store in a SQLite file", () => {
   const directory = Effect.acquireRelease(
@@ -149,6 +183,17 @@ describe("a store in a SQLite file", () => {
       chmodSync(path, 0o644)
       assert.strictEqual(yield* untouched(path), "it is a database of something else")
       assert.strictEqual(statSync(path).mode & 0o777, 0o644)
+    }))
+
+  it.effect("goes on with what an earlier version has stored", () =>
+    Effect.gen(function*() {
+      const path = join(yield* directory, "deliveries.db")
+      yield* TestClock.setTime(Date.now())
+      const file = { path, applicationId: 0x73707279, checkedBytes: 0, patience: 0 }
+      yield* Effect.scoped(
+        Effect.flatMap(SqliteClient.make(file), (client) => Effect.provideService(fillFirstSchema, SqlClient, client))
+      )
+      yield* Effect.scoped(Effect.flatMap(started(sqlite(path)), expectKept))
     }))
 
   it.effect("is none of a newer program", () =>
@@ -246,6 +291,16 @@ describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
         )
         yield* Effect.all(Array.from({ length: 5 }, () => write), { concurrency: "unbounded" })
         assert.deepStrictEqual(yield* query(url, "SELECT count(*)::integer AS n FROM deliveries"), [{ n: 5 }])
+      }))
+
+    effect("goes on with what an earlier version has stored", () =>
+      Effect.gen(function*() {
+        const url = yield* (yield* Server).createDatabase
+        yield* Effect.flatMap(
+          PgClient.make({ url: Redacted.make(url), maxConnections: 1 }),
+          (client) => Effect.provideService(fillFirstSchema, SqlClient, client)
+        ).pipe(Effect.scoped, Effect.provide(Reactivity.layer))
+        yield* Effect.scoped(Effect.flatMap(started(postgres(url)), expectKept))
       }))
 
     effect("has to mean what it confirms", () =>
@@ -362,10 +417,7 @@ describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
       Effect.gen(function*() {
         const url = yield* (yield* Server).createDatabase
         const other = yield* PgClient.make({ url: Redacted.make(url), maxConnections: 2 })
-        const first = Migrator.fromRecord({ "1_deliveries": steps["1_deliveries"] })
-        yield* Migrator.make({})({ table: "sprayproxy_migrations", loader: first }).pipe(
-          Effect.provideService(SqlClient, other)
-        )
+        yield* Effect.provideService(firstSchema, SqlClient, other)
         const writing = yield* Deferred.make<void>()
         const writer = yield* Effect.forkScoped(other.withTransaction(Effect.gen(function*() {
           yield* other`LOCK TABLE delivery_rows IN ROW EXCLUSIVE MODE`

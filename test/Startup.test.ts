@@ -27,6 +27,7 @@ const announced = Effect.fnUntraced(function*(
   const ownPorts: Array<number> = []
   const policy = BackendPolicy.of({
     admit: () => Effect.void,
+    refusalOf: () => undefined,
     checkAddress: () => undefined,
     addOwnListener: (port) => void ownPorts.push(port)
   })
@@ -59,7 +60,7 @@ describe("announce", () => {
           address: "127.0.0.1",
           port: 4711,
           version: packageJson.version,
-          backends: "a.example.com, b.example.com:81",
+          backends: "a.example.com/base, b.example.com:81",
           store: undefined
         }
       }])

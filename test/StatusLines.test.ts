@@ -35,6 +35,7 @@ const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Service"]>
       Resolver.layer,
       Metrics.layer,
       Layer.succeed(BackendPolicy, {
+        refusalOf: () => undefined,
         checkAddress: () => undefined,
         admit: () => Effect.void,
         addOwnListener: () => {}

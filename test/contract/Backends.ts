@@ -22,10 +22,17 @@ export const tests = (it: ContractIt) => {
         assert.strictEqual(yield* put("a", 60_000, 2, "http://other/"), "renewed")
         assert.strictEqual(yield* put("b", 5_000, 1), "renewed")
         const backends = (yield* store.backends).toSorted((a, b) => a.key < b.key ? -1 : 1)
-        assert.deepStrictEqual(backends, [
-          { key: keyOf("a"), url: "http://other/", registeredAt, expiresAt: registeredAt + 61_000 },
-          { key: keyOf("b"), url: keyOf("b"), registeredAt, expiresAt: registeredAt + 6_000 }
-        ])
+        assert.deepStrictEqual(
+          backends.map((one) => ({ key: one.key, url: one.url, since: one.registeredAt, until: one.expiresAt })),
+          [
+            { key: keyOf("a"), url: "http://other/", since: registeredAt, until: registeredAt + 61_000 },
+            { key: keyOf("b"), url: keyOf("b"), since: registeredAt, until: registeredAt + 6_000 }
+          ]
+        )
+        for (const [at, ttl] of [60_000, 5_000].entries()) {
+          assert.isAbove(backends[at]!.expiresIn!, ttl - 1_000)
+          assert.isAtMost(backends[at]!.expiresIn!, ttl)
+        }
         yield* put("b", undefined, 2)
         assert.isUndefined((yield* store.backends).find(({ key }) => key === keyOf("b"))?.expiresAt)
       }))
@@ -109,6 +116,75 @@ export const tests = (it: ContractIt) => {
         yield* store.clearBackends(new Set([keyOf("a")]))
         yield* clear(store)
         assert.strictEqual(stateOf(yield* row(delivery.id, "a")), "pending")
+      }))
+
+    it.effect("are not changed by what was decided before their last change and comes late", () =>
+      Effect.gen(function*() {
+        const { elapse, row, store, write } = yield* setUp
+        const [key, url] = [keyOf("a"), keyOf("a")]
+        yield* elapse(100_000)
+        yield* store.putBackend({ key, url, ttl: undefined }, 10)
+        yield* elapse(10_000)
+        // Somebody who was cut off had unregistered it before it was registered anew.
+        yield* store.deleteBackend(key)
+        yield* elapse(10_000)
+        assert.strictEqual(yield* store.putBackend({ key, url, ttl: undefined }, 10), "added")
+        const delivery = newDelivery()
+        yield* write(delivery)
+        yield* elapse(1_000)
+        assert.isFalse(yield* store.deleteBackend(key, 15_000))
+        assert.strictEqual(
+          yield* store.putBackend({ key, url: "http://late/", ttl: 5_000, age: 15_000 }, 10),
+          "superseded"
+        )
+        assert.deepInclude((yield* store.backends)[0], { key, url, expiresIn: undefined })
+        assert.strictEqual(stateOf(yield* row(delivery.id, "a")), "pending")
+        // After it, though late.
+        assert.strictEqual(
+          yield* store.putBackend({ key, url: "http://late/", ttl: undefined, age: 900 }, 10),
+          "renewed"
+        )
+        assert.strictEqual((yield* store.backends)[0]?.url, "http://late/")
+        assert.isTrue(yield* store.deleteBackend(key, 100))
+        assert.deepStrictEqual(yield* store.backends, [])
+        assert.strictEqual(stateOf(yield* row(delivery.id, "a")), "cancelled")
+      }))
+
+    it.effect("that are gone do not come back with what was decided before, however late it comes", () =>
+      Effect.gen(function*() {
+        const { elapse, store } = yield* setUp
+        const put = (name: string, age: number) =>
+          store.putBackend({ key: keyOf(name), url: keyOf(name), ttl: undefined, age }, 10)
+        yield* store.putBackend({ key: keyOf("a"), url: keyOf("a"), ttl: undefined }, 10)
+        yield* store.deleteBackend(keyOf("a"))
+        // It was never seen here: whoever registered it is cut off still.
+        assert.isTrue(yield* store.deleteBackend(keyOf("b"), 5_000))
+        assert.deepStrictEqual(yield* store.backends, [])
+        for (const later of [10_000, 70_000, hours(24)]) {
+          yield* elapse(later)
+          yield* clear(store)
+          yield* clear(store)
+          const since = later === 10_000 ? 10_000 : later === 70_000 ? 80_000 : 80_000 + hours(24)
+          assert.strictEqual(yield* put("a", since + 1_000), "superseded")
+          assert.strictEqual(yield* put("b", since + 6_000), "superseded")
+        }
+        assert.strictEqual(yield* put("b", 1_000), "added")
+        assert.strictEqual(yield* store.putBackend({ key: keyOf("a"), url: keyOf("a"), ttl: undefined }, 10), "added")
+      }))
+
+    it.effect("that are gone are forgotten in the end", () =>
+      Effect.gen(function*() {
+        const { elapse, store } = yield* setUp
+        const put = (name: string, age = 0) =>
+          store.putBackend({ key: keyOf(name), url: keyOf(name), ttl: undefined, age }, 1)
+        for (const name of ["a", "b"]) {
+          yield* put(name)
+          yield* store.deleteBackend(keyOf(name))
+          yield* elapse(hours(170))
+          yield* clear(store)
+          yield* clear(store)
+        }
+        assert.strictEqual(yield* put("a", hours(400)), "added")
       }))
 
     it.effect("keep the rows of a backend that is not theirs", () =>
