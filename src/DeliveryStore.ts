@@ -7,6 +7,8 @@
  *   whoever claims it owns it for the length of a lease, and after that it is due again.
  * - Deliveries are recognised by their fingerprint: hook id, GUID and the SHA-256 of the body. Two GitHub Apps share GUIDs,
  *   and headers are not signed.
+ * - Bodies and headers are kept byte for byte. Other texts from outside may lose what is no Unicode, or NUL, or all but their
+ *   beginning: names after 200 characters.
  * - All times that go in or out are Unix times in milliseconds, for people to read. All that is decided by time is decided by
  *   the store's clock: what a process has to decide by comes as an age, from which it counts on with a clock that never steps.
  *

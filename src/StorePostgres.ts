@@ -5,8 +5,8 @@
  *
  * - One that can't be reached within some seconds does not end the start. What it is asked fails until it is there; it is
  *   checked and gets its schema before the first thing that succeeds.
- * - One that refuses for good does end it: the login, the database, `synchronous_commit = off`, a newer schema, a pooler
- *   without transactions.
+ * - One that refuses for good does end it: the login, the database, `synchronous_commit = off`, an encoding other than
+ *   UTF8, a newer schema, a pooler without transactions.
  */
 import { PgTypes } from "@effect/sql-pg"
 import * as Effect from "effect/Effect"
@@ -157,10 +157,16 @@ const checked = Effect.fnUntraced(function*(migrated: typeof migrate) {
   const sql = yield* SqlClient
   yield* beginning
   // What new sessions get: this one's has been set by then.
-  const [setting] = yield* sql<{ readonly reset_val: string }>`
-    SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit'`
-  if (setting?.reset_val === "off") {
+  const settings = yield* sql<{ readonly name: string; readonly reset_val: string }>`
+    SELECT name, reset_val FROM pg_settings WHERE name IN ('synchronous_commit', 'server_encoding')`
+  const valueOf = new Map(settings.map(({ name, reset_val }) => [name, reset_val]))
+  if (valueOf.get("synchronous_commit") === "off") {
     return yield* unusable("its synchronous_commit is off: what it confirms could be lost")
+  }
+  // Any other lacks characters that backends answer with, or takes bytes for characters.
+  const encoding = valueOf.get("server_encoding")
+  if (encoding !== undefined && encoding !== "UTF8") {
+    return yield* unusable(`its encoding is ${encoding}: create it with ENCODING 'UTF8' TEMPLATE template0`)
   }
   // Migrating locks out all others, even where there is nothing to do.
   const [table] = yield* sql`SELECT 1 AS found WHERE to_regclass('sprayproxy_migrations') IS NOT NULL`

@@ -18,19 +18,19 @@ export const deliveryColumns = {
 
 export const deliveryRow = (delivery: NewDelivery): BulkRow => ({
   id: delivery.id,
-  guid: clip(delivery.guid),
-  hook_id: clip(delivery.hookId),
+  guid: nameOf(delivery.guid),
+  hook_id: nameOf(delivery.hookId),
   body_hash: delivery.bodyHash,
   request_id: delivery.requestId,
-  event: delivery.event,
+  event: nameOf(delivery.event),
   method: delivery.method,
-  target: delivery.target,
+  target: storable(delivery.target),
   body_length: delivery.body.byteLength
 })
 
 /** What two deliveries have in common when one is a redelivery of the other. */
 export const fingerprint = (delivery: NewDelivery): string | undefined =>
-  delivery.guid === undefined ? undefined : `${clip(delivery.guid)}\n${clip(delivery.hookId)}\n${delivery.bodyHash}`
+  delivery.guid === undefined ? undefined : `${nameOf(delivery.guid)}\n${nameOf(delivery.hookId)}\n${delivery.bodyHash}`
 
 export const payloadColumns = { id: "text", headers: "text", body: "bytes" } as const
 
@@ -134,5 +134,6 @@ export const endedRows = (rows: ReadonlyArray<SettlementRow>): ReadonlyArray<Bul
 
 const timeOf = ({ at }: StoredAttempt): number => Math.round(at)
 
-/** An index takes no more than a few kilobytes, and headers come from outside. */
-const clip = (text: string | undefined): string | undefined => text?.slice(0, 200)
+/** A text by which deliveries are found: an index takes no more than a few kilobytes, and headers come from outside. */
+const nameOf = (text: string | undefined): string | undefined =>
+  text === undefined ? text : storable(text.slice(0, 200))

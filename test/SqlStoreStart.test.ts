@@ -316,6 +316,23 @@ describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
         yield* Effect.scoped(started(postgres(url)))
       }))
 
+    effect.each(["LATIN1", "EUC_JP", "SQL_ASCII"])(
+      "is none in %s, which lacks characters",
+      (encoding) =>
+        Effect.gen(function*() {
+          const server = yield* Server
+          const name = `of_${encoding.toLowerCase()}`
+          yield* query(
+            server.url("postgres"),
+            `CREATE DATABASE ${name} ENCODING '${encoding}' LOCALE 'C' TEMPLATE template0`
+          )
+          const reason = `its encoding is ${encoding}: create it with ENCODING 'UTF8' TEMPLATE template0`
+          assert.strictEqual(yield* refusal(postgres(server.url(name))), reason)
+          const tables = yield* query(server.url(name), "SELECT to_regclass('deliveries')::text AS name")
+          assert.deepStrictEqual(tables, [{ name: null }])
+        })
+    )
+
     effect("is none of a newer program", () =>
       Effect.gen(function*() {
         const url = yield* (yield* Server).createDatabase

@@ -1,10 +1,12 @@
 /** What is written, and what comes back of it. */
 import { assert, describe } from "@effect/vitest"
+import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import { randomBytes } from "node:crypto"
 import { leaseMillis } from "../../src/DeliveryStore.ts"
-import { Databases, keyOf, newDelivery, newId } from "../StoreDatabases.ts"
-import { assertDefined, type ContractIt, keysOf, setUp, sorted } from "./Subject.ts"
+import { attemptOf, Databases, keyOf, newDelivery, newId } from "../StoreDatabases.ts"
+import { again, assertDefined, type ContractIt, keysOf, setUp, sorted } from "./Subject.ts"
 
 export const tests = (it: ContractIt) => {
   describe("writing", () => {
@@ -93,6 +95,57 @@ export const tests = (it: ContractIt) => {
         assert.sameMembers([...yield* listed({})], [named.id, nameless.id])
       }))
 
+    /** UTF-16 code units: of one byte to four in UTF-8, NUL, both halves of a pair, what has a meaning to a database. */
+    const unit = Schema.Literals(
+      [0, 1, 0x09, 0x20, 0x22, 0x27, 0x30, 0x41, 0x5c, 0x75, 0x7f, 0x85, 0xa0, 0xe9, 0xff, 0x17f, 0x20ac, 0x5b57]
+        .concat([0xd83d, 0xdd11, 0xd800, 0xdfff, 0xfeff, 0xfffd, 0xffff])
+    )
+    const times = Schema.Literals([1, 1, 40, 2_000])
+    const text = Arbitrary.map(
+      Arbitrary.all([Arbitrary.array(Arbitrary.schema(unit), { maxLength: 12 }), Arbitrary.schema(times)]),
+      ([units, count]) => String.fromCharCode(...units).repeat(count)
+    )
+    it.effect.prop(
+      "takes whatever text comes from outside, and headers come back byte for byte",
+      {
+        names: Arbitrary.all([text, text, text, text]),
+        headers: Arbitrary.array(text),
+        texts: Arbitrary.all([text, text])
+      },
+      ({ headers, names: [guid, event, hookId, target], texts: [answer, error] }) =>
+        Effect.gen(function*() {
+          const { row, settle, store, view, write } = yield* setUp
+          const latin = headers.map((header) => Buffer.from(header, "latin1").toString("latin1"))
+          const delivery = newDelivery({ guid, event, hookId, target, headers: latin })
+          assert.deepStrictEqual(yield* write(delivery), [{ id: delivery.id, isRedelivery: false, owned: keysOf("a") }])
+          const loaded = assertDefined(yield* store.load(delivery.id), "the delivery")
+          assert.deepStrictEqual(loaded.headers, latin)
+          assert.strictEqual(kept(loaded.target), kept(target))
+          for (const name of ["guid", "event", "hookId"] as const) {
+            assert.strictEqual(kept(loaded[name], 200), kept(delivery[name], 200), name)
+          }
+          const redelivery = again(delivery, { to: "a" })
+          assert.deepInclude((yield* write(redelivery))[0], { id: delivery.id, isRedelivery: true, owned: [] })
+          yield* settle(delivery.id, "a", { retryIn: 0 }, attemptOf(1, { answer, error }))
+          const [attempt] = (yield* view(delivery.id)).attempts
+          assert.deepStrictEqual([attempt?.answer, attempt?.error].map((one) => kept(one)), [kept(answer), kept(error)])
+          assert.strictEqual((yield* row(delivery.id, "a")).tries, 1)
+        }).pipe(Effect.scoped),
+      { arbitrary: { runs: 30 } }
+    )
+
+    it.effect("takes names of any length, of which it keeps the beginning", () =>
+      Effect.gen(function*() {
+        const { store, write } = yield* setUp
+        // Random, or a database would compress it and find that it fits into an index.
+        const long = randomBytes(8_000).toString("hex")
+        const delivery = newDelivery({ guid: long, event: long, hookId: long, target: `/${long}` })
+        yield* write(delivery)
+        const loaded = assertDefined(yield* store.load(delivery.id), "the delivery")
+        assert.strictEqual(loaded.target, delivery.target)
+        for (const name of [loaded.guid, loaded.event, loaded.hookId]) assert.isTrue(long.startsWith(name!))
+      }))
+
     it.effect("takes a probe, and shows nothing of it", () =>
       Effect.gen(function*() {
         const { listed, store } = yield* setUp
@@ -139,3 +192,7 @@ export const tests = (it: ContractIt) => {
       }))
   })
 }
+
+/** As much of a text as is kept of it. PostgreSQL's client drops a byte order mark that a text begins with. */
+const kept = (foreign: string | undefined, length = Infinity) =>
+  foreign?.slice(0, length).toWellFormed().replaceAll("\0", "\ufffd").replaceAll("\ufeff", "")
