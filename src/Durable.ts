@@ -28,11 +28,11 @@ export const layerLedger = (location: StoreLocation) =>
       Layer.mergeAll(BackendBreakers.layer, SettlementPolicy.layer, StoreMetrics.layer, layerWebCrypto)
     ),
     Layer.provideMerge(Layer.unwrap(Effect.gen(function*() {
-      const { pseudonym } = yield* Identity
+      const { instance } = yield* Identity
       const { forwardingTimeout } = yield* Settings
       // An attempt ends with the forwarding timeout, so whoever holds a row for longer is gone.
       const lease = Duration.toMillis(forwardingTimeout) + leaseMargin
-      return SqlDeliveryStore.layer(location, { owner: pseudonym, lease })
+      return SqlDeliveryStore.layer(location, { owner: instance, lease })
     })))
   )
 

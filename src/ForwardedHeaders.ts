@@ -50,11 +50,11 @@ export const forwardedHeaders = (
   return forwarded
 }
 
-/** More sprayproxies than this in `Via` is a loop, even if none of them is this one. */
+/** More sprayproxies than this in `Via` is a loop, even if none of them is this deployment's. */
 const maxSprayproxies = 4
 
 /** Whether a request with this `Via` (its repetitions joined with commas) has been here, or in too many of us, before. */
-export const isLoop = (via: string | undefined, self: string): boolean => {
+export const isLoop = (via: string | undefined, ownNames: ReadonlyArray<string>): boolean => {
   if (via === undefined) return false
   let count = 0
   // Split first: anybody may send 16 kB of commas, and one expression for the whole list tries again from each of them.
@@ -62,7 +62,7 @@ export const isLoop = (via: string | undefined, self: string): boolean => {
     const pseudonym = /^\s*\S+\s+(sprayproxy-\S+)/.exec(entry)?.[1]
     if (pseudonym === undefined) continue
     count += 1
-    if (pseudonym === self || count > maxSprayproxies) return true
+    if (ownNames.includes(pseudonym) || count > maxSprayproxies) return true
   }
   return false
 }

@@ -2,12 +2,12 @@ import * as Context from "effect/Context"
 import * as Layer from "effect/Layer"
 import { randomBytes } from "node:crypto"
 
-/** Who this process is in a `Via` header (RFC 9110 §7.6.3): how it knows a delivery that has been here before. */
+/** Who this process is: on the rows that it owns in a store that others share, and in telemetry. */
 export class Identity extends Context.Service<Identity, {
-  readonly pseudonym: string
+  readonly instance: string
 }>()("sprayproxy/Identity") {
   static readonly layer = Layer.sync(
     Identity,
-    () => Identity.of({ pseudonym: `sprayproxy-${randomBytes(8).toString("hex")}` })
+    () => Identity.of({ instance: `sprayproxy-${randomBytes(8).toString("hex")}` })
   )
 }

@@ -59,12 +59,12 @@ const flush = (provider: { readonly shutdown: () => Promise<void> }) =>
 /** What the environment says of this process wins over what it says itself. */
 const layerResource = Layer.effect(
   OtelResource.Resource,
-  Effect.map(Identity, ({ pseudonym }) =>
+  Effect.map(Identity, ({ instance }) =>
     defaultResource()
       .merge(resourceFromAttributes({
         "service.name": packageJson.name,
         "service.version": packageJson.version,
-        "service.instance.id": pseudonym
+        "service.instance.id": instance
       }))
       .merge(detectResources({ detectors: [envDetector] })))
 )

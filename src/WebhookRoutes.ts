@@ -14,10 +14,10 @@ import { DeliveryLog, seconds, targetFields } from "./DeliveryLog.ts"
 import { answerEarly } from "./EarlyAnswer.ts"
 import { forwardedHeaders, isLoop } from "./ForwardedHeaders.ts"
 import { healthy } from "./HealthRoutes.ts"
-import { Identity } from "./Identity.ts"
 import { addPath } from "./MethodRoutes.ts"
 import { Metrics, type RefusalReason } from "./Metrics.ts"
 import { plainText } from "./PlainText.ts"
+import { Pseudonym } from "./Pseudonym.ts"
 import { requestIdOf } from "./PublicServer.ts"
 import { RefusalLog } from "./RefusalLog.ts"
 import { Settings } from "./Settings.ts"
@@ -66,8 +66,7 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
   const refusals = yield* RefusalLog
   const tracing = yield* Tracing
   const metrics = yield* Metrics
-  const { pseudonym } = yield* Identity
-  const via = `1.1 ${pseudonym}`
+  const pseudonym = yield* Pseudonym
   const replyDeadline = Duration.toMillis(settings.replyDeadline)
 
   const refused = (request: HttpServerRequest, refusal: Refusal, startedAt: number) => {
@@ -112,7 +111,8 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
     if (typeof verification === "string") return yield* refuse(request, badRequest(verification), startedAt)
     // GitHub lists it as failed, and a redelivery goes to all of them; forwarded to some, it would be lost for the others.
     if (!registry.isKnown()) return yield* refuse(request, backendsUnknown, startedAt)
-    if (isLoop(headerOf(incoming, "via"), pseudonym)) return yield* refuse(request, loop, startedAt)
+    const names = pseudonym.names()
+    if (isLoop(headerOf(incoming, "via"), names)) return yield* refuse(request, loop, startedAt)
     if (incoming.headers["expect"] !== undefined && incoming.httpVersion !== "1.0") outgoing.writeContinue()
 
     trace?.verifying()
@@ -132,7 +132,7 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
       method: request.method,
       target: request.url,
       forwardedTarget: forwardedTarget(request.url),
-      headers: forwardedHeaders(incoming.rawHeaders, received.body.length, via),
+      headers: forwardedHeaders(incoming.rawHeaders, received.body.length, `1.1 ${names[0]}`),
       body: received.body,
       trace,
       logged: undefined

@@ -22,6 +22,7 @@ import * as MetricReadings from "./MetricReadings.ts"
 import { Metrics } from "./Metrics.ts"
 import * as MetricsServer from "./MetricsServer.ts"
 import * as ProcessMetrics from "./ProcessMetrics.ts"
+import { Pseudonym } from "./Pseudonym.ts"
 import { PublicServer } from "./PublicServer.ts"
 import { Readiness } from "./Readiness.ts"
 import { RefusalLog } from "./RefusalLog.ts"
@@ -65,7 +66,7 @@ const server = <A, E, R, RBacklog, RRoutes>(mode: {
     mode.backlog
   ).pipe(
     Layer.provideMerge(PublicServer.layer),
-    Layer.provideMerge(Layer.mergeAll(Spray.layer, BodyReader.layer, WebhookVerifier.layer)),
+    Layer.provideMerge(Layer.mergeAll(Spray.layer, BodyReader.layer, WebhookVerifier.layer, Pseudonym.layer)),
     Layer.provideMerge(Layer.mergeAll(Forwarder.layer, DeliveryLog.layer, MemoryBudget.layer, WebhookSecrets.layer)),
     Layer.provideMerge(Layer.mergeAll(BackendConnections.layer, BackendRegistry.layer)),
     Layer.provideMerge(BackendPolicy.layer),

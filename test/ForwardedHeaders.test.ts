@@ -81,21 +81,22 @@ describe("ForwardedHeaders", () => {
   })
 
   it("a request that has been here before is a loop", () => {
-    assert.isTrue(isLoop("1.1 router, 1.1 sprayproxy-a, 1.1 other (comment)", "sprayproxy-a"))
-    assert.isTrue(isLoop("1.1 sprayproxy-a", "sprayproxy-a"))
-    assert.isTrue(isLoop("HTTP/1.1 sprayproxy-a", "sprayproxy-a"))
-    assert.isFalse(isLoop("1.1 sprayproxy-b", "sprayproxy-a"))
-    assert.isFalse(isLoop("1.1 sprayproxy-ab", "sprayproxy-a"))
-    assert.isFalse(isLoop(undefined, "sprayproxy-a"))
+    assert.isTrue(isLoop("1.1 router, 1.1 sprayproxy-a, 1.1 other (comment)", ["sprayproxy-a"]))
+    assert.isTrue(isLoop("1.1 sprayproxy-a", ["sprayproxy-a"]))
+    assert.isTrue(isLoop("HTTP/1.1 sprayproxy-a", ["sprayproxy-a"]))
+    assert.isFalse(isLoop("1.1 sprayproxy-b", ["sprayproxy-a"]))
+    assert.isFalse(isLoop("1.1 sprayproxy-ab", ["sprayproxy-a"]))
+    assert.isTrue(isLoop("1.1 sprayproxy-b", ["sprayproxy-a", "sprayproxy-b"]))
+    assert.isFalse(isLoop(undefined, ["sprayproxy-a"]))
   })
 
   it("a Via of commas costs no more than one pass over it", () => {
     // What tries again from each comma takes minutes for this one.
-    assert.isFalse(isLoop(",".repeat(1_000_000), "sprayproxy-a"))
+    assert.isFalse(isLoop(",".repeat(1_000_000), ["sprayproxy-a"]))
   })
 
   it("more than four other sprayproxies are a loop", () => {
-    assert.isFalse(isLoop(chain(4), "sprayproxy-a"))
-    assert.isTrue(isLoop(chain(5), "sprayproxy-a"))
+    assert.isFalse(isLoop(chain(4), ["sprayproxy-a"]))
+    assert.isTrue(isLoop(chain(5), ["sprayproxy-a"]))
   })
 })

@@ -13,10 +13,10 @@ import { BackendRegistry } from "../src/BackendRegistry.ts"
 import { BodyReader, Overloaded } from "../src/BodyReader.ts"
 import type { Delivery } from "../src/Delivery.ts"
 import { DeliveryLog } from "../src/DeliveryLog.ts"
-import { Identity } from "../src/Identity.ts"
 import { Log } from "../src/Logging.ts"
 import { MemoryBudget } from "../src/MemoryBudget.ts"
 import { Metrics } from "../src/Metrics.ts"
+import { Pseudonym } from "../src/Pseudonym.ts"
 import { PublicServer } from "../src/PublicServer.ts"
 import { Readiness } from "../src/Readiness.ts"
 import { RefusalLog } from "../src/RefusalLog.ts"
@@ -72,7 +72,7 @@ const TestLayer = (settings: Partial<Settings["Service"]> = {}) =>
       Readiness.layer,
       Tracing.layerOff,
       Metrics.layer,
-      Layer.succeed(Identity, { pseudonym: "sprayproxy-me" }),
+      Layer.succeed(Pseudonym, { names: () => ["sprayproxy-me"] as const }),
       Timers.layer,
       MemoryBudget.layer,
       Layer.sync(Sprayed, () => ({ deliveries: [], result: "proxied" as const }))

@@ -68,6 +68,20 @@ describe("a delivery that comes back to us", () => {
       expect(refusedLoops(second)).toEqual([])
     }))
 
+  it.live("to another replica is refused with 508 there, after one turn", () =>
+    Effect.gen(function*() {
+      const relay = yield* startRelay
+      const other = yield* startBackend()
+      // Written differently, and in another order.
+      const [first, second] = [
+        yield* startProgram(["--backend", `http://127.0.0.1:${relay.port},${other.url}`]),
+        yield* startProgram(["--backend", `${other.url}/`, "--backend", `http://127.0.0.1:${relay.port}/`])
+      ]
+      relay.leadTo(second.port)
+      yield* expectOneTurn(first, relay, second)
+      expect(other.received).toHaveLength(1)
+    }))
+
   it.live("as a dynamic backend is refused with 508 after one turn", () =>
     Effect.gen(function*() {
       const relay = yield* startRelay
