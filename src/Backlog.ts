@@ -3,27 +3,36 @@
  *
  * **Details**
  *
- * - Each backend has a rate of its own, from 4 deliveries a second on, rising by half with each good second up to 200 and
- *   halved by a failure, and at most half of the backend's permits: fresh deliveries always find some. Behind an open
- *   breaker a single one goes, as the probe.
- * - The longest due goes first. Each fourth claim takes the newest instead, or what came in just before a backend recovered
- *   would wait behind hours of backlog.
- * - A claimed delivery that finds no memory in time is given back before its lease ends.
+ * - How fast, `BackendDrain` says; behind an open breaker a single one goes, as the probe.
+ * - The longest due goes first. Each fourth claim (each second probe) takes the latest arrival instead, or what came in just
+ *   before a backend recovered would wait behind hours of backlog.
+ * - A claimed delivery that can't begin, for want of memory or because what is stored of it can't be read, has had an attempt
+ *   for all but the backend: shown, counted, and made again later and later. Only when the store itself is away is it nobody's
+ *   fault.
+ *
+ * **Gotchas**
+ *
+ * A claim is not interrupted, nor is it waited for by those on other backends: it may have happened, and what it took would be
+ * nobody's until the lease is over.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import * as Semaphore from "effect/Semaphore"
 import type { Backend } from "./Backend.ts"
 import { forwardedTarget } from "./Backend.ts"
-import { BackendBreakers } from "./BackendBreakers.ts"
+import { type Admission, BackendBreakers } from "./BackendBreakers.ts"
+import { BackendDrain, tickMillis } from "./BackendDrain.ts"
 import { BackendRegistry } from "./BackendRegistry.ts"
 import { Body } from "./Body.ts"
 import { contained } from "./Defects.ts"
 import type { Delivery } from "./Delivery.ts"
-import { type Claimed, DeliveryStore, type StoredDelivery } from "./DeliveryStore.ts"
+import { type Claimed, DeliveryStore, type Settlement, type StoredDelivery, StoreUnavailable } from "./DeliveryStore.ts"
+import type { AttemptReport } from "./Forwarder.ts"
 import type { LedgerEntry } from "./Ledger.ts"
+import { Log } from "./Logging.ts"
 import { MemoryBudget, type Reservation } from "./MemoryBudget.ts"
-import * as Outcome from "./Outcome.ts"
 import { Readiness } from "./Readiness.ts"
 import { Settings } from "./Settings.ts"
 import { SettlementPolicy } from "./SettlementPolicy.ts"
@@ -43,92 +52,163 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
   const readiness = yield* Readiness
   const policy = yield* SettlementPolicy
   const metrics = yield* StoreMetrics
+  const log = yield* Log
   const timers = yield* Timers
   const scope = yield* Effect.scope
   const loading = yield* Semaphore.make(mostLoading)
-  const mostActive = Math.max(1, Math.floor(settings.backendConcurrency / 2))
-  const drains = new WeakMap<Backend, Drain>()
-  const drainOf = (backend: Backend): Drain => {
+  const claiming = yield* Semaphore.make(mostClaiming)
+  const drains = new WeakMap<Backend, BackendDrain>()
+  const drainOf = (backend: Backend): BackendDrain => {
     let drain = drains.get(backend)
-    if (drain === undefined) drains.set(backend, drain = new Drain(mostActive))
+    if (drain === undefined) drains.set(backend, drain = new BackendDrain(settings.backendConcurrency))
     return drain
   }
 
-  const giveBack = (backend: Backend, { id, key }: Claimed) => {
-    drainOf(backend).active -= 1
-    breakers.notMade(backend)
-    writer.settle({ id, key, attempt: undefined, become: { retryIn: 0 } })
+  /** Whether it is kept. */
+  const settle = (row: Row, report: AttemptReport, become?: Settlement["become"]): boolean => {
+    const { id, key, tries } = row.claimed
+    const age = row.claimed.age + timers.now() - row.claimedAt
+    const settlement = policy.settlement({ id, key, tries, age }, report)
+    const final = become ?? settlement.become
+    writer.settle({ ...settlement, become: final })
+    return final !== "dead"
   }
 
-  const entryOf = (backend: Backend, claimed: Claimed, claimedAt: number): LedgerEntry => ({
-    backends: [backend],
+  const giveBack = ({ admission, backend, claimed: { id, key } }: Row, retryIn: number) => {
+    drainOf(backend).notMade()
+    admission.notMade()
+    writer.settle({ id, key, attempt: undefined, become: { retryIn } })
+  }
+
+  /** Surely not sent, and not for the backend's sake. */
+  const notSent = (row: Row, error: string, become?: "dead") => {
+    const { admission, backend, claimed, claimedAt } = row
+    drainOf(backend).notMade()
+    admission.notMade()
+    const latency = timers.now() - claimedAt
+    const isKept = settle(row, { ...unsent, error, latency }, become)
+    log.write("error", "a stored delivery could not be sent", {
+      id: claimed.id,
+      backend: backend.name,
+      outcome: unsent.outcome,
+      error,
+      tries: claimed.tries + 1,
+      "given-up": isKept ? undefined : true
+    })
+  }
+
+  const entryOf = (row: Row): LedgerEntry => ({
+    backends: [row.backend],
     isDurable: true,
-    settled: (_backend, report) => {
-      const success = Outcome.isSuccess(report.outcome)
-      const age = claimed.age + timers.now() - claimedAt
-      drainOf(backend).ended(success)
-      breakers.ended(backend, success)
+    settled: (backend, report) => {
+      drainOf(backend).ended(report)
+      row.admission.ended(report)
       metrics.sentAgain(backend.name)
-      writer.settle(policy.settlement({ id: claimed.id, key: claimed.key, tries: claimed.tries, age }, report))
+      return settle(row, report)
     },
-    abandoned: () => giveBack(backend, claimed)
+    abandoned: () => readiness.isDraining() ? giveBack(row, 0) : notSent(row, noMemory)
   })
 
+  /** Whether the store answers, to tell one that is away from a row that can't be read. */
+  const isStoreThere = store.due([]).pipe(Effect.timeout(longestAnswer), Effect.isSuccess)
+
+  const load = (id: string) =>
+    store.load(id).pipe(
+      loading.withPermit,
+      Effect.timeoutOrElse({
+        duration: longestLoad,
+        orElse: () => Effect.fail(new StoreUnavailable({ reason: "it took too long" }))
+      }),
+      Effect.result
+    )
+
   const send = Effect.fnUntraced(
-    function*(backend: Backend, claimed: Claimed, claimedAt: number) {
+    function*(row: Row) {
+      const { backend, claimed } = row
       const reservation = budget.open()
       reservation.verified()
-      const begun = yield* Effect.gen(function*() {
-        yield* roomFor(reservation, claimed.bodyLength + chargeOf([backend]))
-        const stored = yield* store.load(claimed.id)
-        if (readiness.isDraining()) return false
-        if (stored === undefined) {
-          // Nothing is left that could be sent.
-          drainOf(backend).active -= 1
-          breakers.notMade(backend)
-          reservation.release()
-          writer.settle({ id: claimed.id, key: claimed.key, attempt: undefined, become: "dead" })
-          return true
+      // Idempotent, and the spray's own once that has taken it over.
+      yield* Effect.gen(function*() {
+        const room = yield* Effect.timeoutOption(
+          roomFor(reservation, claimed.bodyLength + chargeOf([backend])),
+          longestWait
+        )
+        if (Option.isNone(room)) return notSent(row, noMemory)
+        const stored = yield* load(claimed.id)
+        if (readiness.isDraining()) return giveBack(row, 0)
+        if (Result.isFailure(stored)) {
+          const { fault, reason } = stored.failure
+          if (fault === "away" && !(yield* isStoreThere)) return giveBack(row, storePause)
+          return notSent(row, `can't be read from the store: ${reason}`)
         }
-        reservation.hold(stored.body.length)
-        spray.begin(deliveryOf(stored), reservation, entryOf(backend, claimed, claimedAt))
+        if (stored.success === undefined) return notSent(row, "its body is not kept any more", "dead")
+        const delivery = deliveryOf(stored.success)
+        reservation.hold(delivery.body.length)
+        spray.begin(delivery, reservation, entryOf(row))
         return true
       }).pipe(
-        loading.withPermit,
-        Effect.timeout(longestWaitMillis),
         Effect.withErrorReporting({ defectsOnly: true }),
-        Effect.catchDefect(() => Effect.succeed(false)),
-        Effect.orElseSucceed(() => false),
+        Effect.catchDefect(() => Effect.sync(() => notSent(row, "what is stored of it can't be read"))),
+        Effect.flatMap((begun) => begun === true ? Effect.void : Effect.sync(() => reservation.release())),
         Effect.onInterrupt(() => Effect.sync(() => reservation.release()))
       )
-      if (begun) return
-      reservation.release()
-      giveBack(backend, claimed)
     }
   )
 
-  const drainDue = Effect.fnUntraced(function*(backend: Backend) {
-    const drain = drainOf(backend)
-    const isProbe = !breakers.isClosed(backend)
-    if (isProbe && !breakers.admits(backend)) return
-    const limit = isProbe ? 1 : drain.allowance()
+  const sendDue = Effect.fnUntraced(function*(backend: Backend, drain: BackendDrain) {
+    const admission = breakers.admitStored(backend)
+    if (admission === undefined) return
+    const limit = admission.isProbe ? 1 : drain.allowance()
     const claimedAt = timers.now()
-    const claimed = yield* store.claim(backend.key, limit, drain.order())
-    if (claimed.length === 0 && isProbe) breakers.notMade(backend)
-    drain.began(claimed.length)
-    for (const row of claimed) yield* Effect.forkIn(send(backend, row, claimedAt), scope)
+    const claimed = limit === 0 ? [] : yield* store.claim(backend.key, limit, drain.order(admission)).pipe(
+      Effect.onError(() => Effect.sync(() => admission.notMade()))
+    )
+    if (claimed.length === 0) admission.notMade()
+    drain.began(claimed.length, limit)
+    for (const [at, one] of claimed.entries()) {
+      const row = { backend, claimed: one, claimedAt, admission: at === 0 ? admission : breakers.admitAnyway(backend) }
+      yield* Effect.forkIn(send(row), scope)
+    }
   })
+
+  /** By itself: it may take its time, and fail. */
+  const beginSending = (backend: Backend, drain: BackendDrain) => {
+    drain.isClaiming = true
+    return sendDue(backend, drain).pipe(
+      claiming.withPermit,
+      Effect.ensuring(Effect.sync(() => drain.isClaiming = false)),
+      contained,
+      Effect.forkIn(scope)
+    )
+  }
 
   const tick = Effect.gen(function*() {
     if (readiness.isDraining() || !writer.isUp()) return
-    const ready = registry.snapshot().filter((backend) => drainOf(backend).tick() > 0)
+    const ready = registry.snapshot().flatMap((backend) => {
+      const drain = drainOf(backend)
+      drain.tick(breakers.takeHeld(backend))
+      const mayBegin = !drain.isClaiming && drain.allowance() > 0 && breakers.mayAdmitStored(backend)
+      return mayBegin ? [{ backend, drain }] : []
+    })
     if (ready.length === 0) return
-    const due = new Set(yield* store.due(ready.map(({ key }) => key)))
-    yield* Effect.forEach(ready.filter(({ key }) => due.has(key)), drainDue, { concurrency: 8, discard: true })
-  }).pipe(Effect.timeout("10 seconds"), contained)
+    const due = new Set(yield* Effect.timeout(store.due(ready.map(({ backend }) => backend.key)), longestAnswer))
+    for (const { backend, drain } of ready) {
+      if (due.has(backend.key)) yield* beginSending(backend, drain)
+      else drain.nothingDue()
+    }
+  }).pipe(contained)
 
   yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(tickMillis), tick)))
 }))
+
+/** A row that was claimed, until its attempt ends. */
+interface Row {
+  readonly backend: Backend
+  readonly claimed: Claimed
+  /** On `Timers.now`. */
+  readonly claimedAt: number
+  readonly admission: Admission
+}
 
 /** Waits until the bytes have room. */
 const roomFor = (reservation: Reservation, bytes: number) =>
@@ -137,62 +217,24 @@ const roomFor = (reservation: Reservation, bytes: number) =>
     return Effect.sync(leaveQueue)
   })
 
-const tickMillis = 250
-
 /** Bodies that are read from the store at once, of all backends. */
 const mostLoading = 16
 
-/** A claimed delivery begins within this or goes back: less than what its lease has beyond the forwarding timeout. */
-const longestWaitMillis = 8_000
+/** Claims at once: others want to ask the store too. */
+const mostClaiming = 8
 
-const firstRate = 4
-const highestRate = 200
+/** A claimed delivery begins within both, which is less than its lease has beyond the forwarding timeout. */
+const longestWait = "7 seconds"
+const longestLoad = "5 seconds"
 
-/** One backend's rate. */
-class Drain {
-  active = 0
-  #rate = firstRate
-  #credit = 0
-  #claims = 0
-  #ticks = 0
-  #successes = 0
-  readonly #mostActive: number
+const longestAnswer = "10 seconds"
 
-  constructor(mostActive: number) {
-    this.#mostActive = mostActive
-  }
+/** Milliseconds until a delivery is tried again that a store which is away kept from being read. */
+const storePause = 5_000
 
-  /** A tick has passed; how many may begin. */
-  tick(): number {
-    this.#ticks += 1
-    if (this.#ticks % (1_000 / tickMillis) === 0) {
-      if (this.#successes > 0) this.#rate = Math.min(highestRate, this.#rate * 1.5)
-      this.#successes = 0
-    }
-    this.#credit = Math.min(this.#rate, this.#credit + this.#rate * tickMillis / 1_000)
-    return this.allowance()
-  }
+const noMemory = "no memory in time"
 
-  allowance(): number {
-    return Math.min(Math.floor(this.#credit), this.#mostActive - this.active)
-  }
-
-  order(): "oldest" | "newest" {
-    this.#claims += 1
-    return this.#claims % 4 === 0 ? "newest" : "oldest"
-  }
-
-  began(count: number): void {
-    this.active += count
-    this.#credit -= count
-  }
-
-  ended(success: boolean): void {
-    this.active -= 1
-    if (success) this.#successes += 1
-    else this.#rate = Math.max(firstRate, this.#rate / 2)
-  }
-}
+const unsent = { outcome: "unreachable", status: undefined, answer: undefined, tries: 0 } as const
 
 /** As it was when it came, byte for byte. */
 const deliveryOf = (stored: StoredDelivery): Delivery => ({

@@ -129,6 +129,9 @@ export interface NumberedSettlement extends Settlement {
   readonly n: number
 }
 
+/** `oldest`: the longest due first. `newest`: the latest arrival first, however often it was tried. */
+export type ClaimOrder = "oldest" | "newest"
+
 /** A row that the caller now owns. */
 export interface Claimed {
   readonly id: string
@@ -258,11 +261,11 @@ export class DeliveryStore extends Context.Service<DeliveryStore, {
   readonly probe: Effect.Effect<void, StoreUnavailable>
   /** Which of these backends have rows that are due and that nobody owns. */
   readonly due: (keys: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<string>, StoreUnavailable>
-  /** Takes rows that are due, the longest due first, or last for `newest`. */
+  /** Takes rows that are due. Those whose owner's lease is over come with `oldest` alone. */
   readonly claim: (
     key: string,
     limit: number,
-    order: "oldest" | "newest"
+    order: ClaimOrder
   ) => Effect.Effect<ReadonlyArray<Claimed>, StoreUnavailable>
   /** Undefined when it is gone. */
   readonly load: (id: string) => Effect.Effect<StoredDelivery | undefined, StoreUnavailable>

@@ -5,22 +5,22 @@
  *
  * - A delivery that can't be written is forwarded without the store, as in direct mode. If it was written after all, its
  *   rows are settled with the outcomes of that.
- * - A backend whose breaker is open gets its row, and no attempt now.
+ * - A backend whose breaker does not admit the delivery gets its row, and no attempt now.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { SecureRandom } from "effect/crypto/SecureRandom"
 import { hash } from "node:crypto"
 import type { Backend } from "./Backend.ts"
-import { BackendBreakers } from "./BackendBreakers.ts"
+import { type Admission, BackendBreakers } from "./BackendBreakers.ts"
 import type { Delivery } from "./Delivery.ts"
 import type { NewDelivery, Recorded } from "./DeliveryStore.ts"
 import type { WriteRequest } from "./DeliveryWrite.ts"
 import type { AttemptReport } from "./Forwarder.ts"
 import { Ledger, type LedgerEntry, unwritten } from "./Ledger.ts"
-import * as Outcome from "./Outcome.ts"
 import { SettlementPolicy } from "./SettlementPolicy.ts"
 import { StoreWriter } from "./StoreWriter.ts"
+import { Timers } from "./Timers.ts"
 
 export const layer = Layer.effect(
   Ledger,
@@ -28,43 +28,58 @@ export const layer = Layer.effect(
     const writer = yield* StoreWriter
     const breakers = yield* BackendBreakers
     const policy = yield* SettlementPolicy
+    const timers = yield* Timers
     const { uuidV7 } = yield* SecureRandom
 
-    const settle = (id: string, backend: Backend, report: AttemptReport) =>
-      writer.settle(policy.settlement({ id, key: backend.key, tries: 0, age: 0 }, report))
+    const settlementOf = (id: string, backend: Backend, report: AttemptReport, since: number) =>
+      policy.settlement({ id, key: backend.key, tries: 0, age: timers.now() - since }, report)
 
-    const durable = (id: string, backends: ReadonlyArray<Backend>): LedgerEntry => ({
-      backends,
+    const durable = (id: string, admissions: Admissions, since: number): LedgerEntry => ({
+      backends: [...admissions.keys()],
       isDurable: true,
       settled: (backend, report) => {
-        breakers.ended(backend, Outcome.isSuccess(report.outcome))
-        settle(id, backend, report)
+        admissions.get(backend)!.ended(report)
+        const settlement = settlementOf(id, backend, report, since)
+        writer.settle(settlement)
+        return settlement.become !== "dead"
       },
       abandoned: () => {
-        for (const backend of backends) {
-          breakers.notMade(backend)
+        for (const [backend, admission] of admissions) {
+          admission.notMade()
           writer.settle({ id, key: backend.key, attempt: undefined, become: { retryIn: 0 } })
         }
       }
     })
 
+    const admit = (backends: ReadonlyArray<Backend>): Admissions => {
+      const admissions = new Map<Backend, Admission>()
+      for (const backend of backends) {
+        const admission = breakers.admitFresh(backend)
+        if (admission !== undefined) admissions.set(backend, admission)
+      }
+      return admissions
+    }
+
+    /** Without the store nobody would send later what is held. */
+    const withHeld = (backends: ReadonlyArray<Backend>, admissions: Admissions): Admissions =>
+      new Map(backends.map((backend) => [backend, admissions.get(backend) ?? breakers.admitAnyway(backend)]))
+
     return Ledger.of({
       record: (delivery, backends) =>
         Effect.flatMap(uuidV7(), (id) =>
           Effect.callback<LedgerEntry>((resume) => {
-            const held = backends.filter((backend) => !breakers.admits(backend))
-            const fallback = new Fallback(id, settle)
+            const since = timers.now()
+            const admissions = admit(backends)
+            const fallback = new Fallback(
+              id,
+              (settledId, backend, report) => writer.settle(settlementOf(settledId, backend, report, since))
+            )
             const request: WriteRequest = {
               size: delivery.body.length,
-              delivery: () => newDelivery(id, delivery, backends, held),
-              written: ({ id: recordedId, owned }) => {
-                const isOwned = new Set(owned)
-                for (const backend of backends) {
-                  if (!isOwned.has(backend.key) && !held.includes(backend)) breakers.notMade(backend)
-                }
-                resume(Effect.succeed(durable(recordedId, backends.filter(({ key }) => isOwned.has(key)))))
-              },
-              refused: () => resume(Effect.succeed(fallback.entry(backends, breakers))),
+              delivery: () => newDelivery(id, delivery, backends, admissions),
+              written: ({ id: recordedId, owned }) =>
+                resume(Effect.succeed(durable(recordedId, ownedOf(admissions, owned), since))),
+              refused: () => resume(Effect.succeed(undurable(withHeld(backends, admissions), fallback))),
               writtenLate: (recorded) => fallback.resolve(recorded)
             }
             writer.write(request)
@@ -72,6 +87,21 @@ export const layer = Layer.effect(
     })
   })
 )
+
+/** Who may be attempted now. */
+type Admissions = ReadonlyMap<Backend, Admission>
+
+/** Those whose rows are ours. */
+const ownedOf = (admissions: Admissions, owned: ReadonlyArray<string>): Admissions => {
+  if (owned.length === admissions.size) return admissions
+  const isOwned = new Set(owned)
+  const left = new Map<Backend, Admission>()
+  for (const [backend, admission] of admissions) {
+    if (isOwned.has(backend.key)) left.set(backend, admission)
+    else admission.notMade()
+  }
+  return left
+}
 
 /** The outcomes of a delivery that went without the store, for the case that it is there after all. */
 class Fallback {
@@ -85,15 +115,9 @@ class Fallback {
     this.#settle = settle
   }
 
-  entry(backends: ReadonlyArray<Backend>, breakers: BackendBreakers["Service"]): LedgerEntry {
-    return {
-      ...unwritten(backends),
-      settled: (backend, report) => {
-        breakers.ended(backend, Outcome.isSuccess(report.outcome))
-        if (this.#isResolved) this.#settle(this.#id, backend, report)
-        else this.#outcomes.push([backend, report])
-      }
-    }
+  settled(backend: Backend, report: AttemptReport): void {
+    if (this.#isResolved) this.#settle(this.#id, backend, report)
+    else this.#outcomes.push([backend, report])
   }
 
   resolve(recorded: Recorded | undefined): void {
@@ -103,11 +127,23 @@ class Fallback {
   }
 }
 
+const undurable = (admissions: Admissions, fallback: Fallback): LedgerEntry => ({
+  ...unwritten([...admissions.keys()]),
+  settled: (backend, report) => {
+    admissions.get(backend)!.ended(report)
+    fallback.settled(backend, report)
+    return false
+  },
+  abandoned: () => {
+    for (const admission of admissions.values()) admission.notMade()
+  }
+})
+
 const newDelivery = (
   id: string,
   delivery: Delivery,
   backends: ReadonlyArray<Backend>,
-  held: ReadonlyArray<Backend>
+  admissions: Admissions
 ): NewDelivery => {
   const body = delivery.body.toBuffer()
   return {
@@ -121,7 +157,7 @@ const newDelivery = (
     headers: delivery.headers,
     body,
     bodyHash: hash("sha256", body, "hex"),
-    targets: backends.map((backend) => ({ key: backend.key, url: backend.url, held: held.includes(backend) }))
+    targets: backends.map((backend) => ({ key: backend.key, url: backend.url, held: !admissions.has(backend) }))
   }
 }
 

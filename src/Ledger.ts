@@ -14,7 +14,8 @@ export interface LedgerEntry {
   readonly backends: ReadonlyArray<Backend>
   /** It is on disk: the reply need not wait for outcomes, and what is not attempted now will be later. */
   readonly isDurable: boolean
-  readonly settled: (backend: Backend, report: AttemptReport) => void
+  /** Whether it is kept: as done, or to be attempted again. */
+  readonly settled: (backend: Backend, report: AttemptReport) => boolean
   /** Nothing of it was attempted: there was no room. */
   readonly abandoned: () => void
 }
@@ -34,6 +35,6 @@ export class Ledger extends Context.Service<Ledger, {
 export const unwritten = (backends: ReadonlyArray<Backend>): LedgerEntry => ({
   backends,
   isDurable: false,
-  settled: () => {},
+  settled: () => false,
   abandoned: () => {}
 })

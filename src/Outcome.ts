@@ -17,3 +17,10 @@ export const isSuccess = (outcome: Outcome): boolean => outcome === "delivered" 
  */
 export const isRetryable = (outcome: Outcome, status: number | undefined): boolean =>
   outcome === "unreachable" || status === 429 || status === 503
+
+/** What routers and balancers say in place of a backend, and a backend that can't take anything. */
+const awayStatuses = new Set<number | undefined>([429, 502, 503, 504])
+
+/** Whether the backend seems to be away. Any other answer comes from one that is there, a refusal too. */
+export const isAway = (outcome: Outcome, status: number | undefined): boolean =>
+  outcome === "unreachable" || outcome === "broken off" || outcome === "timed out" || awayStatuses.has(status)

@@ -159,7 +159,7 @@ export const definitions: { readonly [K in keyof Service]: Definition<Service[K]
     fallback: "true",
     bareValue: "true",
     description:
-      "With a store: send again what may have arrived (timed out, broken off). False prefers a loss to a duplicate."
+      "With a store: send again what may have arrived (timed out, broken off). False prefers a loss to a duplicate, except after a crash."
   }),
   retainDelivered: one(Kind.duration("above 0s"), {
     flag: "retain-delivered",

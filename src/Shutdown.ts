@@ -16,7 +16,7 @@ import { PublicServer } from "./PublicServer.ts"
 import { Readiness } from "./Readiness.ts"
 import { RefusalLog } from "./RefusalLog.ts"
 import { Settings } from "./Settings.ts"
-import { Spray } from "./Spray.ts"
+import { type CutOff, Spray } from "./Spray.ts"
 
 /** Attempts were still without an outcome when the grace was over. */
 export class GraceExceeded extends Schema.TaggedError<GraceExceeded>()("GraceExceeded", {
@@ -54,15 +54,30 @@ const drain = Effect.gen(function*() {
   })
   const drained = yield* Effect.timeoutOption(idle, settings.shutdownGrace)
   if (Option.isNone(drained)) {
-    const attempts = yield* spray.cutOff
-    log.write("error", "shutdown grace exceeded", { grace: Duration.format(settings.shutdownGrace), attempts })
+    const cutOff = yield* spray.cutOff
+    log.write("error", "shutdown grace exceeded", {
+      grace: Duration.format(settings.shutdownGrace),
+      attempts: cutOff.length,
+      deliveries: namesOf(cutOff)
+    })
     yield* server.closeConnections
-    if (attempts > 0) return yield* new GraceExceeded({ attempts })
+    if (cutOff.length > 0) return yield* new GraceExceeded({ attempts: cutOff.length })
   }
   yield* server.closeConnections
   yield* refusals.report
   log.write("info", "stopped")
 })
+
+/** Each attempt that was cut off has a log line of its own too. */
+const mostNamed = 50
+
+/** The deliveries that nobody will send again, as somebody can ask for them at GitHub. */
+const namesOf = (cutOff: ReadonlyArray<CutOff>): string | undefined => {
+  const names = [...new Set(cutOff.map(({ delivery }) => delivery.guid ?? delivery.requestId))]
+  if (names.length === 0) return undefined
+  const more = names.length > mostNamed ? ` and ${names.length - mostNamed} more` : ""
+  return names.slice(0, mostNamed).join(" ") + more
+}
 
 /** A second signal: whoever sends it does not want to wait. */
 const exitOnNextSignal = Effect.sync(() => {

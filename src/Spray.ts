@@ -33,6 +33,12 @@ import { TurnShare } from "./TurnShare.ts"
  */
 export type SprayResult = "proxied" | "failed" | "accepted"
 
+/** An attempt that was ended before its outcome was known. */
+export interface CutOff {
+  readonly delivery: Delivery
+  readonly backend: Backend
+}
+
 export class Spray extends Context.Service<Spray, {
   /**
    * Starts every attempt and waits for their outcomes until `replyDeadline` (on `Timers.now`). Takes the reservation over.
@@ -49,8 +55,8 @@ export class Spray extends Context.Service<Spray, {
   readonly inFlight: () => number
   /** Waits until nothing is under way. */
   readonly idle: Effect.Effect<void>
-  /** Ends everything that is under way; the number of attempts that had no outcome yet and will not be made again. */
-  readonly cutOff: Effect.Effect<number>
+  /** Ends everything that is under way. The attempts that had no outcome yet and will not be made again. */
+  readonly cutOff: Effect.Effect<ReadonlyArray<CutOff>>
 }>()("sprayproxy/Spray") {
   static readonly layer = Layer.effect(
     Spray,
@@ -69,6 +75,7 @@ export class Spray extends Context.Service<Spray, {
       /** Verified deliveries that wait for memory or for their turn. */
       let waiting = 0
       let closed = false
+      const lost: Array<CutOff> = []
 
       const isIdle = () => underWay.size === 0 && waiting === 0
       const ended = () => {
@@ -79,7 +86,7 @@ export class Spray extends Context.Service<Spray, {
         const { backends } = entry
         const deadline = timers.now() + forwardingTimeout
         const cancelTimeout = timers.after(forwardingTimeout, () => inFlight.expire("no answer in time"))
-        const inFlight = new InFlight(backends.length, entry.isDurable, reservation.bytes, () => {
+        const inFlight = new InFlight(backends.length, reservation.bytes, () => {
           cancelTimeout()
           reservation.release()
           underWay.delete(inFlight)
@@ -90,7 +97,8 @@ export class Spray extends Context.Service<Spray, {
             metrics.settled(backend, report)
             registry.recordOutcome(backend, report.outcome, Date.now())
             log.attempted(delivery, backend, report)
-            entry.settled(backend, report)
+            const isKept = entry.settled(backend, report)
+            if (closed && !isKept && !Outcome.isSuccess(report.outcome)) lost.push({ delivery, backend })
             inFlight.settled(report.outcome)
           },
           released: (backend) => {
@@ -148,6 +156,7 @@ export class Spray extends Context.Service<Spray, {
         const awaited = (): Effect.Effect<SprayResult, Overloaded> => {
           if (inFlight !== undefined) return result(inFlight, replyDeadline)
           reservation.release()
+          entry.abandoned()
           return Effect.fail(new Overloaded({ waited: 0 }))
         }
         const hasRoom = reservation.hold(chargeOf(entry.backends))
@@ -161,7 +170,9 @@ export class Spray extends Context.Service<Spray, {
             resume(Effect.void)
           })
         })
-        const room = hasRoom ? Effect.void : roomBefore(replyDeadline, reservation, timers)
+        const room = hasRoom
+          ? Effect.void
+          : Effect.tapError(roomBefore(replyDeadline, reservation, timers), () => Effect.sync(entry.abandoned))
         waiting += 1
         const begun = Effect.andThen(room, turn).pipe(Effect.ensuring(Effect.sync(() => {
           waiting -= 1
@@ -192,12 +203,8 @@ export class Spray extends Context.Service<Spray, {
         cutOff: Effect.sync(() => {
           // What is cut off makes room, and nothing may begin in it any more.
           closed = true
-          let attempts = 0
-          for (const inFlight of underWay) {
-            if (!inFlight.isDurable) attempts += inFlight.unsettled
-            inFlight.expire("cut off by the shutdown")
-          }
-          return attempts
+          for (const inFlight of underWay) inFlight.expire("cut off by the shutdown")
+          return lost.splice(0)
         })
       })
     })
@@ -233,12 +240,10 @@ class InFlight implements Member {
   #failed = false
   #attempts: ReadonlyArray<Attempt> = []
   #reply: ((result: SprayResult) => void) | undefined
-  readonly isDurable: boolean
   readonly #bytes: number
   readonly #onReleased: () => void
 
-  constructor(attempts: number, isDurable: boolean, bytes: number, onReleased: () => void) {
-    this.isDurable = isDurable
+  constructor(attempts: number, bytes: number, onReleased: () => void) {
     this.unsettled = this.#unreleased = attempts
     this.#bytes = bytes
     this.#onReleased = onReleased

@@ -93,7 +93,8 @@ const longest = "5 seconds"
 
 /** `late`: whose fault it is that an operation took too long. */
 const guarded =
-  ({ dialect, ready }: StoreSession, late: StoreFault = "away") => <A>(operation: Effect.Effect<A, SqlError>) => {
+  ({ dialect, ready }: StoreSession, late: StoreFault = "away") =>
+  <A>(operation: Effect.Effect<A, SqlError | StoreUnavailable>) => {
     const attempted = Effect.andThen(ready, operation)
     const bounded = dialect.kind === "sqlite" ? attempted : attempted.pipe(
       Effect.retry({ times: 3, while: (error) => isSqlError(error) && isConflict(error) }),

@@ -108,6 +108,9 @@ export const steps = {
     yield* sql`ALTER TABLE backends ADD COLUMN cleared smallint NOT NULL DEFAULT 0`
     yield* sql`UPDATE backends SET changed_at = registered_at`
     yield* sql`CREATE INDEX backends_open ON backends (key) WHERE cleared = 0`
+    // The latest arrivals; most rows are never in it, since they are delivered by who wrote them.
+    yield* sql`CREATE INDEX delivery_rows_waiting ON delivery_rows (backend_key, delivery_id, due_at)
+      WHERE state = 'pending' AND owner IS NULL`
     // One row: the latest time that the store has seen, so that a clock that was set back is noticed.
     yield* sql`CREATE TABLE store_clock (seen_at bigint NOT NULL)`
     yield* sql`INSERT INTO store_clock (seen_at) VALUES (0)`

@@ -3,7 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
-import type { Claimed, Redelivered, RowFilter, RowName } from "./DeliveryStore.ts"
+import type { Claimed, ClaimOrder, Redelivered, RowFilter, RowName } from "./DeliveryStore.ts"
 import * as StoreFilters from "./StoreFilters.ts"
 import * as StoreSearch from "./StoreSearch.ts"
 import type { StoreSession } from "./StoreSession.ts"
@@ -19,15 +19,18 @@ export const make = (session: StoreSession) => {
   const mine = sql`state = 'pending' AND owner = ${owner}`
   const leaseEnd = () => sql`${dialect.now()} + ${sql.literal(String(lease))}`
 
-  const picked = (key: string, limit: number, order: "oldest" | "newest") => {
-    const direction = sql.literal(order === "oldest" ? "ASC" : "DESC")
-    return sql`SELECT delivery_id, backend_key, due_at FROM delivery_rows
-      WHERE backend_key = ${key} AND state = 'pending' AND due_at <= ${dialect.now()}
-      ORDER BY due_at ${direction}, delivery_id ${direction} LIMIT ${sql.literal(String(limit))}
+  const picked = (key: string, limit: number, order: ClaimOrder) => {
+    const among = order === "oldest"
+      ? sql`delivery_rows WHERE backend_key = ${key} AND state = 'pending' AND due_at <= ${dialect.now()}
+          ORDER BY due_at, delivery_id`
+      : sql`delivery_rows ${dialect.using("delivery_rows_waiting")}
+          WHERE backend_key = ${key} AND state = 'pending' AND owner IS NULL AND due_at <= ${dialect.now()}
+          ORDER BY delivery_id DESC`
+    return sql`SELECT delivery_id, backend_key, due_at FROM ${among} LIMIT ${sql.literal(String(limit))}
       ${dialect.forUpdate("skip")}`
   }
 
-  const claimPostgres = (key: string, limit: number, order: "oldest" | "newest") =>
+  const claimPostgres = (key: string, limit: number, order: ClaimOrder) =>
     sql<ClaimedRow>`WITH picked AS MATERIALIZED (${picked(key, limit, order)})
       UPDATE delivery_rows r SET owner = ${owner}, due_at = ${leaseEnd()}
       FROM picked p, deliveries d
@@ -35,7 +38,7 @@ export const make = (session: StoreSession) => {
       RETURNING r.delivery_id AS id, r.backend_key AS key, r.tries AS tries,
         ${dialect.now()} - r.since AS age, d.body_length AS "bodyLength", p.due_at AS "dueAt"`
 
-  const claimSqlite = Effect.fnUntraced(function*(key: string, limit: number, order: "oldest" | "newest") {
+  const claimSqlite = Effect.fnUntraced(function*(key: string, limit: number, order: ClaimOrder) {
     const rows = yield* sql<ClaimedRow>`SELECT r.delivery_id AS id, r.backend_key AS key, r.tries AS tries,
         ${dialect.now()} - r.since AS age, d.body_length AS "bodyLength", r.due_at AS "dueAt"
       FROM (${picked(key, limit, order)}) AS p
@@ -51,7 +54,7 @@ export const make = (session: StoreSession) => {
   const claimRows: (
     key: string,
     limit: number,
-    order: "oldest" | "newest"
+    order: ClaimOrder
   ) => Effect.Effect<ReadonlyArray<ClaimedRow>, SqlError> = dialect.kind === "sqlite" ? claimSqlite : claimPostgres
 
   /** Of rows that were found: one that has changed since is left alone. */
@@ -113,11 +116,12 @@ export const make = (session: StoreSession) => {
         (rows) => rows.map(({ value }) => value)
       ),
 
-    claim: (backend: string, limit: number, order: "oldest" | "newest") =>
+    claim: (backend: string, limit: number, order: ClaimOrder) =>
       Effect.map(claimRows(backend, limit, order), (rows): ReadonlyArray<Claimed> => {
-        const sign = order === "oldest" ? 1 : -1
         return rows
-          .toSorted((a, b) => sign * (a.dueAt - b.dueAt || (a.id < b.id ? -1 : 1)))
+          .toSorted(
+            order === "oldest" ? (a, b) => a.dueAt - b.dueAt || (a.id < b.id ? -1 : 1) : (a, b) => a.id < b.id ? 1 : -1
+          )
           .map(({ age, bodyLength, id, key, tries }) => ({ id, key, tries, age: Math.max(0, age), bodyLength }))
       }),
 

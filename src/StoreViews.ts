@@ -2,15 +2,17 @@
  * What the store tells about deliveries.
  */
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import type { SqlError } from "effect/sql/SqlError"
-import type {
-  DeliveryFilter,
-  DeliveryView,
-  Page,
-  RowState,
-  RowView,
-  StoredAttempt,
-  StoredDelivery
+import {
+  type DeliveryFilter,
+  type DeliveryView,
+  type Page,
+  type RowState,
+  type RowView,
+  type StoredAttempt,
+  type StoredDelivery,
+  StoreUnavailable
 } from "./DeliveryStore.ts"
 import type { Outcome } from "./Outcome.ts"
 import * as StoreSearch from "./StoreSearch.ts"
@@ -21,14 +23,19 @@ export const make = (session: StoreSession) => {
   const search = StoreSearch.make(session)
 
   const load = (id: string) =>
-    Effect.map(
+    Effect.flatMap(
       sql<
         LoadedRow
       >`SELECT d.id AS id, d.request_id AS request_id, d.hook_id AS hook_id, d.guid AS guid, d.event AS event,
-          d.method AS method, d.target AS target, d.received_at AS received_at, p.headers AS headers, p.body AS body
+          d.method AS method, d.target AS target, d.received_at AS received_at,
+          d.body_length AS body_length, p.headers AS headers, p.body AS body
         FROM deliveries d JOIN payloads p ON p.delivery_id = d.id WHERE d.id = ${id}`,
-      ([row]): StoredDelivery | undefined =>
-        row === undefined ? undefined : {
+      ([row]): Effect.Effect<StoredDelivery | undefined, StoreUnavailable> => {
+        if (row === undefined) return Effect.undefined
+        const headers = headersOf(row.headers)
+        if (headers === undefined) return spoilt("its headers can't be read")
+        if (row.body.byteLength !== row.body_length) return spoilt("its body is not whole")
+        return Effect.succeed({
           id: row.id,
           requestId: row.request_id,
           hookId: row.hook_id,
@@ -36,10 +43,11 @@ export const make = (session: StoreSession) => {
           event: row.event ?? undefined,
           method: row.method,
           target: row.target,
-          headers: JSON.parse(row.headers) as ReadonlyArray<string>,
+          headers,
           body: ownBuffer(row.body),
           receivedAt: row.received_at
-        }
+        })
+      }
     )
 
   const rowsOf = (ids: ReadonlyArray<string>) =>
@@ -159,6 +167,16 @@ const attemptOf = ({ answer, at, error, key, latency, outcome, status }: Attempt
   error: error ?? undefined,
   answer: answer ?? undefined
 })
+
+const spoilt = (reason: string) => Effect.fail(new StoreUnavailable({ reason, fault: "content" }))
+
+/** What the parser says of a text that it can't read would show some of it. */
+const headersOf = (text: string): ReadonlyArray<string> | undefined =>
+  Result.getOrUndefined(Result.filterOrFail(
+    Result.try((): unknown => JSON.parse(text)),
+    (headers): headers is Array<string> => Array.isArray(headers) && headers.every((part) => typeof part === "string"),
+    () => undefined
+  ))
 
 /** PostgreSQL's client hands out parts of what it has read. */
 const ownBuffer = (bytes: Uint8Array): Buffer =>

@@ -16,10 +16,10 @@ import * as Backlog from "../src/Backlog.ts"
 import { Body } from "../src/Body.ts"
 import type { Delivery } from "../src/Delivery.ts"
 import { DeliveryLog } from "../src/DeliveryLog.ts"
-import { DeliveryStore } from "../src/DeliveryStore.ts"
+import { DeliveryStore, StoreUnavailable } from "../src/DeliveryStore.ts"
 import * as DurableLedger from "../src/DurableLedger.ts"
 import { Forwarder } from "../src/Forwarder.ts"
-import { Log } from "../src/Logging.ts"
+import { Log, LogEntries } from "../src/Logging.ts"
 import { MemoryBudget } from "../src/MemoryBudget.ts"
 import { Metrics } from "../src/Metrics.ts"
 import { Readiness } from "../src/Readiness.ts"
@@ -86,7 +86,20 @@ const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Service"]>
     yield* TestClock.adjust(3)
     return yield* Fiber.join(reply)
   })
-  return { at, budget, database, deliver, readiness: Context.get(services, Readiness), spray, store }
+  /** Of the only delivery that was tried there. */
+  const attemptsAt = ({ key }: Backend) => [...database.deliveries.values()][0]!.rows.get(key)!.attempts
+  const { entries } = Context.get(services, LogEntries)
+  return {
+    at,
+    attemptsAt,
+    budget,
+    database,
+    deliver,
+    entries,
+    readiness: Context.get(services, Readiness),
+    spray,
+    store
+  }
 })
 
 /** In steps, so that what a tick begins is done before the next. */
@@ -98,8 +111,80 @@ const advance = Effect.fnUntraced(function*(millis: number, step = 250) {
 const stateAt = (database: MemoryDeliveryStore.MemoryDatabase, { key }: Backend) =>
   [...database.deliveries.values()][0]!.rows.get(key)!.state
 
+/** Answers by what is asked for: what comes with this GUID's beginning is refused. */
+const refusing = (guid: string, status: number) => (sent: Sent) =>
+  void sent.answer(guidOf(sent).startsWith(guid) ? status : 202)
+
 const accept = (sent: Sent) => void sent.answer(202)
 const refuse = (sent: Sent) => void sent.fail("ECONNREFUSED")
+
+describe("a backend that refuses some deliveries", () => {
+  it.effect.each([403, 404, 414, 500])(
+    "goes on getting the others at once, when it refuses with %d",
+    (status) =>
+      Effect.gen(function*() {
+        const { at, deliver } = yield* setUp()
+        at.a.onDispatch = accept
+        at.b.onDispatch = refusing("bad", status)
+        for (let n = 0; n < 200; n += 1) yield* deliver(`bad-${n}`)
+        for (let n = 0; n < 60; n += 1) {
+          yield* deliver(`bad-more-${n}`)
+          yield* deliver(`good-${n}`)
+          assert.strictEqual(guidOf(at.b.last), `good-${n}`)
+          yield* advance(494)
+        }
+      })
+  )
+
+  it.effect("gets what came while it was away, though others are refused again and again", () =>
+    Effect.gen(function*() {
+      const { at, database, deliver } = yield* setUp()
+      at.a.onDispatch = accept
+      at.b.onDispatch = refuse
+      for (let n = 0; n < 40; n += 1) yield* deliver(`bad-${n}`)
+      for (let n = 0; n < 10; n += 1) yield* deliver(`good-${n}`)
+      at.b.onDispatch = refusing("bad", 404)
+      yield* advance(60_000)
+      const states = [...database.deliveries.values()].filter(({ head }) => head.guid!.startsWith("good"))
+        .map(({ rows }) => rows.get(b.key)!.state)
+      assert.deepStrictEqual(states, states.map(() => "delivered"))
+    }))
+})
+
+describe("a backend that hangs on one delivery", () => {
+  it.effect("gets the others within two seconds, though nothing else comes", () =>
+    Effect.gen(function*() {
+      const { at, deliver } = yield* setUp()
+      at.a.onDispatch = accept
+      at.b.onDispatch = refuse
+      for (let n = 0; n < 5; n += 1) yield* deliver(`away-${n}`)
+      at.b.onDispatch = (sent) => guidOf(sent) === "hangs" ? void sent.start() : accept(sent)
+      yield* deliver("hangs")
+      const from = at.b.sent.length
+      for (let n = 0; n < 30; n += 1) yield* deliver(`held-${n}`)
+      yield* advance(2_000)
+      const arrived = new Set(at.b.sent.slice(from).map(guidOf).filter((guid) => guid.startsWith("held")))
+      assert.strictEqual(arrived.size, 30)
+    }))
+
+  it.effect("that has just come back gets what was held meanwhile at once", () =>
+    Effect.gen(function*() {
+      const { at, deliver } = yield* setUp()
+      at.a.onDispatch = accept
+      at.b.onDispatch = refuse
+      for (let n = 0; n < 5; n += 1) yield* deliver(`away-${n}`)
+      at.b.onDispatch = (sent) => void sent.start()
+      yield* deliver("probe")
+      const probe = at.b.last
+      // Nothing of the backlog may find out before it.
+      for (let n = 0; n < 100; n += 1) yield* deliver(`held-${n}`)
+      at.b.onDispatch = accept
+      probe.answer(202)
+      yield* advance(1_000)
+      const arrived = new Set(at.b.sent.map(guidOf).filter((guid) => guid.startsWith("held")))
+      assert.strictEqual(arrived.size, 100)
+    }))
+})
 
 describe("a backlog", () => {
   it.effect("is sent byte for byte when its backend is there again, and to that backend alone", () =>
@@ -152,8 +237,8 @@ describe("a backlog", () => {
           yield* advance(6_000 - 3, 1_000)
         }
         const triedInVain = at.b.sent.length
-        // Each breaker's probe, and no attempt for each delivery.
-        assert.isBelow(triedInVain, 600)
+        // Each as it comes, and one of the backlog each 15 s.
+        assert.isBelow(triedInVain, 600 + 280)
         assert.strictEqual((yield* store.backlogs).find(({ key }) => key === b.key)?.pending, 600)
 
         const arrived = new Map<string, number>()
@@ -263,9 +348,49 @@ describe("a backlog", () => {
       assert.deepStrictEqual([at.a.sent.length, at.b.sent.length], [1, 1])
     }))
 
-  it.effect("is given back when there is no memory for it in time, and sent once there is", () =>
+  it.effect("goes on to other backends while a claim for one hangs, which is not interrupted", () =>
     Effect.gen(function*() {
-      const { at, budget, deliver } = yield* setUp({ bodyMemory: 1024 * 1024 })
+      const { at, database, deliver } = yield* setUp()
+      at.a.onDispatch = at.b.onDispatch = refuse
+      for (let n = 0; n < 5; n += 1) yield* deliver(String(n))
+      at.a.onDispatch = at.b.onDispatch = accept
+      let began = 0
+      let interrupted = 0
+      database.beforeClaim = (key) =>
+        key === b.key ? Effect.void : Effect.onInterrupt(
+          Effect.suspend(() => {
+            began += 1
+            return Effect.never
+          }),
+          () => Effect.sync(() => interrupted += 1)
+        )
+      yield* advance(60_000)
+      assert.strictEqual(new Set(at.b.sent.filter(({ ended }) => ended).map(guidOf)).size, 5)
+      assert.strictEqual(at.b.sent.length, 10)
+      assert.deepStrictEqual([began, interrupted], [1, 0])
+    }))
+
+  it.effect("is not kept out of the probe by a claim that has failed", () =>
+    Effect.gen(function*() {
+      const { at, database, deliver } = yield* setUp()
+      at.a.onDispatch = accept
+      at.b.onDispatch = refuse
+      for (let n = 0; n < 5; n += 1) yield* deliver(String(n))
+      at.b.onDispatch = accept
+      let claims = 0
+      database.beforeClaim = () => {
+        claims += 1
+        return claims === 1 ? Effect.fail(new StoreUnavailable({ reason: "told to fail" })) : Effect.void
+      }
+      yield* advance(1_250)
+      assert.deepStrictEqual([claims, at.b.sent.length], [1, 5])
+      yield* advance(250)
+      assert.deepStrictEqual([claims, at.b.sent.length], [2, 6])
+    }))
+
+  it.effect("is tried again later and later when there is no memory for it in time, and sent once there is", () =>
+    Effect.gen(function*() {
+      const { at, attemptsAt, budget, database, deliver } = yield* setUp({ bodyMemory: 1024 * 1024 })
       at.a.onDispatch = accept
       at.b.onDispatch = refuse
       yield* deliver("1")
@@ -277,9 +402,90 @@ describe("a backlog", () => {
       beyond.wait(1, () => {})
       yield* advance(60_000)
       assert.strictEqual(at.b.sent.length, 1)
+      const [, ...unsent] = attemptsAt(b)
+      assert.isAtLeast(unsent.length, 3)
+      assert.isBelow(unsent.length, 6)
+      for (const attempt of unsent) {
+        assert.deepInclude(attempt, { outcome: "unreachable", error: "no memory in time" })
+      }
       hog.release()
       beyond.release()
+      yield* advance(60_000)
+      assert.strictEqual(at.b.sent.length, 2)
+      assert.strictEqual(stateAt(database, b), "delivered")
+    }))
+
+  const unreadable = [
+    ["its content", Effect.fail(new StoreUnavailable({ reason: "its headers can't be read", fault: "content" }))],
+    ["it alone", Effect.fail(new StoreUnavailable({ reason: "it is corrupt" }))],
+    ["a defect of ours", Effect.die(new Error("unexpected"))],
+    ["a read that takes for ever", Effect.never]
+  ] as const
+
+  it.effect.each(unreadable)(
+    "that can't be read because of %s is shown, backs off, and is dead in the end",
+    ([, load]) =>
+      Effect.gen(function*() {
+        const { at, attemptsAt, budget, database, deliver, entries } = yield* setUp({
+          maxDeliveryAge: Duration.minutes(10)
+        })
+        at.a.onDispatch = accept
+        at.b.onDispatch = refuse
+        yield* deliver("1")
+        database.beforeLoad = load
+        yield* advance(360_000)
+        const attempts = attemptsAt(b).slice(1)
+        assert.isAtLeast(attempts.length, 5)
+        assert.isBelow(attempts.length, 12)
+        for (const { error, outcome } of attempts) {
+          assert.strictEqual(outcome, "unreachable")
+          assert.match(error!, /can't be read/)
+        }
+        // It says nothing of the backend, and keeps nothing from the others.
+        database.beforeLoad = Effect.void
+        yield* deliver("2")
+        assert.strictEqual(guidOf(at.b.last), "2")
+        database.beforeLoad = load
+        yield* advance(600_000)
+        assert.strictEqual(stateAt(database, b), "dead")
+        assert.strictEqual(at.b.sent.filter((sent) => guidOf(sent) === "1").length, 1)
+        assert.strictEqual(budget.state().used, 0)
+        const lines = entries.filter(({ message }) => message === "a stored delivery could not be sent")
+        assert.isTrue(lines.some(({ fields }) => fields["given-up"] === true))
+        assert.deepInclude(lines[0]!.fields, { backend: "b.test", outcome: "unreachable", tries: 2 })
+      })
+  )
+
+  it.effect("has had no attempt when the store is away as it is read", () =>
+    Effect.gen(function*() {
+      const { at, attemptsAt, database, deliver } = yield* setUp()
+      at.a.onDispatch = accept
+      at.b.onDispatch = refuse
+      yield* deliver("1")
+      at.b.onDispatch = accept
+      let loads = 0
+      database.beforeLoad = Effect.sync(() => {
+        loads += 1
+        database.fail = true
+      })
+      yield* advance(2_000)
+      database.fail = false
+      database.beforeLoad = Effect.void
+      assert.strictEqual(loads, 1)
       yield* advance(15_000)
       assert.strictEqual(at.b.sent.length, 2)
+      assert.deepStrictEqual(attemptsAt(b).map(({ outcome }) => outcome), ["unreachable", "delivered"])
+    }))
+
+  it.effect("is dead at once, and shown so, when nothing is left of it that could be sent", () =>
+    Effect.gen(function*() {
+      const { at, attemptsAt, database, deliver } = yield* setUp()
+      at.a.onDispatch = accept
+      at.b.onDispatch = refuse
+      yield* deliver("1")
+      for (const delivery of database.deliveries.values()) delivery.content = undefined
+      yield* advance(3_000)
+      assert.strictEqual(stateAt(database, b), "dead")
+      assert.strictEqual(attemptsAt(b).at(-1)!.error, "its body is not kept any more")
     }))
 })

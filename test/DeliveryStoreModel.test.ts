@@ -127,9 +127,12 @@ class Model {
   }
 
   claim(owner: string, key: string, limit: number, order: "oldest" | "newest") {
-    const due = this.rows().filter(([, row]) => row.name === key && this.isDue(row)).toSorted(([one, a], [other, b]) =>
-      (order === "oldest" ? 1 : -1) * (a.dueAt - b.dueAt || (one.id < other.id ? -1 : 1))
-    )
+    const isOldest = order === "oldest"
+    const due = this.rows()
+      .filter(([, row]) => row.name === key && this.isDue(row) && (isOldest || row.owner === undefined))
+      .toSorted(([one, a], [other, b]) =>
+        isOldest ? a.dueAt - b.dueAt || (one.id < other.id ? -1 : 1) : one.id < other.id ? 1 : -1
+      )
     const claimed = due.slice(0, limit)
     for (const [, row] of claimed) Object.assign(row, { owner, dueAt: this.now + leaseMillis })
     return claimed.map(([{ id }, { name, since, tries }]) => ({ id, key: name, tries, age: this.now - since }))

@@ -1,10 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import { layerWebCrypto } from "effect/crypto/SecureRandom"
+import { TestClock } from "effect/testing"
 import { createHash } from "node:crypto"
 import { parse } from "../src/Backend.ts"
 import { BackendBreakers } from "../src/BackendBreakers.ts"
@@ -45,7 +47,7 @@ const report = (outcome: AttemptReport["outcome"]): AttemptReport => ({
   tries: 1
 })
 
-const setUp = Effect.gen(function*() {
+const setUpWith = Effect.fnUntraced(function*(given: Partial<Settings["Service"]>) {
   const requests: Array<WriteRequest> = []
   const settlements: Array<Settlement> = []
   const writer = StoreWriter.of({
@@ -61,7 +63,7 @@ const setUp = Effect.gen(function*() {
         SettlementPolicy.layer,
         layerWebCrypto
       )),
-      Layer.provideMerge(Layer.mergeAll(Timers.layerClock, Settings.layerFrom({})))
+      Layer.provideMerge(Layer.mergeAll(Timers.layerClock, Settings.layerFrom(given)))
     )
   )
   const ledger = Context.get(services, Ledger)
@@ -74,6 +76,8 @@ const setUp = Effect.gen(function*() {
   })
   return { breakers, record, requests, settlements }
 })
+
+const setUp = setUpWith({})
 
 const wrote = (request: WriteRequest, keys: ReadonlyArray<string>, id = request.delivery().id): Recorded => ({
   id,
@@ -132,10 +136,49 @@ describe("a delivery that is written down", () => {
       )
     }))
 
-  it.effect("is held for a backend whose breaker is open", () =>
+  it.effect("is given up when its first attempt took longer than a delivery may take", () =>
+    Effect.gen(function*() {
+      const { record, settlements } = yield* setUpWith({ maxDeliveryAge: Duration.seconds(10) })
+      const entry = yield* record((request) => request.written(wrote(request, [a.key, b.key, c.key], "stored")))
+      yield* TestClock.adjust("10 seconds")
+      assert.isTrue(entry.settled(a, report("timed out")))
+      yield* TestClock.adjust(1)
+      assert.isFalse(entry.settled(b, report("timed out")))
+      assert.isTrue(entry.settled(c, report("delivered")))
+      assert.deepStrictEqual(said(settlements), [
+        ["stored", a.key, "again"],
+        ["stored", b.key, "dead"],
+        ["stored", c.key, "delivered"]
+      ])
+    }))
+
+  it.effect("is not kept when it may have arrived, for those who prefer a loss to a duplicate", () =>
+    Effect.gen(function*() {
+      const { record } = yield* setUpWith({ retryUnknown: false })
+      const entry = yield* record((request) => request.written(wrote(request, [a.key, b.key], "stored")))
+      assert.isFalse(entry.settled(a, report("timed out")))
+      assert.isTrue(entry.settled(b, report("unreachable")))
+    }))
+
+  it.effect("gives the place of a probe back that could not be attempted, or is not ours", () =>
     Effect.gen(function*() {
       const { breakers, record, requests } = yield* setUp
-      for (let time = 0; time < 5; time += 1) breakers.ended(b, false)
+      for (const backend of [a, b]) {
+        for (let time = 0; time < 5; time += 1) breakers.admitAnyway(backend).ended(report("unreachable"))
+      }
+      const entry = yield* record((request) => request.written(wrote(request, [a.key, c.key])))
+      assert.deepStrictEqual(requests[0]!.delivery().targets.map(({ held }) => held), [false, false, false])
+      assert.isUndefined(breakers.admitFresh(a))
+      assert.isTrue(breakers.admitFresh(b)?.isProbe)
+      entry.abandoned()
+      assert.isTrue(breakers.admitFresh(a)?.isProbe)
+    }))
+
+  it.effect("is held for a backend that is being probed", () =>
+    Effect.gen(function*() {
+      const { breakers, record, requests } = yield* setUp
+      for (let time = 0; time < 5; time += 1) breakers.admitAnyway(b).ended(report("unreachable"))
+      breakers.admitFresh(b)
       yield* record((request) => request.written(wrote(request, [a.key, c.key])))
       assert.deepStrictEqual(requests[0]!.delivery().targets.map(({ held }) => held), [false, true, false])
     }))
@@ -157,6 +200,20 @@ describe("a delivery that the store has not taken", () => {
       assert.deepStrictEqual(entry.backends, [a, b, c])
       entry.settled(a, report("delivered"))
       assert.deepStrictEqual(settlements, [])
+    }))
+
+  it.effect("goes to those too for whom it would have been held, and gives probes back that are not made", () =>
+    Effect.gen(function*() {
+      const { breakers, record } = yield* setUp
+      for (const backend of [a, b]) {
+        for (let time = 0; time < 5; time += 1) breakers.admitAnyway(backend).ended(report("unreachable"))
+      }
+      breakers.admitFresh(a)
+      const entry = yield* record((request) => request.refused("unavailable"))
+      assert.deepStrictEqual(entry.backends, [a, b, c])
+      assert.isUndefined(breakers.admitFresh(b))
+      entry.abandoned()
+      assert.isTrue(breakers.admitFresh(b)?.isProbe)
     }))
 
   it.effect("has its rows settled when it was written after all, whenever that is known", () =>

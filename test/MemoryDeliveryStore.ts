@@ -38,6 +38,9 @@ export class MemoryDatabase {
   losesAnswers = false
   /** Milliseconds by which its clock is ahead of the processes'. */
   ahead = 0
+  /** What comes before a claim of this backend's rows, and before a delivery is read. */
+  beforeClaim: (key: string) => Effect.Effect<void, StoreUnavailable> = () => Effect.void
+  beforeLoad: Effect.Effect<void, StoreUnavailable> = Effect.void
   readonly deliveries = new Map<string, Delivery>()
   readonly backends = new Map<string, KeptBackend>()
   /** Why it does not take a change of this backend. */
@@ -220,26 +223,33 @@ const make = (
         return keys.filter((key) => due.has(key))
       }),
     claim: (key, limit, order) =>
-      database.operation((now): ReadonlyArray<Claimed> => {
-        const sign = order === "oldest" ? 1 : -1
-        const due = rowsOf(deliveries)
-          .filter(([, row]) => row.key === key && isDue(row, now))
-          .toSorted(([one, a], [other, b]) => sign * (a.dueAt - b.dueAt || (one.id < other.id ? -1 : 1)))
-          .slice(0, limit)
-        for (const [, row] of due) take(row, now)
-        return due.map(([{ bodyLength, id }, { since, tries }]) => ({
-          id,
-          key,
-          tries,
-          age: Math.max(0, now - since),
-          bodyLength
-        }))
-      }),
+      Effect.andThen(
+        database.beforeClaim(key),
+        database.operation((now): ReadonlyArray<Claimed> => {
+          const due = rowsOf(deliveries)
+            .filter(([, row]) => row.key === key && isDue(row, now) && (order === "oldest" || row.owner === undefined))
+            .toSorted(([one, a], [other, b]) =>
+              order === "oldest" ? a.dueAt - b.dueAt || (one.id < other.id ? -1 : 1) : one.id < other.id ? 1 : -1
+            )
+            .slice(0, limit)
+          for (const [, row] of due) take(row, now)
+          return due.map(([{ bodyLength, id }, { since, tries }]) => ({
+            id,
+            key,
+            tries,
+            age: Math.max(0, now - since),
+            bodyLength
+          }))
+        })
+      ),
     load: (id) =>
-      database.operation(() => {
-        const delivery = deliveries.get(id)
-        return delivery?.content && { ...delivery.head, receivedAt: delivery.receivedAt, ...delivery.content }
-      }),
+      Effect.andThen(
+        Effect.suspend(() => database.beforeLoad),
+        database.operation(() => {
+          const delivery = deliveries.get(id)
+          return delivery?.content && { ...delivery.head, receivedAt: delivery.receivedAt, ...delivery.content }
+        })
+      ),
     release: database.operation((now) => {
       for (const [, row] of rowsOf(deliveries)) {
         if (row.state !== "pending" || row.owner !== owner) continue

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import { isRetryable, isSuccess, ofStatus, type Outcome } from "../src/Outcome.ts"
+import { isAway, isRetryable, isSuccess, ofStatus, type Outcome } from "../src/Outcome.ts"
 
 const statuses = Array.from({ length: 800 }, (_, at) => at + 200)
 const outcomes: ReadonlyArray<Outcome> = [
@@ -20,6 +20,11 @@ describe("Outcome", () => {
 
   it("is a success where sending again would not help", () => {
     expect(outcomes.filter(isSuccess)).toEqual(["delivered", "rejected"])
+  })
+
+  it("is a sign of a backend that is away without a status, and with what is said in its place", () => {
+    expect(outcomes.filter((outcome) => isAway(outcome, undefined))).toEqual(["unreachable", "broken off", "timed out"])
+    expect(statuses.filter((code) => isAway(ofStatus(code), code))).toEqual([429, 502, 503, 504])
   })
 
   it("is sent again when it is unreachable, and after no other without a status", () => {

@@ -50,7 +50,7 @@ const SprayStub = Layer.effect(
       begin: () => {},
       inFlight: () => 0,
       idle: Effect.void,
-      cutOff: Effect.succeed(0)
+      cutOff: Effect.succeed([])
     }))
 )
 

@@ -6,82 +6,103 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
 import * as TestClock from "effect/testing/TestClock"
 import { createServer } from "node:http"
+import { parse } from "../src/Backend.ts"
+import { Body } from "../src/Body.ts"
 import { Log, LogEntries } from "../src/Logging.ts"
 import { PublicServer } from "../src/PublicServer.ts"
 import { Readiness } from "../src/Readiness.ts"
 import { RefusalLog } from "../src/RefusalLog.ts"
 import { Settings } from "../src/Settings.ts"
 import { GraceExceeded, untilShutDown } from "../src/Shutdown.ts"
-import { Spray } from "../src/Spray.ts"
+import { type CutOff, Spray } from "../src/Spray.ts"
 
 const signals = ["SIGINT", "SIGTERM"] as const
 
-/** Serves with a listener and a spray that are idle when the test says so. */
-const serving = Effect.fnUntraced(function*(options: { readonly delay?: string; readonly attempts?: number } = {}) {
-  const steps: Array<string> = []
-  const step = (name: string) => Effect.sync(() => void steps.push(name))
-  const serverIdle = yield* Latch.make()
-  const sprayIdle = yield* Latch.make()
-  let inFlight = 1
-  const endSpray = Effect.suspend(() => {
-    inFlight = 0
-    return sprayIdle.open
-  })
-  const layer = Layer.mergeAll(
-    Layer.succeed(
-      PublicServer,
-      PublicServer.of({
-        server: createServer(),
-        beginDraining: step("close connections after replies"),
-        stopAccepting: step("stop accepting"),
-        idle: serverIdle.await,
-        closeConnections: step("close connections")
-      })
-    ),
-    Layer.succeed(
-      Spray,
-      Spray.of({
-        spray: () => Effect.die("unused"),
-        begin: () => {},
-        inFlight: () => inFlight,
-        idle: sprayIdle.await,
-        cutOff: Effect.suspend(() => Effect.as(step("cut off"), options.attempts ?? 0))
-      })
-    ),
-    Readiness.layer,
-    RefusalLog.layer.pipe(Layer.provideMerge(Log.layerTest)),
-    Settings.layerFrom({
-      shutdownDelay: Duration.fromInputUnsafe((options.delay ?? "0 seconds") as Duration.Input),
-      shutdownGrace: Duration.seconds(10)
-    })
-  )
-  const context = yield* Layer.build(layer)
-  const fiber = yield* Effect.forkDetach(Effect.provide(untilShutDown, context))
-  yield* Effect.addFinalizer(() =>
-    Effect.gen(function*() {
-      fiber.interruptUnsafe()
-      yield* TestClock.adjust("1 minute")
-      yield* Fiber.await(fiber)
-    })
-  )
-  yield* TestClock.adjust(0)
-  const { isDraining } = yield* Effect.provide(Readiness, context)
-  const { entries } = yield* Effect.provide(LogEntries, context)
-  return {
-    steps,
-    isDraining,
-    serverIdle,
-    endSpray,
-    messages: () => entries.map(({ message }) => message),
-    entries,
-    /** As a signal does. */
-    stop: Effect.andThen(Effect.sync(() => fiber.interruptUnsafe()), TestClock.adjust(0)),
-    isRunning: () => fiber.pollUnsafe() === undefined,
-    exit: Fiber.await(fiber)
+const backend = Result.getOrThrow(parse("http://a.test", "static"))
+
+const cutOffOf = (guid: string): CutOff => ({
+  backend,
+  delivery: {
+    requestId: guid,
+    guid,
+    event: "push",
+    method: "POST",
+    target: "/",
+    forwardedTarget: "/",
+    headers: [],
+    body: new Body([], 0)
   }
 })
+
+/** Serves with a listener and a spray that are idle when the test says so. */
+const serving = Effect.fnUntraced(
+  function*(options: { readonly delay?: string; readonly cutOff?: ReadonlyArray<string> } = {}) {
+    const steps: Array<string> = []
+    const step = (name: string) => Effect.sync(() => void steps.push(name))
+    const serverIdle = yield* Latch.make()
+    const sprayIdle = yield* Latch.make()
+    let inFlight = 1
+    const endSpray = Effect.suspend(() => {
+      inFlight = 0
+      return sprayIdle.open
+    })
+    const layer = Layer.mergeAll(
+      Layer.succeed(
+        PublicServer,
+        PublicServer.of({
+          server: createServer(),
+          beginDraining: step("close connections after replies"),
+          stopAccepting: step("stop accepting"),
+          idle: serverIdle.await,
+          closeConnections: step("close connections")
+        })
+      ),
+      Layer.succeed(
+        Spray,
+        Spray.of({
+          spray: () => Effect.die("unused"),
+          begin: () => {},
+          inFlight: () => inFlight,
+          idle: sprayIdle.await,
+          cutOff: Effect.suspend(() => Effect.as(step("cut off"), (options.cutOff ?? []).map(cutOffOf)))
+        })
+      ),
+      Readiness.layer,
+      RefusalLog.layer.pipe(Layer.provideMerge(Log.layerTest)),
+      Settings.layerFrom({
+        shutdownDelay: Duration.fromInputUnsafe((options.delay ?? "0 seconds") as Duration.Input),
+        shutdownGrace: Duration.seconds(10)
+      })
+    )
+    const context = yield* Layer.build(layer)
+    const fiber = yield* Effect.forkDetach(Effect.provide(untilShutDown, context))
+    yield* Effect.addFinalizer(() =>
+      Effect.gen(function*() {
+        fiber.interruptUnsafe()
+        yield* TestClock.adjust("1 minute")
+        yield* Fiber.await(fiber)
+      })
+    )
+    yield* TestClock.adjust(0)
+    const { isDraining } = yield* Effect.provide(Readiness, context)
+    const { entries } = yield* Effect.provide(LogEntries, context)
+    return {
+      steps,
+      isDraining,
+      serverIdle,
+      endSpray,
+      messages: () => entries.map(({ message }) => message),
+      entries,
+      /** As a signal does. */
+      stop: Effect.andThen(Effect.sync(() => fiber.interruptUnsafe()), TestClock.adjust(0)),
+      isRunning: () => fiber.pollUnsafe() === undefined,
+      exit: Fiber.await(fiber)
+    }
+  }
+)
 
 describe("untilShutDown", () => {
   const listeners = new Map<string, ReadonlyArray<NodeJS.SignalsListener>>()
@@ -144,7 +165,9 @@ describe("untilShutDown", () => {
 
   it.effect("cuts off what has not ended within the grace, and fails with the number of attempts", () =>
     Effect.gen(function*() {
-      const { entries, exit, isRunning, messages, serverIdle, steps, stop } = yield* serving({ attempts: 3 })
+      const { entries, exit, isRunning, messages, serverIdle, steps, stop } = yield* serving({
+        cutOff: ["one", "two", "one"]
+      })
       yield* serverIdle.open
       yield* stop
       // The grace counts from when the requests that were on their way have been read.
@@ -159,7 +182,7 @@ describe("untilShutDown", () => {
       assert.deepStrictEqual(entries.at(-1), {
         level: "error",
         message: "shutdown grace exceeded",
-        fields: { grace: "10s", attempts: 3 }
+        fields: { grace: "10s", attempts: 3, deliveries: "one two" }
       })
       assert.notInclude(messages(), "stopped")
     }))

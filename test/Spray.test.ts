@@ -400,7 +400,11 @@ describe("the end of the process", () => {
       b.last.start()
       yield* turn
       a.last.start()
-      expect(yield* spray.cutOff).toBe(3)
+      expect((yield* spray.cutOff).map(({ backend, delivery }) => `${delivery.guid} ${backend.name}`)).toEqual([
+        "first b.test",
+        "second a.test",
+        "second b.test"
+      ])
       expect(yield* Fiber.join(first)).toBe("failed")
       expect(yield* Fiber.join(second)).toBe("failed")
       expect(outcomes().toSorted()).toEqual([
@@ -412,12 +416,12 @@ describe("the end of the process", () => {
       expect(entries[1]!.fields["error"]).toBe("cut off by the shutdown")
       expect(spray.inFlight()).toBe(0)
       expect(budget.state().used).toBe(0)
-      expect(yield* spray.cutOff).toBe(0)
+      expect(yield* spray.cutOff).toEqual([])
     }))
 })
 
 /** A ledger that has everything on disk, but owns no row of backend c's, and what it is told. */
-const onDisk = () => {
+const onDisk = (keeps = true) => {
   const told: Array<string> = []
   const layer = Layer.succeed(
     Ledger,
@@ -426,7 +430,10 @@ const onDisk = () => {
         Effect.succeed({
           backends: backends.slice(0, 2),
           isDurable: true,
-          settled: (backend, { outcome }) => void told.push(`${guid} ${backend.name}: ${outcome}`),
+          settled: (backend, { outcome }) => {
+            told.push(`${guid} ${backend.name}: ${outcome}`)
+            return keeps
+          },
           abandoned: () => void told.push(`${guid} abandoned`)
         })
     })
@@ -470,8 +477,17 @@ describe("a delivery that is on disk", () => {
       const { a, spray, start } = yield* setUp(1, withoutRetries, layer)
       a.onDispatch = (sent) => void sent.start()
       yield* start()
-      expect(yield* spray.cutOff).toBe(0)
+      expect(yield* spray.cutOff).toEqual([])
       expect(told).toEqual(["guid a.test: timed out"])
+    }))
+
+  it.effect("counts among the lost when nobody will send it again", () =>
+    Effect.gen(function*() {
+      const { layer } = onDisk(false)
+      const { a, spray, start } = yield* setUp(1, withoutRetries, layer)
+      a.onDispatch = (sent) => void sent.start()
+      yield* start()
+      expect((yield* spray.cutOff).map(({ delivery }) => delivery.guid)).toEqual(["guid"])
     }))
 })
 

@@ -31,7 +31,7 @@ export const tests = (it: ContractIt) => {
         assert.deepStrictEqual(yield* store.due([]), [])
       }))
 
-    it.effect("takes the longest due first, or last, and no more than asked for", () =>
+    it.effect("takes the longest due first, or the latest arrival, and no more than asked for", () =>
       Effect.gen(function*() {
         const { claim, elapse, settle, write } = yield* setUp
         const [first, second, third, fourth] = [1, 2, 3, 4].map(() => newDelivery()) as [
@@ -45,9 +45,35 @@ export const tests = (it: ContractIt) => {
           yield* settle(id, "a", { retryIn })
         }
         yield* elapse(10_000)
-        assert.deepStrictEqual(yield* claim("a", 1, "newest"), [third.id])
         assert.deepStrictEqual(yield* claim("a", 2, "oldest"), [second.id, fourth.id])
+        assert.deepStrictEqual(yield* claim("a", 1, "newest"), [third.id])
         assert.deepStrictEqual(yield* claim("a", 2, "newest"), [first.id])
+      }))
+
+    it.effect("finds the latest arrival among many that were tried since", () =>
+      Effect.gen(function*() {
+        const { claim, elapse, settleAll, write } = yield* setUp
+        const tried = Array.from({ length: 200 }, () => newDelivery())
+        yield* write(...tried)
+        const [arrived, waiting] = [newDelivery({ heldFor: "a" }), newDelivery({ heldFor: "a" })]
+        yield* write(arrived!, waiting!)
+        yield* settleAll(
+          ...tried.map(({ id }) => ({ id, key: keyOf("a"), attempt: undefined, become: { retryIn: 500 } })),
+          { id: waiting!.id, key: keyOf("a"), attempt: undefined, become: { retryIn: 60_000 } }
+        )
+        yield* elapse(1_000)
+        assert.deepStrictEqual(yield* claim("a", 2, "newest"), [arrived!.id, tried.at(-1)!.id])
+      }))
+
+    it.effect("takes what its owner has let go of with the longest due", () =>
+      Effect.gen(function*() {
+        const { claim, elapse, write } = yield* setUp
+        const delivery = newDelivery({ heldFor: "a" })
+        yield* write(delivery)
+        yield* claim("a")
+        yield* elapse(leaseMillis)
+        assert.deepStrictEqual(yield* claim("a", 1, "newest"), [])
+        assert.deepStrictEqual(yield* claim("a", 1, "oldest"), [delivery.id])
       }))
 
     it.effect("takes the earlier of two deliveries that are due since the same moment", () =>
