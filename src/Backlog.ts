@@ -100,6 +100,7 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
   const entryOf = (row: Row): LedgerEntry => ({
     backends: [row.backend],
     isDurable: true,
+    lateReply: "accepted",
     settled: (backend, report) => {
       drainOf(backend).ended(report)
       row.admission.ended(report)

@@ -37,6 +37,7 @@ export const layer = Layer.effect(
     const durable = (id: string, admissions: Admissions, since: number): LedgerEntry => ({
       backends: [...admissions.keys()],
       isDurable: true,
+      lateReply: "accepted",
       settled: (backend, report) => {
         admissions.get(backend)!.ended(report)
         const settlement = settlementOf(id, backend, report, since)

@@ -14,6 +14,8 @@ export interface LedgerEntry {
   readonly backends: ReadonlyArray<Backend>
   /** It is on disk: the reply need not wait for outcomes, and what is not attempted now will be later. */
   readonly isDurable: boolean
+  /** The reply where it is due before the outcomes are known. With a store `accepted` would say that it is on disk. */
+  readonly lateReply: "accepted" | "forwarding"
   /** Whether it is kept: as done, or to be attempted again. */
   readonly settled: (backend: Backend, report: AttemptReport) => boolean
   /** Nothing of it was attempted: there was no room. */
@@ -35,6 +37,7 @@ export class Ledger extends Context.Service<Ledger, {
 export const unwritten = (backends: ReadonlyArray<Backend>): LedgerEntry => ({
   backends,
   isDurable: false,
+  lateReply: "accepted",
   settled: () => false,
   abandoned: () => {}
 })

@@ -19,7 +19,7 @@ import * as Names from "./MetricNames.ts"
 import { isSuccess, type Outcome, outcomes } from "./Outcome.ts"
 
 /** What a request was answered with, or `gone` if nobody waited for the answer. */
-const answers = ["proxied", "accepted", "failed", "refused", "gone"] as const
+const answers = ["proxied", "accepted", "forwarding", "failed", "refused", "gone"] as const
 export type Answer = typeof answers[number]
 
 /** Why a request was refused. Closed, because it is a label: never a word of the sender's. */

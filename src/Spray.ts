@@ -28,10 +28,10 @@ import { Timers } from "./Timers.ts"
 import { TurnShare } from "./TurnShare.ts"
 
 /**
- * `proxied`: every backend has it. `failed`: at least one does not. `accepted`: the delivery is on disk, or the reply was due
- * before the outcomes were known.
+ * `proxied`: every backend has it. `failed`: at least one does not. `accepted`: the delivery is on disk, or, in direct mode,
+ * the reply was due before the outcomes were known. `forwarding`: that, where `accepted` would promise that it is on disk.
  */
-export type SprayResult = "proxied" | "failed" | "accepted"
+export type SprayResult = "proxied" | "failed" | "accepted" | "forwarding"
 
 /** An attempt that was ended before its outcome was known. */
 export interface CutOff {
@@ -114,13 +114,13 @@ export class Spray extends Context.Service<Spray, {
         return inFlight
       }
 
-      const result = (inFlight: InFlight, replyDeadline: number) =>
+      const result = (inFlight: InFlight, replyDeadline: number, { lateReply }: LedgerEntry) =>
         Effect.callback<SprayResult>((resume) => {
           const reply = (become: SprayResult) => {
             cancelDeadline()
             resume(Effect.succeed(become))
           }
-          const cancelDeadline = timers.after(Math.max(0, replyDeadline - timers.now()), () => reply("accepted"))
+          const cancelDeadline = timers.after(Math.max(0, replyDeadline - timers.now()), () => reply(lateReply))
           inFlight.onSettled(reply)
           return Effect.sync(cancelDeadline)
         })
@@ -154,7 +154,7 @@ export class Spray extends Context.Service<Spray, {
           if (!closed) inFlight = start(delivery, reservation, entry)
         }
         const awaited = (): Effect.Effect<SprayResult, Overloaded> => {
-          if (inFlight !== undefined) return result(inFlight, replyDeadline)
+          if (inFlight !== undefined) return result(inFlight, replyDeadline, entry)
           reservation.release()
           entry.abandoned()
           return Effect.fail(new Overloaded({ waited: 0 }))

@@ -30,6 +30,7 @@ import { WebhookVerifier } from "./WebhookVerifier.ts"
 const replies: Readonly<Record<SprayResult, HttpServerResponse>> = {
   proxied: plainText(200, "proxied"),
   accepted: plainText(202, "accepted"),
+  forwarding: plainText(202, "forwarding"),
   failed: plainText(502, "failed to proxy")
 }
 

@@ -197,6 +197,7 @@ describe("a delivery that the store has not taken", () => {
       const { record, settlements } = yield* setUp
       const entry = yield* record((request) => request.refused("unavailable"))
       assert.isFalse(entry.isDurable)
+      assert.strictEqual(entry.lateReply, "forwarding")
       assert.deepStrictEqual(entry.backends, [a, b, c])
       entry.settled(a, report("delivered"))
       assert.deepStrictEqual(settlements, [])

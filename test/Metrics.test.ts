@@ -121,6 +121,7 @@ describe("deliveries", () => {
         [
           "proxied: none",
           "accepted: none",
+          "forwarding: none",
           "failed: none",
           "gone: none",
           "refused: backends unknown",

@@ -151,6 +151,7 @@ layer(TestLayer(), { excludeTestServices: true })("Routes", (it) => {
     [
       ["proxied", 200, "proxied"],
       ["accepted", 202, "accepted"],
+      ["forwarding", 202, "forwarding"],
       ["failed", 502, "failed to proxy"],
       ["overloaded", 503, "overloaded"]
     ] as const

@@ -18,7 +18,7 @@ import { Overloaded } from "../src/BodyReader.ts"
 import type { Delivery } from "../src/Delivery.ts"
 import { DeliveryLog } from "../src/DeliveryLog.ts"
 import { Forwarder } from "../src/Forwarder.ts"
-import { Ledger } from "../src/Ledger.ts"
+import { Ledger, unwritten } from "../src/Ledger.ts"
 import { Log, LogEntries } from "../src/Logging.ts"
 import { MemoryBudget } from "../src/MemoryBudget.ts"
 import { Metrics } from "../src/Metrics.ts"
@@ -430,6 +430,7 @@ const onDisk = (keeps = true) => {
         Effect.succeed({
           backends: backends.slice(0, 2),
           isDurable: true,
+          lateReply: "accepted",
           settled: (backend, { outcome }) => {
             told.push(`${guid} ${backend.name}: ${outcome}`)
             return keeps
@@ -440,6 +441,23 @@ const onDisk = (keeps = true) => {
   )
   return { layer, told }
 }
+
+describe("a delivery that the store has not taken", () => {
+  const notOnDisk = Layer.succeed(
+    Ledger,
+    Ledger.of({
+      record: (_delivery, backends) => Effect.succeed({ ...unwritten(backends), lateReply: "forwarding" })
+    })
+  )
+
+  it.effect("is not answered with the word that promises it, when the reply is due before the outcomes are known", () =>
+    Effect.gen(function*() {
+      const { start } = yield* setUp(1, withoutRetries, notOnDisk)
+      const reply = yield* start()
+      yield* TestClock.adjust("9 seconds")
+      expect(yield* Fiber.join(reply)).toBe("forwarding")
+    }))
+})
 
 describe("a delivery that is on disk", () => {
   it.effect("is answered at once, and goes to the backends that the ledger names", () =>

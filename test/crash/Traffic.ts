@@ -82,10 +82,10 @@ export const startTraffic = Effect.fnUntraced(function*(options: TrafficOptions)
           "x-github-hook-id": "292430182",
           "x-hub-signature-256": signature
         }
-        const { status } = await send(port, { agent, body, headers })
-        witness.answered(guid, status)
+        const { status, text } = await send(port, { agent, body, headers })
+        witness.answered(guid, status, text)
       } catch {
-        witness.answered(guid, 0)
+        witness.answered(guid, 0, "")
         // Refused at once, until whoever has killed it says so.
         await sleep(5)
       }

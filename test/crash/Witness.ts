@@ -59,8 +59,9 @@ export class Witness {
     this.#sent.set(guid, { bodyHash, isAccepted: false })
   }
 
-  answered(guid: string, status: number): void {
-    if (status !== 202) {
+  /** Other words under 202 promise nothing. */
+  answered(guid: string, status: number, text: string): void {
+    if (status !== 202 || text !== "accepted") {
       this.otherReplies.set(status, (this.otherReplies.get(status) ?? 0) + 1)
       return
     }

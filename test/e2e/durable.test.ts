@@ -355,4 +355,18 @@ describe("a store that is full", () => {
         assert.strictEqual(new Set(guidsOf(backend)).size, backend.received.length)
       })
     }), 120_000)
+
+  it.live("and its answer is late: it does not say that it is kept", () =>
+    Effect.gen(function*() {
+      const backend = yield* startBackend(() => {})
+      const args = ["--store-limit", "1MiB", "--reply-deadline", "500ms"]
+      const program = yield* startDurable(yield* newStore, [backend], ...args)
+      yield* Effect.promise(async () => {
+        const reply = await deliver(program.port, "x".repeat(2 ** 20))
+        assert.deepStrictEqual([reply.status, reply.text], [202, "forwarding"])
+        const seen = await metricsOf(program)
+        assert.strictEqual(seen.value("sprayproxy_store_fallbacks_total{reason=\"full\"}"), 1)
+        assert.strictEqual(seen.value("sprayproxy_deliveries_total{answer=\"forwarding\",reason=\"none\"}"), 1)
+      })
+    }), 60_000)
 })

@@ -43,7 +43,7 @@ const foreign = ["up", "certmanager_certificate_expiration_timestamp_seconds"]
 const addedLabels = new Set(["namespace", "pod", "job", "le"])
 
 const labels: Readonly<Record<string, ReadonlyArray<string>>> = {
-  answer: ["proxied", "accepted", "failed", "refused"],
+  answer: ["proxied", "accepted", "forwarding", "failed", "refused"],
   outcome: ["delivered", "rejected", "failed", "unreachable", "broken off", "timed out"],
   // The refusals' own words, where they are made.
   reason: [
