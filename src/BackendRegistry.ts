@@ -110,10 +110,10 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
         metrics.removed(entry.backend)
       }
 
-      const expiryAfter = (ttl: Duration.Duration | undefined): Expiry => {
+      const expiryAfter = (ttl: Duration.Duration | undefined, at: number): Expiry => {
         if (ttl === undefined) return undefined
         const millis = Duration.toMillis(ttl)
-        return { endsAt: now() + millis, expiresAt: clock.currentTimeMillisUnsafe() + millis }
+        return { endsAt: now() + millis, expiresAt: at + millis }
       }
 
       const expireAt = (entry: Entry, expiry: Expiry) => {
@@ -137,8 +137,9 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
         if (shared === "limit") return yield* new BackendLimitReached({ limit: settings.dynamicBackendLimit })
         if (shared === "refused") return yield* new BackendRefused({ reason: "the store can't keep it" })
         const known = entries.get(key)
-        if (known === undefined) add(backend, clock.currentTimeMillisUnsafe(), expiryAfter(ttl))
-        else if (!isStatic) expireAt(known, expiryAfter(ttl))
+        const at = clock.currentTimeMillisUnsafe()
+        if (known === undefined) add(backend, at, expiryAfter(ttl, at))
+        else if (!isStatic) expireAt(known, expiryAfter(ttl, at))
         // Another replica may have registered it, or unregistered it, a moment ago: who is asked first knows.
         const isNew = shared === "unshared" ? known === undefined : shared === "added"
         metrics.registryChanged(isNew ? "registered" : "renewed")

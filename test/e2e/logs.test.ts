@@ -65,7 +65,7 @@ describe("a delivery's lines", () => {
           {
             ...common,
             msg: "proxied request",
-            backend: rejecting.host,
+            backend: `${rejecting.host}/base`,
             status: 400,
             outcome: "rejected",
             answer: "not a payload of ours"
