@@ -5,8 +5,7 @@
  *
  * Static backends are reached directly or through the proxy that the environment names; dynamic ones always directly,
  * because a proxy would look names up itself and the rules on addresses could not hold. Those rules are applied to every
- * connection: to all addresses of a name, of which one that is refused fails the connection, and to IP literals, which
- * `net.connect` doesn't look up.
+ * connection: to all addresses of a name, of which one that is refused fails the connection, and to IP literals.
  *
  * HTTP/1.1 only. A connection is idle for at most 20 s, which is less than the 30 s of PaC's server, and takes no new
  * request once it is five minutes old, so that changes in DNS are followed; what it is carrying then is finished. undici
@@ -22,10 +21,10 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
-import * as net from "node:net"
 import type { SecureContext } from "node:tls"
 import * as Undici from "undici"
 import type { Backend } from "./Backend.ts"
+import * as BackendConnector from "./BackendConnector.ts"
 import { BackendPolicy } from "./BackendPolicy.ts"
 import { BackendPool, type Sender } from "./BackendPool.ts"
 import * as BackendTrust from "./BackendTrust.ts"
@@ -34,6 +33,7 @@ import { type Environment, type InvalidProxy, proxyFor } from "./ProxyRules.ts"
 import { Resolver } from "./Resolver.ts"
 import { Settings } from "./Settings.ts"
 import * as StatusLines from "./StatusLines.ts"
+import { Timers } from "./Timers.ts"
 
 export class BackendConnections extends Context.Service<BackendConnections, {
   /**
@@ -68,44 +68,34 @@ const make = Effect.fnUntraced(function*(env: Environment) {
   const settings = yield* Settings
   const { lookup } = yield* Resolver
   const policy = yield* BackendPolicy
+  const timers = yield* Timers
   const trust = yield* BackendTrust.make(settings.backendCa)
   const connectTimeout = Math.max(1, Math.ceil(Math.min(5_000, Duration.toMillis(settings.forwardingTimeout))))
 
-  const plain = (look: net.LookupFunction): Undici.buildConnector.BuildOptions => ({
+  const trusting = (secureContext: SecureContext) => ({
     allowH2: false,
     timeout: connectTimeout,
-    autoSelectFamily: true,
-    lookup: look
-  })
-
-  const trusting = (look: net.LookupFunction, secureContext: SecureContext): Undici.buildConnector.BuildOptions => ({
-    ...plain(look),
     secureContext,
     rejectUnauthorized: !settings.insecureSkipTlsVerify
   })
 
-  const connector = (protocol: string, look: net.LookupFunction): Undici.buildConnector.connector => {
-    if (protocol !== "https:") return Undici.buildConnector(plain(look))
-    // Each has TLS sessions of its own: one that is resumed is not checked again.
-    const current = trust.withContext((context) => Undici.buildConnector(trusting(look, context)))
-    return (target, callback) => current()(target, callback)
-  }
+  const connector = (protocol: string, check?: (address: string) => Error | undefined) =>
+    BackendConnector.make({
+      lookup,
+      timers,
+      timeout: connectTimeout,
+      check,
+      // Each has TLS sessions of its own: one that is resumed is not checked again.
+      secure: protocol === "https:"
+        ? trust.withContext((context) => Undici.buildConnector(trusting(context)))
+        : undefined
+    })
 
-  const toProxy: ProxyDispatcher.Connect = (origin, options) =>
-    new Undici.Pool(origin, { ...options, connect: connector(new URL(origin).protocol, lookup) })
-
-  const checkedConnector = ({ port, protocol }: URL): Undici.buildConnector.connector => {
-    const check = (address: string): Error | undefined => {
+  const checkedConnector = ({ port, protocol }: URL) =>
+    connector(protocol, (address) => {
       const refused = policy.checkAddress(address, port === "" ? (protocol === "https:" ? 443 : 80) : Number(port))
       return refused === undefined ? undefined : new Error(`address refused: ${refused.reason}`, { cause: refused })
-    }
-    const connect = connector(protocol, checkedLookup(lookup, check))
-    return (target, callback) => {
-      const refused = net.isIP(target.hostname) === 0 ? undefined : check(target.hostname)
-      if (refused === undefined) connect(target, callback)
-      else queueMicrotask(() => callback(refused, null))
-    }
-  }
+    })
 
   yield* Effect.acquireRelease(Effect.sync(StatusLines.watchConnections), (end) => Effect.sync(end))
   const open = new Set<Undici.Client>()
@@ -122,49 +112,42 @@ const make = Effect.fnUntraced(function*(env: Environment) {
     return sender
   }
   const forwarding = (proxy: URL): Sender => {
-    const created = ProxyDispatcher.forwarding(proxy, agentOptions, toProxy)
+    const created = ProxyDispatcher.forwarding(proxy, { ...agentOptions, connect: connector(proxy.protocol) })
     proxyDispatchers.add(created)
     return created.dispatcher
   }
-  const tunnelling = (proxy: URL): Sender => {
+  const tunnelling = (proxy: URL, hostname: string): Sender => {
     let last: ProxyDispatcher.ProxyDispatcher | undefined
+    const connect = connector(proxy.protocol)
     const current = trust.withContext((context) => {
       const outdated = last
       // What is under way in its tunnels is finished.
       if (outdated !== undefined) void outdated.close().finally(() => proxyDispatchers.delete(outdated))
       last = ProxyDispatcher.tunnelling(proxy, {
         agent: agentOptions,
+        connect,
         connectTimeout,
-        connection: trusting(lookup, context)
+        tls: { ...trusting(context), servername: BackendConnector.serverName(hostname) }
       })
       proxyDispatchers.add(last)
       return last.dispatcher
     })
     return { dispatch: (options, handler) => current().dispatch(options, handler) }
   }
-  const proxied = (proxy: URL, protocol: string): Sender =>
+  const proxied = (proxy: URL, { hostname, origin, protocol }: URL): Sender =>
     protocol === "http:" && proxy.protocol !== "socks5:"
       ? through(`forwarding ${proxy.href}`, () => forwarding(proxy))
-      : through(`tunnelling ${proxy.href}`, () => tunnelling(proxy))
+      // One for each backend, whose name it says in TLS.
+      : through(`tunnelling ${proxy.href} to ${origin}`, () => tunnelling(proxy, hostname))
 
   const dispatcherFor = ({ origin, source }: Backend): Result.Result<Sender, InvalidProxy> => {
     const url = new URL(origin)
     if (source === "dynamic") return Result.succeed(direct(origin, checkedConnector(url)))
     return Result.map(
       proxyFor(url, env),
-      (proxy) => proxy === undefined ? direct(origin, connector(url.protocol, lookup)) : proxied(proxy, url.protocol)
+      (proxy) => proxy === undefined ? direct(origin, connector(url.protocol)) : proxied(proxy, url)
     )
   }
   for (const { origin } of settings.backends) yield* Effect.fromResult(proxyFor(new URL(origin), env))
   return BackendConnections.of({ dispatcherFor: (backend) => Result.getOrThrow(dispatcherFor(backend)) })
 })
-
-/** A `lookup` that fails when any address of a name is refused: which of them would be connected to is open. */
-const checkedLookup =
-  (lookup: net.LookupFunction, check: (address: string) => Error | undefined): net.LookupFunction =>
-  (name, options, callback) =>
-    lookup(name, options, (error, address, family) => {
-      const addresses = typeof address === "string" ? [address] : address.map((one) => one.address)
-      const refused = error === null ? addresses.map(check).find((one) => one !== undefined) : undefined
-      callback(refused ?? error, address, family)
-    })

@@ -14,12 +14,9 @@
  */
 import * as Undici from "undici"
 
-/** Connects to an origin: a pool of connections with our options, TLS for an https origin. */
-export type Connect = (origin: string | URL, options: object) => Undici.Dispatcher
-
-/** Sends requests for http backends to an http or https `proxy`. */
-export const forwarding = (proxy: URL, options: Undici.Agent.Options, connect: Connect): ProxyDispatcher => {
-  const agent = new Undici.Agent({ ...options, factory: connect })
+/** Sends requests for http backends to an http or https `proxy`, which `options.connect` connects to. */
+export const forwarding = (proxy: URL, options: Undici.Agent.Options): ProxyDispatcher => {
+  const agent = new Undici.Agent(options)
   const authorization = authorizationOf(proxy)
   const added = authorization === undefined ? [] : ["Proxy-Authorization", authorization]
   const dispatcher = agent.compose((dispatch) => (request, handler) => {
@@ -38,13 +35,19 @@ export const forwarding = (proxy: URL, options: Undici.Agent.Options, connect: C
 
 export interface TunnelOptions {
   readonly agent: Undici.Agent.Options
-  /** Milliseconds, for each step: connecting to the proxy, its answer to `CONNECT`, TLS with the backend. */
+  /** Connects to the proxy, unless it speaks SOCKS5. */
+  readonly connect: Undici.buildConnector.connector
+  /** Milliseconds, for each further step: the proxy's answer to `CONNECT`, TLS with the backend. */
   readonly connectTimeout: number
-  readonly connection: Undici.buildConnector.BuildOptions
+  /** TLS with the backend. */
+  readonly tls: Undici.buildConnector.BuildOptions
 }
 
 /** Sends requests through tunnels: those for https backends, and all where `proxy` speaks SOCKS5. */
-export const tunnelling = (proxy: URL, { agent, connectTimeout, connection }: TunnelOptions): ProxyDispatcher => {
+export const tunnelling = (
+  proxy: URL,
+  { agent, connect, connectTimeout, tls }: TunnelOptions
+): ProxyDispatcher => {
   const socks = proxy.protocol === "socks5:"
   const token = authorizationOf(proxy)
   const proxyAgent = new Undici.ProxyAgent({
@@ -53,11 +56,9 @@ export const tunnelling = (proxy: URL, { agent, connectTimeout, connection }: Tu
     // SOCKS5 has its credentials in the URL; undici's errors have neither.
     uri: socks ? proxy.href : proxy.origin,
     ...(token === undefined || socks ? {} : { token }),
-    requestTls: connection,
-    // To a SOCKS5 proxy, any TLS options would mean TLS.
-    ...(socks ? {} : { proxyTls: connection }),
+    requestTls: tls,
     clientFactory: (origin, clientOptions) =>
-      new Undici.Pool(origin, { ...agent, ...clientOptions, headersTimeout: connectTimeout })
+      new Undici.Pool(origin, { ...agent, ...clientOptions, connect, headersTimeout: connectTimeout })
   })
   const dispatcher = proxyAgent.compose((dispatch) => (request, handler) =>
     // Timeouts once more: those of the agent don't reach undici's SOCKS5 connections.

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as net from "node:net"
 import { BackendConnections } from "./BackendConnections.ts"
 import { BackendPolicy } from "./BackendPolicy.ts"
 import { BackendRegistry } from "./BackendRegistry.ts"
@@ -91,6 +92,10 @@ const serve = (settings: Settings["Service"]) => {
       )
   })
 }
+
+// Databases, collectors and SOCKS proxies: Node ends a connection to an address that has another one after it in this time, and
+// never comes back to it. Its own 250 ms are too short for an address that is far.
+net.setDefaultAutoSelectFamilyAttemptTimeout(1_000)
 
 NodeRuntime.runMain(Cli.run(process.argv.slice(2), process.env, serve), {
   disableErrorReporting: true,

@@ -25,6 +25,7 @@ import { Log, LogEntries } from "../src/Logging.ts"
 import { type Environment, InvalidProxy } from "../src/ProxyRules.ts"
 import { Resolver } from "../src/Resolver.ts"
 import { Settings } from "../src/Settings.ts"
+import { Timers } from "../src/Timers.ts"
 import { type Files, filesInMemory } from "./FilesInMemory.ts"
 
 const fixture = (name: string) => fileURLToPath(new URL(`fixtures/tls/${name}`, import.meta.url))
@@ -40,6 +41,7 @@ const backend = (url: string, source: BackendSource = "static") => Result.getOrT
 const names: Record<string, ReadonlyArray<string>> = {
   "localhost": ["127.0.0.1"],
   "pac.test": ["127.0.0.1"],
+  "localhost.": ["127.0.0.1"],
   "forbidden.test": ["127.0.0.1", "127.0.0.66"]
 }
 
@@ -56,6 +58,7 @@ const connections = (options: {
     Layer.provideMerge(Log.layerTest),
     Layer.provide(Layer.mergeAll(
       options.files === undefined ? NodeFileSystem.layer : filesInMemory(options.files),
+      Timers.layerClock,
       Layer.succeed(
         Settings,
         {
@@ -411,6 +414,33 @@ describe("trust", () => {
       const { port } = yield* listening(server)
       yield* send(`https://localhost:${port}`).pipe(Effect.provide(connections({ backendCa: ca })))
       expect(asked).toEqual(["localhost"])
+    }))
+
+  it.effect("leaves the dot at the end of a host name out, which the backend's Host keeps, through proxies too", () =>
+    Effect.gen(function*() {
+      const asked: Array<string> = []
+      const server = https.createServer({
+        ...certificate("localhost"),
+        SNICallback: (name, done) => {
+          asked.push(name)
+          done(null)
+        }
+      }, echo)
+      const { port } = yield* listening(server)
+      const proxy = yield* plainProxy({ port })
+      const socks = yield* socksProxy({ port })
+      for (const HTTPS_PROXY of ["", `http://127.0.0.1:${proxy.port}`, `socks5://u:p@127.0.0.1:${socks.port}`]) {
+        // `localhost` is never reached through a proxy.
+        const host = HTTPS_PROXY === "" ? "localhost." : "pac.localhost."
+        const flags = {
+          env: { HTTPS_PROXY },
+          ...(HTTPS_PROXY === "" ? { backendCa: ca } : { insecureSkipTlsVerify: true })
+        }
+        const answer = yield* send(`https://${host}:${port}`).pipe(Effect.provide(connections(flags)))
+        expect(valuesOf("host", received(answer))).toEqual([`${host}:${port}`])
+      }
+      expect(asked).toEqual(["localhost", "pac.localhost", "pac.localhost"])
+      expect(proxy.asked).toEqual([`CONNECT pac.localhost.:${port} -`])
     }))
 
   it.effect("stops the start when the file of --backend-ca is missing, empty of certificates or broken", () =>

@@ -33,6 +33,7 @@ const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Service"]>
       NodeFileSystem.layer,
       Log.layerTest,
       Resolver.layer,
+      Timers.layer,
       Metrics.layer,
       Layer.succeed(BackendPolicy, {
         refusalOf: () => undefined,
