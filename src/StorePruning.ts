@@ -3,8 +3,12 @@
  *
  * **Details**
  *
- * Some deliveries at a time, each lot in a transaction of its own, so that nobody who writes waits for long. What is
- * pending is looked at again as soon as one of its rows has ended, and each hour.
+ * - Some deliveries at a time, each lot in a transaction of its own, so that nobody who writes waits for long. What is
+ *   pending is looked at again as soon as one of its rows has ended, and each day.
+ * - What is too old, or due too far ahead, is found by an index in each backend's part of it: with nothing to do a round costs
+ *   the same whatever the backlog.
+ * - The store keeps the latest time that it has seen. A clock that is behind that was set back (a restart, a failover): what
+ *   waits for its retry would wait for so much longer, and is due at once instead.
  */
 import * as Effect from "effect/Effect"
 import { longestDelay, type Retention } from "./DeliveryStore.ts"
@@ -23,30 +27,59 @@ interface Candidate {
 /** Deliveries in one transaction. */
 const lot = 100
 
-const recheck = 3_600_000
+const recheck = 24 * 3_600_000
+
+/** Milliseconds by which clocks may differ. */
+const tolerance = 5_000
 
 export const make = (session: StoreSession) => {
   const { dialect, lease, sql } = session
-  const longestDue = Math.max(longestDelay, lease)
   const number = (value: number) => sql.literal(String(Math.round(value)))
+  const openRows = sql`delivery_rows ${dialect.using("delivery_rows_open")}`
 
-  /** Times that lie further ahead than any could. */
-  const mend = Effect.gen(function*() {
-    yield* sql`UPDATE delivery_rows SET due_at = ${dialect.now()}, owner = NULL
+  /** Backends for which something is pending. */
+  const waitingKeys = Effect.map(
+    sql<{ readonly value: string }>`WITH RECURSIVE keys(value) AS (
+        SELECT (SELECT min(backend_key) FROM ${openRows} WHERE state = 'pending')
+        UNION ALL
+        SELECT (SELECT min(backend_key) FROM ${openRows} WHERE state = 'pending' AND backend_key > k.value)
+        FROM keys k WHERE k.value IS NOT NULL
+      ) SELECT value FROM keys WHERE value IS NOT NULL`,
+    (rows) => rows.map(({ value }) => value)
+  )
+
+  const ofKeys = (keys: ReadonlyArray<string>) => sql`backend_key IN (SELECT value FROM ${dialect.strings(keys)})`
+
+  /** Some of the times that lie further ahead than any could. False: there may be others. */
+  const mend = Effect.fnUntraced(function*(limit: number) {
+    const [clock] = yield* sql<
+      { readonly behind: number }
+    >`SELECT seen_at - ${dialect.now()} AS behind FROM store_clock`
+    const furthest = clock!.behind > tolerance ? 0 : longestDelay
+    const now = dialect.now()
+    const rows = yield* sql`UPDATE delivery_rows
+      SET due_at = CASE WHEN owner IS NULL THEN ${now} ELSE ${now} + ${number(lease)} END
       WHERE (delivery_id, backend_key) IN (
         SELECT delivery_id, backend_key FROM delivery_rows ${dialect.using("delivery_rows_pending")}
-        WHERE state = 'pending' AND due_at > ${dialect.now()} + ${number(longestDue)}
-        ${dialect.forUpdate("skip")})`
-    yield* sql`UPDATE deliveries SET stage = 0, stage_at = ${dialect.now()}
-      WHERE stage IN (0, 1, 2, 3) AND stage_at > ${dialect.now()} + ${number(recheck)}`
+        WHERE state = 'pending' AND ${ofKeys(yield* waitingKeys)} AND due_at > ${now} + ${number(furthest)}
+          AND (owner IS NULL OR due_at > ${now} + ${number(Math.max(furthest, lease))})
+        LIMIT ${number(limit)} ${dialect.forUpdate("skip")})
+      RETURNING delivery_id AS id`
+    const deliveries = yield* sql`UPDATE deliveries SET stage = 0, stage_at = ${now}
+      WHERE id IN (SELECT id FROM deliveries
+        WHERE stage IN (0, 1, 2, 3) AND stage_at > ${now} + ${number(recheck)} LIMIT ${number(limit)})
+      RETURNING id AS id`
+    if (rows.length === limit || deliveries.length === limit) return false
+    yield* sql`UPDATE store_clock SET seen_at = ${dialect.now()}`
+    return true
   })
 
   const bury = Effect.fnUntraced(function*(maxAge: number, limit: number) {
     const dead = yield* sql<{ readonly id: string }>`UPDATE delivery_rows
       SET state = 'dead', owner = NULL, settled_at = ${dialect.now()}
       WHERE (delivery_id, backend_key) IN (
-        SELECT delivery_id, backend_key FROM delivery_rows ${dialect.using("delivery_rows_pending")}
-        WHERE state = 'pending' AND since < ${dialect.now()} - ${number(maxAge)}
+        SELECT delivery_id, backend_key FROM ${openRows}
+        WHERE state = 'pending' AND ${ofKeys(yield* waitingKeys)} AND since < ${dialect.now()} - ${number(maxAge)}
           AND (owner IS NULL OR due_at <= ${dialect.now()})
         LIMIT ${number(limit)} ${dialect.forUpdate("skip")})
       RETURNING delivery_id AS id`
@@ -54,18 +87,20 @@ export const make = (session: StoreSession) => {
     return dead.length
   }, sql.withTransaction)
 
+  /** Of one stage: of several at once PostgreSQL would collect all before it takes some. */
+  const overdue = Effect.fnUntraced(function*(retention: Retention, limit: number) {
+    const ages = [-1, retention.delivered, retention.dead, Math.max(retention.delivered, retention.dead)]
+    for (const [stage, age] of ages.entries()) {
+      const found = yield* sql<{ readonly id: string }>`SELECT id FROM deliveries
+        WHERE stage = ${number(stage)} AND stage_at < ${dialect.now()} - ${number(age)}
+        ORDER BY stage_at LIMIT ${number(limit)} ${dialect.forUpdate("skip")}`
+      if (found.length > 0) return found
+    }
+    return []
+  })
+
   const pruneLot = Effect.fnUntraced(function*(retention: Retention, limit: number) {
-    const atStage = (stage: number, age: number) =>
-      sql`(stage = ${number(stage)} AND stage_at < ${dialect.now()} - ${number(age)})`
-    const longest = Math.max(retention.delivered, retention.dead)
-    const due = sql.or([
-      atStage(0, -1),
-      atStage(1, retention.delivered),
-      atStage(2, retention.dead),
-      atStage(3, longest)
-    ])
-    const found = yield* sql<{ readonly id: string }>`SELECT id FROM deliveries WHERE ${due}
-      LIMIT ${number(limit)} ${dialect.forUpdate("skip")}`
+    const found = yield* overdue(retention, limit)
     if (found.length === 0) return 0
     const candidates = yield* sql<Candidate>`SELECT d.id AS id, d.has_payload AS has_payload, ${dialect.now()} AS now,
         count(CASE WHEN r.state = 'pending' THEN 1 END) AS pending,
@@ -103,27 +138,25 @@ export const make = (session: StoreSession) => {
       ${from} WHERE deliveries.id = ${i.id}`
   )
 
-  /** In the middle of a round: all that is pending is looked through once, and not with each step. */
+  /** In the middle of a round: these are done once in it, and not with each step. */
   let isMended = false
   let isBuried = false
 
   const prune = Effect.fnUntraced(function*(retention: Retention, limit: number) {
-    if (!isMended) yield* mend
-    isMended = true
+    if (!isMended) isMended = yield* mend(limit)
     if (!isBuried) isBuried = (yield* bury(retention.maxAge, limit)) < limit
     let looked = 0
-    while (looked < limit) {
-      const wanted = Math.min(lot, limit - looked)
-      const found = yield* pruneLot(retention, wanted)
+    let found = 1
+    while (looked < limit && found > 0) {
+      found = yield* pruneLot(retention, Math.min(lot, limit - looked))
       looked += found
-      if (found < wanted) break
     }
-    const isDone = isBuried && looked < limit
+    const isDone = isMended && isBuried && found === 0
     if (isDone) isMended = isBuried = false
     return !isDone
   })
 
-  return { prune, mend }
+  return { prune, mend: mend(lot) }
 }
 
 interface Fate {

@@ -41,6 +41,8 @@ export class MemoryDatabase {
   /** What comes before a claim of this backend's rows, and before a delivery is read. */
   beforeClaim: (key: string) => Effect.Effect<void, StoreUnavailable> = () => Effect.void
   beforeLoad: Effect.Effect<void, StoreUnavailable> = Effect.void
+  /** The latest time that was seen. */
+  seenAt = 0
   readonly deliveries = new Map<string, Delivery>()
   readonly backends = new Map<string, KeptBackend>()
   /** Why it does not take a change of this backend. */
@@ -279,7 +281,7 @@ const make = (
     list: (filter, { after, limit }) =>
       database.operation((now) => {
         const matching = newestFirst(deliveries).filter((delivery) =>
-          (after === undefined || delivery.id < after) && matches(delivery, filter) &&
+          (after === undefined || delivery.id < after) && matches(delivery, filter, now) &&
           (!isOfRows(filter) || [...delivery.rows.values()].some((row) => matchesRow(row, filter)))
         )
         const page = matching.slice(0, limit)
@@ -300,7 +302,7 @@ const make = (
           isAfter(delivery.id, row.key, after) && filter.among?.includes(row.key) !== false &&
           delivery.content !== undefined &&
           (filter.id === undefined || delivery.id === filter.id) &&
-          matches(delivery, filter) && matchesRow(row, filter) && !isUnderWay(row, now) && !isDue(row, now)
+          matches(delivery, filter, now) && matchesRow(row, filter) && !isUnderWay(row, now) && !isDue(row, now)
         )
         const redelivered = matching.slice(0, limit)
         for (const [, row] of redelivered) {
@@ -311,9 +313,7 @@ const make = (
         return {
           redelivered: redelivered.length,
           remaining: after === undefined ? matching.length - redelivered.length : undefined,
-          next: redelivered.length < limit || last === undefined || (after === undefined && matching.length === limit)
-            ? undefined
-            : { id: last[0].id, key: last[1].key }
+          next: last === undefined || matching.length <= limit ? undefined : { id: last[0].id, key: last[1].key }
         }
       }),
     backends: database.operation((now) =>
@@ -430,9 +430,9 @@ const isOfRows = ({ backend, state }: DeliveryFilter): boolean => backend !== un
 const matchesRow = (row: Row, { backend, state }: DeliveryFilter): boolean =>
   (backend === undefined || row.key === backend) && (state === undefined || row.state === state)
 
-const matches = ({ head, receivedAt }: Delivery, { event, guid, since }: DeliveryFilter): boolean =>
+const matches = ({ head, receivedAt }: Delivery, { age, event, guid, since }: DeliveryFilter, now: number): boolean =>
   (event === undefined || head.event === event) && (guid === undefined || head.guid === guid) &&
-  (since === undefined || receivedAt >= since)
+  (since === undefined || receivedAt >= since) && (age === undefined || receivedAt >= now - age)
 
 const viewOf = (delivery: Delivery, now: number): DeliveryView => ({
   id: delivery.id,
@@ -467,12 +467,16 @@ interface Pruning {
   readonly lease: number
 }
 
-const prune = ({ deliveries }: MemoryDatabase, retention: Retention, { lease, limit, now }: Pruning): boolean => {
+const prune = (database: MemoryDatabase, retention: Retention, { lease, limit, now }: Pruning): boolean => {
+  const { deliveries } = database
+  // A clock that is behind what was seen was set back: what waits would wait for so much longer.
+  const furthest = database.seenAt > now + 5_000 ? 0 : longestDelay
   let looked = 0
   for (const delivery of deliveries.values()) {
     if (looked === limit) return true
-    if (pruneDelivery(deliveries, delivery, retention, now, Math.max(longestDelay, lease))) looked += 1
+    if (pruneDelivery(deliveries, delivery, retention, { furthest, lease, now })) looked += 1
   }
+  database.seenAt = now
   return false
 }
 
@@ -481,13 +485,14 @@ const pruneDelivery = (
   deliveries: Map<string, Delivery>,
   delivery: Delivery,
   retention: Retention,
-  now: number,
-  longestDue: number
+  { furthest, lease, now }: { readonly furthest: number; readonly lease: number; readonly now: number }
 ): boolean => {
   const rows = [...delivery.rows.values()]
   const pending = rows.filter(({ state }) => state === "pending")
-  const tooFar = pending.filter(({ dueAt }) => dueAt > now + longestDue)
-  for (const row of tooFar) Object.assign(row, { dueAt: now, owner: undefined })
+  const tooFar = pending.filter(({ dueAt, owner }) =>
+    dueAt > now + (owner === undefined ? furthest : Math.max(furthest, lease))
+  )
+  for (const row of tooFar) row.dueAt = row.owner === undefined ? now : now + lease
   const tooOld = pending.filter((row) => now - row.since > retention.maxAge && !isUnderWay(row, now))
   for (const row of tooOld) end(row, "dead", now)
   if (tooFar.length > 0 || tooOld.length > 0) return true

@@ -70,12 +70,39 @@ export const tests = (it: ContractIt) => {
           [{ guid: "" }, []],
           [{ since }, [third, second]],
           [{ since: since + 1 }, [third]],
+          [{ age: 1_000 }, [third, second]],
+          [{ age: 999, state: "pending" }, [third]],
+          [{ age: 2_000, since, backend: keyOf("a") }, [second]],
           [{ since, state: "dead", event: "pull_request", guid: "two", backend: keyOf("b") }, [second]],
           [{ since, state: "dead", event: "push" }, []]
         ]
         for (const [filter, expected] of cases) {
           assert.deepStrictEqual(yield* listed(filter), expected.map(({ id }) => id), JSON.stringify(filter))
         }
+      }))
+
+    it.effect("finds what was received in a time, whatever the clock of who made its id", () =>
+      Effect.gen(function*() {
+        const { elapse, listed, settle, store, write } = yield* setUp
+        // The replica that writes last is behind, and one is ahead.
+        const idOf = (day: number) => `0000000${day}-0000-7000-8000-000000000000`
+        const [first, second, third] = [
+          newDelivery({ id: idOf(5) }),
+          newDelivery({ id: idOf(9) }),
+          newDelivery({
+            id: idOf(1)
+          })
+        ] as const
+        for (const delivery of [first, second, third]) {
+          yield* write(delivery)
+          yield* elapse(1_000)
+        }
+        yield* settle(third.id, "a", "dead")
+        assert.deepStrictEqual(yield* listed({}), [second.id, first.id, third.id])
+        assert.deepStrictEqual(yield* listed({ age: 2_000 }), [second.id, third.id])
+        assert.deepStrictEqual(yield* listed({ age: 1_000 }), [third.id])
+        assert.deepStrictEqual(yield* listed({ age: 1_000, state: "dead", event: "push" }), [third.id])
+        assert.deepInclude(yield* store.redeliver({ age: 1_000 }, 10), { redelivered: 1, remaining: 0 })
       }))
 
     it.effect("pages without gaps and repeats, while deliveries come", () =>

@@ -1,7 +1,7 @@
 /** What goes, and when. */
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { leaseMillis, longestDelay, type Settlement } from "../../src/DeliveryStore.ts"
+import { leaseMillis, longestDelay, type Page, type Settlement } from "../../src/DeliveryStore.ts"
 import { attemptOf, Databases, keyOf, newDelivery, numbered } from "../StoreDatabases.ts"
 import { again, type ContractIt, hours, keep, keysOf, setUp, stateOf } from "./Subject.ts"
 
@@ -153,6 +153,54 @@ export const tests = (it: ContractIt) => {
         yield* store.prune(keep, 100)
         yield* database.elapse(longestDelay + leaseMillis)
         assert.sameMembers([...yield* store.due(keysOf("ab"))], keysOf("ab"))
+      }))
+
+    it.effect("makes due at once what was due in seconds when the clock was set back by an hour", () =>
+      Effect.gen(function*() {
+        const database = yield* (yield* Databases).create
+        const delivery = newDelivery()
+        yield* Effect.scoped(Effect.gen(function*() {
+          const store = yield* database.open("one")
+          yield* store.write({ deliveries: [delivery], settlements: [] })
+          yield* store.write({
+            deliveries: [],
+            settlements: [{ id: delivery.id, key: keyOf("a"), attempt: undefined, become: { retryIn: 4_000 } }]
+          })
+          yield* store.prune(keep, 100)
+          assert.deepStrictEqual(yield* store.due(keysOf("a")), [])
+        }))
+        yield* database.setBack(hours(1))
+        const store = yield* database.open("two")
+        yield* store.prune(keep, 100)
+        assert.deepStrictEqual(yield* store.due(keysOf("a")), keysOf("a"))
+      }))
+
+    it.effect("leaves the backlog alone when the clock is set ahead: it is due, and as old as that says", () =>
+      Effect.gen(function*() {
+        const database = yield* (yield* Databases).create
+        const [waiting, done] = [newDelivery(), newDelivery({ to: "b" })]
+        yield* Effect.scoped(Effect.gen(function*() {
+          const store = yield* database.open("one")
+          yield* store.write({ deliveries: [waiting, done], settlements: [] })
+          yield* store.write({
+            deliveries: [],
+            settlements: [
+              { id: waiting.id, key: keyOf("a"), attempt: undefined, become: { retryIn: 4_000 } },
+              { id: done.id, key: keyOf("b"), attempt: undefined, become: "delivered" }
+            ]
+          })
+          yield* store.prune(keep, 100)
+        }))
+        yield* database.setBack(-hours(10))
+        const store = yield* database.open("two")
+        while (yield* store.prune({ ...keep, delivered: hours(24), maxAge: hours(72) }, 100)) yield* Effect.void
+        assert.deepStrictEqual(yield* store.claim(keyOf("a"), 10, "oldest"), [
+          { id: waiting.id, key: keyOf("a"), tries: 0, age: hours(10), bodyLength: waiting.body.length }
+        ])
+        assert.isDefined(yield* store.load(done.id))
+        const ids = ({ deliveries }: Page) => deliveries.map(({ id }) => id)
+        assert.deepStrictEqual(ids(yield* store.list({ age: hours(9) }, { limit: 10 })), [])
+        assert.deepStrictEqual(ids(yield* store.list({ age: hours(10) }, { limit: 10 })), [done.id, waiting.id])
       }))
 
     it.effect("leaves due times alone that may be right", () =>
