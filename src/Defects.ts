@@ -28,6 +28,9 @@ export const layer: Layer.Layer<never, never, Log> = ErrorReporter.layer([
 const idOf = (request: HttpServerRequest) =>
   requestIdOf(NodeHttpServerRequest.toServerResponse(request) as ServerResponse)
 
-/** For what is done again and again: a failure waits for the next round, and a defect is reported beside. */
+/**
+ * For what is done again and again: a failure or a defect is reported, and waits for the next round. One that is told
+ * elsewhere says so by `ErrorReporter.ignore`.
+ */
 export const contained = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<void, never, R> =>
-  self.pipe(Effect.withErrorReporting({ defectsOnly: true }), Effect.ignoreCause)
+  self.pipe(Effect.withErrorReporting, Effect.ignoreCause)

@@ -88,28 +88,34 @@ const redeliverMatching = Effect.fnUntraced(function*({ all, filter, json, limit
   const screen = yield* Screen
   const first = yield* client.redeliverMatching({ ...filter, limit, cursor: undefined })
   let { next, redelivered } = first
-  const total = redelivered + (first.remaining ?? 0)
+  // Of very many the server does not know.
+  const total = first.remaining === undefined ? undefined : redelivered + first.remaining
+  const enough = total ?? Infinity
+  const showProgress = Effect.suspend(() => ProgressBar.show(screen, "redelivering", redelivered, total))
   const rest = Effect.gen(function*() {
-    yield* ProgressBar.show(screen, "redelivering", redelivered, total)
+    yield* showProgress
     // Those that come to match meanwhile are not waited for.
-    while (next !== null && redelivered < total) {
+    while (next !== null && redelivered < enough) {
       const batch: typeof RedeliverAllAnswer.Type = yield* client.redeliverMatching({ ...filter, limit, cursor: next })
       redelivered += batch.redelivered
       next = batch.next
-      yield* ProgressBar.show(screen, "redelivering", redelivered, total)
+      yield* showProgress
     }
   }).pipe(
     Effect.ensuring(ProgressBar.leave(screen)),
     Effect.mapError(({ reason }) =>
-      new DeliveriesFailed({ reason: `after redelivering ${redelivered} of ${total}: ${reason}` })
+      new DeliveriesFailed({
+        reason: `after redelivering ${redelivered}${total === undefined ? "" : ` of ${total}`}: ${reason}`
+      })
     )
   )
   if (all && next !== null) yield* rest
-  yield* report({ redelivered, remaining: next === null ? 0 : Math.max(0, total - redelivered) }, json)
+  const remaining = total === undefined ? undefined : Math.max(0, total - redelivered)
+  yield* report({ redelivered, remaining: next === null ? 0 : remaining }, json)
 })
 
 const report = Effect.fnUntraced(function*(
-  { redelivered, remaining }: { readonly redelivered: number; readonly remaining: number },
+  { redelivered, remaining }: { readonly redelivered: number; readonly remaining: number | undefined },
   json: boolean
 ) {
   const screen = yield* Screen
@@ -117,7 +123,7 @@ const report = Effect.fnUntraced(function*(
     json
       ? `${JSON.stringify({ redelivered, remaining })}\n`
       : `${redelivered === 0 ? "nothing to redeliver" : `redelivering ${redelivered}`}${
-        remaining === 0 ? "" : `, ${remaining} remaining`
+        remaining === 0 ? "" : `, ${remaining ?? "more"} remaining`
       }\n`
   )
 })

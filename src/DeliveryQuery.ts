@@ -40,11 +40,10 @@ export const redeliverParameters = ["state", "backend", "event", "since", "limit
 export const ofQuery = (query: string): ReadonlyArray<readonly [name: string, value: string]> =>
   Array.from(new URLSearchParams(query))
 
-/** Reads parameters of which only those `known` are allowed. `now` in Unix milliseconds. */
+/** Reads parameters of which only those `known` are allowed. */
 export const parse = (
   parameters: ReadonlyArray<readonly [name: string, value: unknown]>,
-  known: ReadonlyArray<string>,
-  now: number
+  known: ReadonlyArray<string>
 ): Result.Result<DeliveryQuery, InvalidParameter> => {
   const values = new Map<string, unknown>()
   for (const [name, value] of parameters) {
@@ -65,15 +64,15 @@ export const parse = (
     const backend = yield* read("backend", "a backend is a url like https://pac.example.com", backendOf)
     const event = yield* read("event", "an event is a name like push", textOf)
     const guid = yield* read("guid", "a guid is the value of X-GitHub-Delivery", textOf)
-    const since = yield* read(
+    const received = yield* read(
       "since",
       "since is a time like 2026-01-02T03:04:05Z, or a duration back from now like 24h",
-      (value) => timeOf(value, now)
+      timeOf
     )
     const limit = yield* read("limit", `a limit is a whole number from 1 to ${highestLimit}`, limitOf)
     const cursor = yield* read("cursor", "a cursor is the next of another answer", cursorOf)
     const body = yield* read("body", "body is true or false", switchOf)
-    return { filter: { state, backend, event, guid, since }, limit, cursor, body: body ?? false }
+    return { filter: { state, backend, event, guid, ...received }, limit, cursor, body: body ?? false }
   })
 }
 
@@ -99,18 +98,19 @@ const switchOf = (value: unknown) =>
 /** RFC 3339 §5.6. */
 const timePattern = /^(\d{4}-\d\d-\d\d)[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/
 
-const timeOf = (given: unknown, now: number) => {
+/** What "now" is, the store says: its clock has seen what was received. */
+const timeOf = (given: unknown): Option.Option<Pick<DeliveryFilter, "age" | "since">> => {
   if (typeof given !== "string") return Option.none()
   // In a query an unescaped plus sign is a space: 2026-01-02T03:04:05+01:00.
   const value = given.replace(/ (?=\d\d:\d\d$)/, "+")
   const date = timePattern.exec(value)?.[1]
   if (date !== undefined) {
     const time = Date.parse(value.toUpperCase())
-    return Number.isNaN(time) || !isDate(date) ? Option.none() : Option.some(time)
+    return Number.isNaN(time) || !isDate(date) ? Option.none() : Option.some({ since: time })
   }
   return Result.getSuccess(GoDuration.parse(value)).pipe(
     Option.filter(Duration.isPositive),
-    Option.map((duration) => Math.floor(now - Duration.toMillis(duration)))
+    Option.map((duration) => ({ age: Duration.toMillis(duration) }))
   )
 }
 

@@ -7,7 +7,7 @@
  * there are no such paths.
  */
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
-import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
@@ -27,9 +27,10 @@ import {
   parse,
   redeliverParameters
 } from "./DeliveryQuery.ts"
-import { DeliveryStore, type DeliveryView, type StoredDelivery } from "./DeliveryStore.ts"
+import { type DeliveryFilter, DeliveryStore, type DeliveryView, type StoredDelivery } from "./DeliveryStore.ts"
 import { isoTime, listAnswer, shownDelivery, type Signature } from "./DeliveryViews.ts"
 import { answerEarly } from "./EarlyAnswer.ts"
+import * as GoDuration from "./GoDuration.ts"
 import { answerUnreadable, readJson } from "./JsonRequest.ts"
 import { Log } from "./Logging.ts"
 import { MemoryBudget, type Reservation } from "./MemoryBudget.ts"
@@ -46,15 +47,8 @@ export const DeliveryRoutes = HttpRouter.use(Effect.fnUntraced(function*(router)
   const budget = yield* MemoryBudget
   const settings = yield* Settings
   const log = yield* Log
-  const clock = yield* Clock.Clock
   const timers = yield* Timers
   const showing = yield* Semaphore.make(1)
-
-  const query = (request: HttpServerRequest, known: ReadonlyArray<string>) =>
-    Effect.fromResult(parse(ofQuery(queryOf(request.url)), known, clock.currentTimeMillisUnsafe()))
-
-  const filterOf = (body: Readonly<Record<string, unknown>>, known: ReadonlyArray<string>) =>
-    Effect.fromResult(parse(Object.entries(body), known, clock.currentTimeMillisUnsafe()))
 
   const unavailable = (request: HttpServerRequest, reason: string) => {
     log.write("error", "the store did not answer an operator", { error: reason })
@@ -180,7 +174,7 @@ export const DeliveryRoutes = HttpRouter.use(Effect.fnUntraced(function*(router)
   const redeliverAll = Effect.fnUntraced(
     function*(request: HttpServerRequest) {
       const { cursor, filter, limit } = yield* filterOf(yield* readBody(request), redeliverParameters)
-      const { backend, event, since, state = "dead" } = filter
+      const { age, backend, event, since, state = "dead" } = filter
       // They would match again and again, and come to their backend by themselves.
       if (state === "pending") {
         return yield* answerEarly(request, 422, `invalid state "pending": what is pending is sent anyway`)
@@ -188,11 +182,11 @@ export const DeliveryRoutes = HttpRouter.use(Effect.fnUntraced(function*(router)
       const among = addressees(backend)
       if (among.length === 0) return yield* answerEarly(request, 422, notRegistered(backend))
       const { next, redelivered, remaining } = yield* store.redeliver(
-        { state, event, since, among },
+        { state, event, since, age, among },
         limit ?? highestLimit,
         cursor
       )
-      const matched = { state, backend, event, since: since === undefined ? undefined : isoTime(since) }
+      const matched = { state, backend, event, since: sinceText(filter) }
       log.write("info", "redelivery asked for", { ...matched, redelivered, remaining })
       const cursorOfRest = next === undefined ? null : cursorText(next)
       return HttpServerResponse.jsonUnsafe({ redelivered, remaining, next: cursorOfRest, matched })
@@ -233,6 +227,15 @@ const decodeBody = Schema.decodeEffect(Schema.fromJsonString(Schema.Record(Schem
 const readBody = readJson(decodeBody)
 
 const readOptionalBody = readJson((text) => decodeBody(text.trim() === "" ? "{}" : text))
+
+const query = (request: HttpServerRequest, known: ReadonlyArray<string>) =>
+  Effect.fromResult(parse(ofQuery(queryOf(request.url)), known))
+
+const filterOf = (body: Readonly<Record<string, unknown>>, known: ReadonlyArray<string>) =>
+  Effect.fromResult(parse(Object.entries(body), known))
+
+const sinceText = ({ age, since }: DeliveryFilter): string | undefined =>
+  since !== undefined ? isoTime(since) : age === undefined ? undefined : GoDuration.format(Duration.millis(age))
 
 const notRegistered = (backend: string | undefined) =>
   backend === undefined ? "no backend is registered" : `backend ${JSON.stringify(backend)} is not registered`

@@ -18,6 +18,7 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as ErrorReporter from "effect/ErrorReporter"
 import * as Schema from "effect/Schema"
 import type { Outcome } from "./Outcome.ts"
 
@@ -36,6 +37,8 @@ export class StoreUnavailable extends Schema.TaggedError<StoreUnavailable>()("St
   reason: Schema.String,
   fault: Schema.Literals(storeFaults).pipe(Schema.withConstructorDefault(Effect.succeed("away")))
 }) {
+  /** It is told where it happens. */
+  override readonly [ErrorReporter.ignore] = true
   override get message() {
     return `the store did not take it: ${this.reason}`
   }

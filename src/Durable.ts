@@ -15,6 +15,7 @@ import { Identity } from "./Identity.ts"
 import { Settings } from "./Settings.ts"
 import { SettlementPolicy } from "./SettlementPolicy.ts"
 import * as SqlDeliveryStore from "./SqlDeliveryStore.ts"
+import * as StoreFailures from "./StoreFailures.ts"
 import type { StoreLocation } from "./StoreLocation.ts"
 import * as StoreMaintenance from "./StoreMaintenance.ts"
 import { StoreMetrics } from "./StoreMetrics.ts"
@@ -24,16 +25,17 @@ import { StoreWriter } from "./StoreWriter.ts"
 export const layerLedger = (location: StoreLocation) =>
   Layer.mergeAll(DurableLedger.layer, BackendMembership.layerStore).pipe(
     Layer.provideMerge(StoreWriter.layer),
+    Layer.provideMerge(Layer.mergeAll(BackendBreakers.layer, SettlementPolicy.layer, layerWebCrypto)),
     Layer.provideMerge(
-      Layer.mergeAll(BackendBreakers.layer, SettlementPolicy.layer, StoreMetrics.layer, layerWebCrypto)
+      StoreFailures.layer.pipe(Layer.provide(Layer.unwrap(Effect.gen(function*() {
+        const { instance } = yield* Identity
+        const { forwardingTimeout } = yield* Settings
+        // An attempt ends with the forwarding timeout, so whoever holds a row for longer is gone.
+        const lease = Duration.toMillis(forwardingTimeout) + leaseMargin
+        return SqlDeliveryStore.layer(location, { owner: instance, lease })
+      }))))
     ),
-    Layer.provideMerge(Layer.unwrap(Effect.gen(function*() {
-      const { instance } = yield* Identity
-      const { forwardingTimeout } = yield* Settings
-      // An attempt ends with the forwarding timeout, so whoever holds a row for longer is gone.
-      const lease = Duration.toMillis(forwardingTimeout) + leaseMargin
-      return SqlDeliveryStore.layer(location, { owner: instance, lease })
-    })))
+    Layer.provideMerge(StoreMetrics.layer)
   )
 
 /** Above it: what sends the rest, and cleans up. */

@@ -96,6 +96,10 @@ export const storeOutcomesDropped = storeMetric(
   "sprayproxy_store_outcomes_dropped_total",
   "Outcomes of stored deliveries that could not be kept, by reason: those deliveries are sent again."
 )
+export const storeFailures = storeMetric(
+  "sprayproxy_store_failures_total",
+  "What the store was asked or told and failed to do, by operation."
+)
 export const storeUsed = storeMetric("sprayproxy_store_used_bytes", "Bytes that the store takes up.")
 export const storeLimit = storeMetric("sprayproxy_store_limit_bytes", "Bytes that the store may take up.")
 export const storeUp = storeMetric("sprayproxy_store_up", "1 while deliveries are written to the store, else 0.")

@@ -4,8 +4,14 @@ import type { Screen } from "./Screen.ts"
 
 const cells = 30
 
-/** Says that `done` of `total` are done. */
-export const show = (screen: Screen["Service"], what: string, done: number, total: number): Effect.Effect<void> => {
+/** Says that `done` of `total` are done, or of nobody knows how many. */
+export const show = (
+  screen: Screen["Service"],
+  what: string,
+  done: number,
+  total: number | undefined
+): Effect.Effect<void> => {
+  if (total === undefined) return screen.say(screen.canOverwrite ? `\r${what} ${done}\x1b[K` : `${what}: ${done}\n`)
   const share = total === 0 ? 1 : Math.min(1, done / total)
   const filled = Math.round(share * cells)
   return screen.say(

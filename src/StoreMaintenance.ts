@@ -49,12 +49,20 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
   })
 
   yield* Effect.forkScoped(contained(prune).pipe(Effect.repeat(Schedule.spaced("10 seconds"))))
-  yield* Effect.forkScoped(contained(count).pipe(Effect.repeat(Schedule.spaced("5 seconds"))))
+  const counting = Effect.gen(function*() {
+    const [took] = yield* Effect.timed(contained(count))
+    yield* Effect.sleep(Duration.max(countInterval, Duration.times(took, 1 / longestShare)))
+  })
+  yield* Effect.forkScoped(Effect.forever(counting))
 }))
 
 /** Deliveries in one transaction of pruning. */
 const stepSize = 200
 const mostSteps = 400
+
+/** Counting goes through all that is pending: of millions it takes a second, and is worth this share of the time. */
+const countInterval = Duration.seconds(5)
+const longestShare = 0.02
 
 /** A backend that is gone has rows for a while. */
 const nameOfKey = ({ key }: BackendBacklog): string =>

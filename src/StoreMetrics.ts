@@ -24,6 +24,9 @@ export interface HostBacklog {
 export class StoreMetrics extends Context.Service<StoreMetrics, {
   readonly fellBack: (reason: StoreFallback) => void
   readonly droppedOutcome: (reason: OutcomeDrop) => void
+  /** An operation whose failures are counted, from 0 on. */
+  readonly watched: (operation: string) => void
+  readonly failed: (operation: string) => void
   /** Milliseconds of one transaction. */
   readonly wrote: (duration: number) => void
   readonly up: (isUp: boolean) => void
@@ -54,6 +57,7 @@ export class StoreMetrics extends Context.Service<StoreMetrics, {
       const drops = Object.fromEntries(
         outcomeDrops.map((reason) => [reason, counter(Names.storeOutcomesDropped, { reason })])
       )
+      const failures = new Map<string, () => void>()
       const writes = Metric.histogram(Names.storeWriteDuration.name, {
         description: Names.storeWriteDuration.help,
         boundaries: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2]
@@ -78,6 +82,10 @@ export class StoreMetrics extends Context.Service<StoreMetrics, {
       return StoreMetrics.of({
         fellBack: (reason) => fallbacks[reason]!(),
         droppedOutcome: (reason) => drops[reason]!(),
+        watched: (operation) => {
+          failures.set(operation, counter(Names.storeFailures, { operation }))
+        },
+        failed: (operation) => failures.get(operation)?.(),
         wrote: (duration) => writes.updateUnsafe(duration / 1_000, context),
         up: (isUp) => up(isUp ? 1 : 0),
         used: set(gauge(Names.storeUsed)),

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as HttpRouter from "effect/http/HttpRouter"
@@ -6,6 +7,7 @@ import * as HttpServer from "effect/http/HttpServer"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { TestClock } from "effect/testing"
 import * as Defects from "../src/Defects.ts"
+import { StoreUnavailable } from "../src/DeliveryStore.ts"
 import { Log, LogEntries } from "../src/Logging.ts"
 import { PublicServer } from "../src/PublicServer.ts"
 import { Readiness } from "../src/Readiness.ts"
@@ -52,20 +54,24 @@ describe("a defect", () => {
       assert.lengthOf(yield* unexpected, 1)
     }).pipe(Effect.provide(Serving)))
 
-  it.effect("ends one round of a loop, and is logged; a failure is neither", () =>
+  it.effect("ends one round of a loop, and is logged; so is a failure, unless it is told elsewhere", () =>
     Effect.gen(function*() {
       let rounds = 0
-      const round = Effect.suspend(() => {
+      const round = Effect.suspend((): Effect.Effect<never, StoreUnavailable | Cause.TimeoutError> => {
         rounds += 1
-        return rounds === 1 ? Effect.die(new Error("once")) : Effect.fail("often")
+        if (rounds === 1) return Effect.die(new Error("once"))
+        return rounds === 2
+          ? Effect.timeout(Effect.never, "0 millis")
+          : Effect.fail(new StoreUnavailable({ reason: "often" }))
       })
       yield* Effect.forkScoped(Effect.forever(Effect.delay(Defects.contained(round), "1 second")))
       yield* TestClock.adjust("5 seconds")
       assert.strictEqual(rounds, 5)
       const lines = yield* unexpected
-      assert.lengthOf(lines, 1)
+      assert.lengthOf(lines, 2)
       assert.isUndefined(lines[0]!.fields["request-id"])
       assert.match(String(lines[0]!.fields["error"]), /^Error: once /)
+      assert.match(String(lines[1]!.fields["error"]), /^TimeoutError/)
     }).pipe(Effect.provide(Services)))
 
   it.effect("does not keep a loop from being interrupted", () =>

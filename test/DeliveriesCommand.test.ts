@@ -257,7 +257,7 @@ describe("redeliver", () => {
         err: ""
       })
       assert.deepStrictEqual(contents.redeliveries, [[
-        { state: "dead", event: undefined, since: undefined, among: ["https://a.example.com"] },
+        { state: "dead", event: undefined, since: undefined, age: undefined, among: ["https://a.example.com"] },
         10
       ]])
     }).pipe(Effect.provide(OperatorServer())))
@@ -280,6 +280,17 @@ describe("redeliver", () => {
           `\rredelivering ${"█".repeat(30)} 1000 of 1000 (100 %)\u001b[K\n`
       )
       assert.strictEqual((yield* prints({ ...dead, all: true, json: true })).out, `{"redelivered":0,"remaining":0}\n`)
+    }).pipe(Effect.provide(OperatorServer())))
+
+  it.effect("goes on to the end where the server does not know how many there are", () =>
+    Effect.gen(function*() {
+      const contents = yield* StoreContents
+      Object.assign(contents, { matching: 1_200, isCounted: false })
+      assert.deepStrictEqual(yield* prints(dead), { out: "redelivering 500, more remaining\n", err: "" })
+      assert.deepStrictEqual(yield* prints({ ...dead, all: true }), {
+        out: "redelivering 700\n",
+        err: "redelivering: 500\nredelivering: 700\n"
+      })
     }).pipe(Effect.provide(OperatorServer())))
 
   it.live("ends when the server has no end", () =>

@@ -38,6 +38,8 @@ export class StoreContents extends Context.Service<StoreContents, {
   readonly redeliveries: Array<Parameters<Store["redeliver"]>>
   /** How many rows match the filters of redeliveries; each takes its limit from it. */
   matching: number
+  /** Too many take too long to count. */
+  isCounted: boolean
   failure: StoreUnavailable | undefined
   /** So many deliveries are loaded, and then the store is away. */
   loadsBeforeFailure: number
@@ -73,7 +75,8 @@ const TestStore = Layer.unwrap(Effect.map(
           const redelivered = Math.min(limit, contents.matching)
           contents.matching -= redelivered
           const next = contents.matching === 0 ? undefined : { id: lastId, key: "https://z.example.com" }
-          return { redelivered, remaining: after === undefined ? contents.matching : undefined, next }
+          const remaining = after === undefined && contents.isCounted ? contents.matching : undefined
+          return { redelivered, remaining, next }
         })
     })
   }
@@ -151,6 +154,7 @@ export const OperatorServer = (settings: Partial<Settings["Service"]> = {}) =>
       lists: [],
       redeliveries: [],
       matching: 0,
+      isCounted: true,
       failure: undefined,
       loadsBeforeFailure: Infinity
     }

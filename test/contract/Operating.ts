@@ -11,6 +11,8 @@ import {
 import { attemptOf, keyOf, newDelivery } from "../StoreDatabases.ts"
 import { type ContractIt, hours, keysOf, setUp, sorted, stateOf } from "./Subject.ts"
 
+const idOfDay = (day: number) => `0000000${day}-0000-7000-8000-000000000000`
+
 export const tests = (it: ContractIt) => {
   describe("listing", () => {
     it.effect("shows the newest first, with all rows", () =>
@@ -85,12 +87,11 @@ export const tests = (it: ContractIt) => {
       Effect.gen(function*() {
         const { elapse, listed, settle, store, write } = yield* setUp
         // The replica that writes last is behind, and one is ahead.
-        const idOf = (day: number) => `0000000${day}-0000-7000-8000-000000000000`
         const [first, second, third] = [
-          newDelivery({ id: idOf(5) }),
-          newDelivery({ id: idOf(9) }),
+          newDelivery({ id: idOfDay(5) }),
+          newDelivery({ id: idOfDay(9) }),
           newDelivery({
-            id: idOf(1)
+            id: idOfDay(1)
           })
         ] as const
         for (const delivery of [first, second, third]) {

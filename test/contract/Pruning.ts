@@ -5,6 +5,8 @@ import { leaseMillis, longestDelay, type Page, type Settlement } from "../../src
 import { attemptOf, Databases, keyOf, newDelivery, numbered } from "../StoreDatabases.ts"
 import { again, type ContractIt, hours, keep, keysOf, setUp, stateOf } from "./Subject.ts"
 
+const idsOf = ({ deliveries }: Page) => deliveries.map(({ id }) => id)
+
 export const tests = (it: ContractIt) => {
   describe("pruning", () => {
     it.effect("takes headers and body some time after the last row was settled, and leaves the rest", () =>
@@ -164,7 +166,9 @@ export const tests = (it: ContractIt) => {
           yield* store.write({ deliveries: [delivery], settlements: [] })
           yield* store.write({
             deliveries: [],
-            settlements: [{ id: delivery.id, key: keyOf("a"), attempt: undefined, become: { retryIn: 4_000 } }]
+            settlements: [
+              numbered({ id: delivery.id, key: keyOf("a"), attempt: undefined, become: { retryIn: 4_000 } })
+            ]
           })
           yield* store.prune(keep, 100)
           assert.deepStrictEqual(yield* store.due(keysOf("a")), [])
@@ -185,8 +189,8 @@ export const tests = (it: ContractIt) => {
           yield* store.write({
             deliveries: [],
             settlements: [
-              { id: waiting.id, key: keyOf("a"), attempt: undefined, become: { retryIn: 4_000 } },
-              { id: done.id, key: keyOf("b"), attempt: undefined, become: "delivered" }
+              numbered({ id: waiting.id, key: keyOf("a"), attempt: undefined, become: { retryIn: 4_000 } }),
+              numbered({ id: done.id, key: keyOf("b"), attempt: undefined, become: "delivered" })
             ]
           })
           yield* store.prune(keep, 100)
@@ -198,9 +202,8 @@ export const tests = (it: ContractIt) => {
           { id: waiting.id, key: keyOf("a"), tries: 0, age: hours(10), bodyLength: waiting.body.length }
         ])
         assert.isDefined(yield* store.load(done.id))
-        const ids = ({ deliveries }: Page) => deliveries.map(({ id }) => id)
-        assert.deepStrictEqual(ids(yield* store.list({ age: hours(9) }, { limit: 10 })), [])
-        assert.deepStrictEqual(ids(yield* store.list({ age: hours(10) }, { limit: 10 })), [done.id, waiting.id])
+        assert.deepStrictEqual(idsOf(yield* store.list({ age: hours(9) }, { limit: 10 })), [])
+        assert.deepStrictEqual(idsOf(yield* store.list({ age: hours(10) }, { limit: 10 })), [done.id, waiting.id])
       }))
 
     it.effect("leaves due times alone that may be right", () =>
