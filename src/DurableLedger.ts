@@ -130,6 +130,7 @@ class Fallback {
 
 const undurable = (admissions: Admissions, fallback: Fallback): LedgerEntry => ({
   ...unwritten([...admissions.keys()]),
+  lateReply: "forwarding",
   settled: (backend, report) => {
     admissions.get(backend)!.ended(report)
     fallback.settled(backend, report)
