@@ -72,11 +72,11 @@ export const make = (session: StoreSession) => {
       const rows = sql`delivery_rows r ${dialect.using(index)} WHERE ${sql.and(ofRow(filter))}`
       if ((yield* count(rows, some)) < some) {
         // PostgreSQL would look for them among all rows otherwise, in the order asked for.
-        const few = sql`(SELECT r.delivery_id AS id FROM ${rows} LIMIT ${number(some)}) AS r`
+        const few = sql`(SELECT r.delivery_id AS id FROM ${rows} LIMIT ${number(some)}) AS few`
         return (range, order) =>
-          sql`SELECT DISTINCT r.id AS id FROM ${few} WHERE ${
-            sql.and([sql`1 = 1`, ...range.map((bound) => bound(sql`r.id`))])
-          } ORDER BY r.id ${order}`
+          sql`SELECT DISTINCT few.id AS id FROM ${few} WHERE ${
+            sql.and([sql`1 = 1`, ...range.map((bound) => bound(sql`few.id`))])
+          } ORDER BY few.id ${order}`
       }
     }
     return byEvent ?? ofDeliveries(undefined, [sql`1 = 1`])
