@@ -97,10 +97,11 @@ export const make = (session: StoreSession) => {
     order: Order,
     after: string | undefined,
     page: Fragment,
-    isEnough: (found: ReadonlyArray<Row>) => boolean
+    isEnough: (found: ReadonlyArray<Row>) => boolean,
+    longest = longestSearch
   ): Effect.fn.Return<Search<Row>, SqlError> {
     const clock = yield* Clock
-    const end = clock.monotonicTimeNanosUnsafe() + longestSearch
+    const end = clock.monotonicTimeNanosUnsafe() + longest
     const path = yield* pathOf(filter)
     const isNewest = order === "newest"
     const direction = sql.literal(isNewest ? "DESC" : "ASC")
@@ -209,7 +210,7 @@ export const make = (session: StoreSession) => {
     countRows: (filter: RowFilter) => {
       const page = sql`SELECT '' AS id, count(*) AS n ${rowsOf(filter, undefined)}`
       return Effect.map(
-        walk<{ readonly id: string; readonly n: number }>(filter, "oldest", undefined, page, () => false),
+        walk<{ readonly id: string; readonly n: number }>(filter, "oldest", undefined, page, () => false, longestCount),
         ({ found, reached }) => reached === undefined ? found.reduce((sum, { n }) => sum + n, 0) : undefined
       )
     }
@@ -228,3 +229,4 @@ const longestStep = 10_000
 
 /** Nanoseconds. */
 const longestSearch = 2_000_000_000n
+const longestCount = 1_000_000_000n

@@ -8,8 +8,9 @@ import * as Reactivity from "effect/reactivity/Reactivity"
 import { type NewDelivery, StoreUnavailable } from "../src/DeliveryStore.ts"
 import * as SqlDeliveryStore from "../src/SqlDeliveryStore.ts"
 import { deliveryStoreContract } from "./DeliveryStoreContract.ts"
-import { Databases, newDelivery, opened } from "./StoreDatabases.ts"
-import { postgresUnavailable, startPostgres } from "./postgres.ts"
+import { attemptOf, Databases, newDelivery, numbered, opened } from "./StoreDatabases.ts"
+import { eventually } from "./contract/Subject.ts"
+import { postgresUnavailable, query, startPostgres } from "./postgres.ts"
 
 /** Hides PostgreSQL's own time behind one that stands still until it is told to go on. */
 const ownTime = (start: number) => `
@@ -73,4 +74,39 @@ describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
       const { deliveries } = yield* store.list({}, { limit: 10 })
       assert.deepStrictEqual(deliveries.map(({ id }) => id), [after.id, before.id])
     }))
+
+  it.live(
+    "takes up what its files do, with rows and attempts, and less once something is deleted",
+    () =>
+      Effect.gen(function*() {
+        const url = yield* (yield* startPostgres).createDatabase
+        const store = yield* opened(
+          SqlDeliveryStore.layer({ kind: "postgres", url: Redacted.make(url) }, { owner: "one" })
+        )
+        const deliveries = Array.from(
+          { length: 40 },
+          () => newDelivery({ to: "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN" })
+        )
+        yield* store.write({ deliveries, settlements: [] })
+        yield* store.write({
+          deliveries: [],
+          settlements: deliveries.flatMap(({ id, targets }) =>
+            targets.map(({ key }) => numbered({ id, key, attempt: attemptOf(1), become: "dead" }))
+          )
+        })
+        const files = `SELECT sum(pg_total_relation_size(name::regclass))::bigint AS bytes
+        FROM unnest(ARRAY['deliveries', 'payloads', 'delivery_rows', 'attempts']) AS t(name)`
+        const onDisk = Effect.map(query(url, files), ([row]) => Number(row.bytes))
+        yield* query(url, "VACUUM ANALYZE")
+        const full = yield* onDisk
+        assert.isAbove(full, 40 * 40 * 200)
+        const used = yield* store.usage
+        assert.isAtMost(used, full)
+        assert.isAtLeast(used, 0.4 * full)
+        yield* query(url, `DELETE FROM attempts; DELETE FROM delivery_rows`)
+        yield* query(url, "VACUUM ANALYZE deliveries")
+        assert.isTrue(yield* eventually(store, Effect.map(store.usage, (bytes) => bytes < 0.5 * used)))
+      }),
+    60_000
+  )
 })
