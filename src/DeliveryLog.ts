@@ -18,6 +18,8 @@ export class DeliveryLog extends Context.Service<DeliveryLog, {
   /** `outcome` is what became of the spray; `latency` in seconds since the request's head was read. */
   readonly answered: (delivery: Delivery, status: number, outcome: string, latency: number) => void
   readonly hungUp: (delivery: Delivery, latency: number) => void
+  /** Its sender sends nothing more. Most have hung up then, some read on: it gets its reply all the same. */
+  readonly senderClosed: (delivery: Delivery, latency: number) => void
 }>()("sprayproxy/DeliveryLog") {
   static readonly layer = Layer.effect(
     DeliveryLog,
@@ -46,7 +48,14 @@ export class DeliveryLog extends Context.Service<DeliveryLog, {
             shared(delivery)
           ),
         hungUp: (delivery, latency) =>
-          log.write("warn", "client hung up before the reply, forwarding goes on", { latency }, shared(delivery))
+          log.write("warn", "client hung up before the reply, forwarding goes on", { latency }, shared(delivery)),
+        senderClosed: (delivery, latency) =>
+          log.write(
+            "warn",
+            "client hung up or closed its side before the reply, forwarding goes on",
+            { latency },
+            shared(delivery)
+          )
       }))
   )
 }

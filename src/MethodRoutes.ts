@@ -1,3 +1,4 @@
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import type * as Types from "effect/Types"
@@ -5,6 +6,7 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerError from "effect/http/HttpServerError"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
+import type { ServerResponse } from "node:http"
 import { answerEarly } from "./EarlyAnswer.ts"
 
 /** `variable` is what stands where the path has its `:name`, unescaped; empty for a path without one. */
@@ -33,6 +35,8 @@ export const addPath = (
     (request) => {
       const variable = variableOf(pathOf(request.url))
       if (variable === undefined) return notFound(request)
+      const unreadable = request.headers["transfer-encoding"] === undefined ? undefined : codingRefusal(request)
+      if (unreadable !== undefined) return unreadable
       const method = request.method === "HEAD" ? "GET" : request.method
       const handler = handlers[method as keyof typeof handlers]
       return handler === undefined
@@ -41,6 +45,22 @@ export const addPath = (
     },
     { uninterruptible: true }
   )
+}
+
+/**
+ * RFC 9112 §6.1: the answer to a body in a coding that is not known here, or that says in HTTP/1.0 that it is in one. A body whose
+ * last coding is not `chunked` has no end that can be found: Node answers it.
+ */
+const codingRefusal = (request: HttpServerRequest) => {
+  const { httpVersion } = NodeHttpServerRequest.toIncomingMessage(request)
+  const codings = (request.headers["transfer-encoding"] ?? "").toLowerCase().split(",").map((coding) => coding.trim())
+  if (codings.at(-1) !== "chunked") return undefined
+  if (httpVersion === "1.0") {
+    const response = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
+    response.shouldKeepAlive = false
+    return answerEarly(request, 400, "bad request")
+  }
+  return codings.length === 1 ? undefined : answerEarly(request, 501, "transfer coding not implemented")
 }
 
 /** What the variable is in a path that matches; undefined for any other. */

@@ -1,5 +1,10 @@
 /**
  * The public listener: the `node:http` server under Effect's, with its limits, its request ids, and its end.
+ *
+ * **Details**
+ *
+ * A client that has closed its side gets the replies that are due, and then its connection ends. Nothing tells it from one that
+ * has gone, until a reply to it is answered with a reset.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Context from "effect/Context"
@@ -33,8 +38,11 @@ export class PublicServer extends Context.Service<PublicServer, {
       const unanswered = new Roster<IdentifiedResponse<IncomingMessage>>()
       const idleListeners = new Set<() => void>()
 
-      const onRequest = (_request: IncomingMessage, response: IdentifiedResponse<IncomingMessage>) => {
-        if (readiness.isDraining()) response.shouldKeepAlive = false
+      const askedToUpgrade = new WeakSet<IncomingMessage>()
+
+      const onRequest = (request: IncomingMessage, response: IdentifiedResponse<IncomingMessage>) => {
+        // Node takes what comes after such a request for the other protocol where it can't be parsed, and says nothing.
+        if (readiness.isDraining() || askedToUpgrade.has(request)) response.shouldKeepAlive = false
         unanswered.add(response)
         response.once("close", () => {
           unanswered.delete(response)
@@ -48,10 +56,21 @@ export class PublicServer extends Context.Service<PublicServer, {
         requestTimeout: 30_000 + Duration.toMillis(settings.replyDeadline),
         connectionsCheckingInterval: 1_000,
         // Nothing is upgraded here (RFC 9110 §7.8); Node would take the body of such a request for another protocol.
-        shouldUpgradeCallback: () => false,
+        shouldUpgradeCallback: (request) => {
+          askedToUpgrade.add(request)
+          return false
+        },
         ServerResponse: IdentifiedResponse,
         // Above the 90 s for which kube-rbac-proxy reuses a connection: it never sends a POST again.
         keepAliveTimeout: 120_000
+      })
+      // Node has it for this, and no option: else it would end the connection with the request.
+      Object.assign(server, { httpAllowHalfOpen: true })
+      server.on("connection", (socket: ClientSocket) => {
+        socket.once("end", () => {
+          const response = socket[currentResponse]
+          if (response instanceof IdentifiedResponse) response.onSenderClosed()
+        })
       })
       server.on("request", onRequest).on("checkContinue", onRequest)
       const failing = new WeakSet<Socket>()
@@ -142,10 +161,27 @@ const requestIdHeader = "X-Request-Id"
 export const requestIdOf = (response: ServerResponse): string =>
   response instanceof IdentifiedResponse ? response.requestId : ""
 
+/** Calls `f` when this request's sender has closed its side before its reply is out. */
+export const onSenderClosed = (response: ServerResponse, f: () => void): void => {
+  if (response instanceof IdentifiedResponse) response.whenSenderClosed(f)
+}
+
 /** Every reply has its id, those that Node gives by itself too (no `Host`, an `Expect` that it does not know). */
 class IdentifiedResponse<Request extends IncomingMessage> extends ServerResponse<Request> implements Member {
   place = -1
   readonly requestId = randomUUID()
+  #senderClosed = false
+  #whenSenderClosed: (() => void) | undefined
+
+  onSenderClosed(): void {
+    this.#senderClosed = true
+    if (!this.writableEnded) this.#whenSenderClosed?.()
+  }
+
+  whenSenderClosed(f: () => void): void {
+    this.#whenSenderClosed = f
+    if (this.#senderClosed) f()
+  }
 
   /** Every head is written here, Node's own too. A header that is set before makes Node take the slow way for all. */
   override writeHead(status: number, ...rest: ReadonlyArray<unknown>): this {

@@ -18,7 +18,7 @@ import { addPath } from "./MethodRoutes.ts"
 import { Metrics, type RefusalReason } from "./Metrics.ts"
 import { plainText } from "./PlainText.ts"
 import { Pseudonym } from "./Pseudonym.ts"
-import { requestIdOf } from "./PublicServer.ts"
+import { onSenderClosed, requestIdOf } from "./PublicServer.ts"
 import { RefusalLog } from "./RefusalLog.ts"
 import { Settings } from "./Settings.ts"
 import { Spray, type SprayResult } from "./Spray.ts"
@@ -139,6 +139,7 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
       logged: undefined
     }
     const elapsed = () => seconds(timers.now() - startedAt)
+    onSenderClosed(outgoing, () => log.senderClosed(delivery, elapsed()))
     const result = yield* Effect.interruptible(spray.spray(delivery, received.reservation, deadline)).pipe(
       Effect.onInterrupt(() =>
         Effect.sync(() => {

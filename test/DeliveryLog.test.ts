@@ -124,6 +124,15 @@ describe("the line of a reply", () => {
       ])
     }))
 
+  it.effect("says so when its sender has closed its side", () =>
+    Effect.gen(function*() {
+      expect(yield* written((log) => log.senderClosed(delivery, 10))).toEqual([{
+        level: "warn",
+        message: "client hung up or closed its side before the reply, forwarding goes on",
+        fields: { ...described, latency: 10 }
+      }])
+    }))
+
   it.effect("says so when nobody waits for it any more", () =>
     Effect.gen(function*() {
       expect(yield* written((log) => log.hungUp(delivery, 10))).toEqual([{

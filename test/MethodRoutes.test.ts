@@ -80,6 +80,41 @@ layer(serve(Routes), { excludeTestServices: true })("a path", (it) => {
     }))
 })
 
+layer(serve(Routes), { excludeTestServices: true })("a body", (it) => {
+  const chunks = "2\r\n{}\r\n0\r\n\r\n"
+  const refused = { 400: "bad request", 501: "transfer coding not implemented" }
+
+  it.effect.each([
+    { status: 501, version: "1.1", method: "POST", path: "/proxy", codings: ["gzip, chunked"] },
+    { status: 501, version: "1.1", method: "POST", path: "/proxy", codings: ["gzip", "chunked"] },
+    { status: 501, version: "1.1", method: "POST", path: "/proxy", codings: ["identity,Chunked"] },
+    { status: 501, version: "1.1", method: "GET", path: "/proxy", codings: ["gzip, chunked"] },
+    { status: 501, version: "1.1", method: "DELETE", path: "/only", codings: ["x-mine, chunked"] },
+    { status: 400, version: "1.0", method: "POST", path: "/proxy", codings: ["chunked"] }
+  ])(
+    "in the codings $codings of HTTP/$version is answered $status, and its connection ends",
+    (row) =>
+      Effect.gen(function*() {
+        const connection = yield* openConnection(yield* port)
+        const headers = row.codings.map((coding) => `Transfer-Encoding: ${coding}\r\n`).join("")
+        connection.write(
+          `${row.method} ${row.path} HTTP/${row.version}\r\nHost: x\r\nConnection: keep-alive\r\n${headers}\r\n${chunks}`
+        )
+        const [reply] = yield* Effect.promise(() => connection.replies(1))
+        assert.deepInclude(reply, { status: row.status, text: refused[row.status as keyof typeof refused] })
+        assert.strictEqual(yield* Effect.promise(() => connection.closed), "ended")
+      })
+  )
+
+  it.effect("in chunks is taken, however the word is written", () =>
+    Effect.gen(function*() {
+      const connection = yield* openConnection(yield* port)
+      connection.write(`POST /proxy HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: Chunked\r\n\r\n${chunks}`)
+      const [reply] = yield* Effect.promise(() => connection.replies(1))
+      assert.deepInclude(reply, { status: 200, text: "posted /proxy" })
+    }))
+})
+
 layer(serve(Routes), { excludeTestServices: true })("a path with a variable", (it) => {
   it.effect.each([
     ["/things/a", "<a>"],

@@ -7,11 +7,11 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Http from "node:http"
 import { text as textOf } from "node:stream/consumers"
 import { Log, LogEntries } from "../src/Logging.ts"
-import { PublicServer, requestIdOf } from "../src/PublicServer.ts"
+import { onSenderClosed, PublicServer, requestIdOf } from "../src/PublicServer.ts"
 import { Readiness } from "../src/Readiness.ts"
 import { RefusalLog } from "../src/RefusalLog.ts"
 import { Settings } from "../src/Settings.ts"
-import { listen, openConnection, type Reply, send } from "./e2e/harness.ts"
+import { listen, openConnection, type RawConnection, type Reply, send } from "./e2e/harness.ts"
 
 const TestLayer = PublicServer.layer.pipe(
   Layer.provideMerge(RefusalLog.layer),
@@ -274,6 +274,79 @@ describe("what is no HTTP", () => {
     }).pipe(Effect.provide(TestLayer)))
 })
 
+describe("a request to upgrade", () => {
+  const upgrade = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n"
+
+  // Node would wait for the end of a head that it does not read.
+  it.live.each([
+    {
+      what: "that comes with it",
+      write: (connection: RawConnection) => connection.write(`${upgrade}nonsense\r\n\r\n`)
+    },
+    { what: "that may follow", write: (connection: RawConnection) => connection.write(upgrade) }
+  ])("is answered, and its connection ended before the nonsense $what", ({ write }) =>
+    Effect.gen(function*() {
+      const { port } = yield* start()
+      const connection = yield* openConnection(port)
+      write(connection)
+      const [reply] = yield* Effect.promise(() => connection.replies(1))
+      assert.deepInclude(reply, { status: 200, text: "ok" })
+      assert.strictEqual(reply!.headers["connection"], "close")
+      assert.strictEqual(yield* Effect.promise(() => connection.closed), "ended")
+    }).pipe(Effect.provide(TestLayer)))
+})
+
+describe("a client that has closed its side", () => {
+  it.live("gets the replies that are due, and its connection ends", () =>
+    Effect.gen(function*() {
+      const gate = makeGate()
+      const { idle, port } = yield* start(gate.handler)
+      const connection = yield* openConnection(port)
+      connection.write(get(), get())
+      const first = yield* gate.next
+      const second = yield* gate.next
+      const heard = Promise.withResolvers<void>()
+      onSenderClosed(first, heard.resolve)
+      connection.socket.end()
+      yield* Effect.promise(() => heard.promise)
+      first.end("one")
+      second.end("two")
+      const replies = yield* Effect.promise(() => connection.replies(2))
+      assert.deepStrictEqual(replies.map(({ text }) => text), ["one", "two"])
+      assert.strictEqual(yield* Effect.promise(() => connection.closed), "ended")
+      yield* idle
+    }).pipe(Effect.provide(TestLayer)))
+
+  it.live("is known by then to whoever asks late", () =>
+    Effect.gen(function*() {
+      const gate = makeGate()
+      const { port } = yield* start(gate.handler)
+      const connection = yield* openConnection(port)
+      connection.write(get())
+      const response = yield* gate.next
+      for (let times = 0; times < 2; times++) {
+        const heard = Promise.withResolvers<void>()
+        onSenderClosed(response, heard.resolve)
+        if (times === 0) connection.socket.end()
+        yield* Effect.promise(() => heard.promise)
+      }
+      response.end("ok")
+      assert.strictEqual((yield* Effect.promise(() => connection.replies(1)))[0]!.text, "ok")
+    }).pipe(Effect.provide(TestLayer)))
+
+  it.live("and is owed nothing leaves no connection behind", () =>
+    Effect.gen(function*() {
+      const { port } = yield* start()
+      const used = yield* openConnection(port)
+      used.write(get())
+      yield* Effect.promise(() => used.replies(1))
+      for (const connection of [used, yield* openConnection(port)]) {
+        connection.socket.end()
+        assert.strictEqual(yield* Effect.promise(() => connection.closed), "ended")
+      }
+    }).pipe(Effect.provide(TestLayer)))
+})
+
 describe("time", () => {
   it.live("ends a head that is not complete in time with 408", () =>
     Effect.gen(function*() {
@@ -377,7 +450,7 @@ describe("the end", () => {
       yield* Effect.promise(() => connections[0].replies(1))
       assert.isUndefined(waiting.pollUnsafe())
       // A client that has gone gets no reply, and nobody waits for it.
-      connections[1].socket.destroy()
+      connections[1].socket.resetAndDestroy()
       yield* Fiber.join(waiting)
       assert.isTrue(second.destroyed)
     }).pipe(Effect.provide(TestLayer)))
