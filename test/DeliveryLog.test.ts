@@ -62,7 +62,7 @@ describe("the line of an attempt", () => {
         message: "proxied request",
         fields: {
           ...described,
-          backend: "pac.example.com:8443",
+          backend: "pac.example.com:8443/base",
           status: 202,
           latency: 0.012346,
           outcome: "delivered",
