@@ -103,8 +103,7 @@ describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
         const used = yield* store.usage
         assert.isAtMost(used, full)
         assert.isAtLeast(used, 0.4 * full)
-        yield* query(url, `DELETE FROM attempts; DELETE FROM delivery_rows`)
-        yield* query(url, "VACUUM ANALYZE deliveries")
+        for (const table of ["attempts", "delivery_rows"]) yield* query(url, `DELETE FROM ${table}`)
         assert.isTrue(yield* eventually(store, Effect.map(store.usage, (bytes) => bytes < 0.5 * used)))
       }),
     60_000
