@@ -39,7 +39,7 @@ ENV NODE_ENV=production \
 
 WORKDIR /app
 # The program, and the worker that SQLite runs in.
-COPY --from=build /build/dist/sprayproxy.js /build/dist/SqliteWorker.js ./
+COPY --from=build /build/dist/sprayproxy.js /build/dist/main.js /build/dist/SqliteWorker.js ./
 
 # Where --store sqlite:/var/lib/sprayproxy/deliveries.db puts its file. A new named volume takes its owner over. Not declared
 # as a VOLUME: direct mode would get one too, and lose it.

@@ -13,6 +13,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type { IncomingMessage } from "node:http"
 import { type Body, BodyAssembly } from "./Body.ts"
+import { contained } from "./Defects.ts"
 import { MemoryBudget, type Reservation } from "./MemoryBudget.ts"
 import { type Member, Roster } from "./Roster.ts"
 import { Settings } from "./Settings.ts"
@@ -57,9 +58,12 @@ export class BodyReader extends Context.Service<BodyReader, {
       const timers = yield* Timers
       const readings = new Roster<Reading>()
 
-      yield* Effect.sync(() => {
+      // Each by itself: a defect in one sender's check must not let all others be as slow as they like.
+      yield* Effect.suspend(() => {
         const time = timers.now()
-        for (const reading of readings) reading.checkPace(time)
+        return Effect.forEach(readings, (reading) => contained(Effect.sync(() => reading.checkPace(time))), {
+          discard: true
+        })
       }).pipe(Effect.repeat(Schedule.spaced("1 second")), Effect.forkScoped)
 
       return BodyReader.of({
@@ -167,7 +171,7 @@ class Reading implements Member {
   }
 
   checkPace(now: number): void {
-    if (this.#waitingSince !== undefined) return
+    if (this.#stopped || this.#waitingSince !== undefined) return
     if (now - this.#startedAt > longestReading) return this.#fail(new SenderTooSlow(this.#received()))
     if (now - this.#windowAt < paceWindow) return
     if (this.#windowBytes < paceBytes) return this.#fail(new SenderTooSlow(this.#received()))

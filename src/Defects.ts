@@ -20,10 +20,37 @@ export const layer: Layer.Layer<never, never, Log> = ErrorReporter.layer([
       const request = Context.getOption(fiber.context, HttpServerRequest)
       log.write("error", "unexpected failure", {
         "request-id": Option.getOrUndefined(Option.map(request, idOf)),
-        error: (error.stack ?? String(error)).replaceAll(/\s*\n\s*/g, " ")
+        error: lineOf(error)
       })
     }))
 ])
+
+/**
+ * Thrown in a callback, a timer's or a socket's, it reaches nobody and leaves the process in no known state: it ends with exit
+ * code 1. For the process as a whole, so not for tests.
+ */
+export const layerProcess: Layer.Layer<never, never, Log> = Layer.effectDiscard(Effect.gen(function*() {
+  const log = yield* Log
+  const end = (error: unknown) => {
+    process.off("uncaughtException", end).on("uncaughtException", () => {})
+    log.write("error", "unexpected failure: the process ends", { error: lineOf(error) })
+    setTimeout(exit, lastWordsMillis)
+    // The log goes out at the end of this turn, or after what it is writing now.
+    setImmediate(() => process.stdout.write("", () => process.stdout.write("", exit)))
+  }
+  yield* Effect.acquireRelease(
+    Effect.sync(() => process.on("uncaughtException", end)),
+    () => Effect.sync(() => process.off("uncaughtException", end))
+  )
+}))
+
+const exit = () => process.exit(1)
+
+/** A reader that has stopped reading the log is not waited for longer. */
+const lastWordsMillis = 2_000
+
+const lineOf = (error: unknown): string =>
+  (error instanceof Error && error.stack || String(error)).replaceAll(/\s*\n\s*/g, " ")
 
 const idOf = (request: HttpServerRequest) =>
   requestIdOf(NodeHttpServerRequest.toServerResponse(request) as ServerResponse)

@@ -15,14 +15,32 @@ export const reading = (
   { help, name }: Names.MetricName,
   read: () => number,
   attributes: Record<string, string> = {}
-) => register(Metric.gauge(name, { description: help, attributes }), () => ({ value: read() }))
+) => {
+  const value = lastOf(read)
+  return register(Metric.gauge(name, { description: help, attributes }), () => ({ value: value() }))
+}
 
 /** A counter that somebody else counts. */
-export const counted = ({ help, name }: Names.MetricName, read: () => number) =>
-  register(
+export const counted = ({ help, name }: Names.MetricName, read: () => number) => {
+  const count = lastOf(read)
+  return register(
     Metric.counter(name, { description: help, incremental: true }),
-    () => ({ count: read(), incremental: true })
+    () => ({ count: count(), incremental: true })
   )
+}
+
+/** One that can't be read stays as it was, and takes no scrape with it: RSS needs a descriptor, and there may be none left. */
+const lastOf = (read: () => number) => {
+  let last = 0
+  return (): number => {
+    try {
+      last = read()
+    } catch {
+      // It may be read the next time.
+    }
+    return last
+  }
+}
 
 const register = <State>(metric: Metric.Metric<number, State>, get: () => State) =>
   Effect.acquireRelease(

@@ -75,7 +75,7 @@ const server = <A, E, R, RBacklog, RRoutes>(mode: {
     Layer.provideMerge(
       Layer.mergeAll(Resolver.layer, RefusalLog.layer, Readiness.layer, Timers.layer, TurnShare.layer)
     ),
-    Layer.provideMerge(Layer.mergeAll(Telemetry.layer, Defects.layer)),
+    Layer.provideMerge(Layer.mergeAll(Telemetry.layer, Defects.layer, Defects.layerProcess)),
     Layer.provideMerge(Layer.mergeAll(Log.layer, Identity.layer)),
     Layer.provideMerge(Metrics.layer),
     Layer.provide(NodeFileSystem.layer)

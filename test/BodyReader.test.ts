@@ -374,6 +374,20 @@ describe("a sender that goes away", () => {
       yield* Effect.promise(() => closed)
     }).pipe(Effect.provide(TestLayer())))
 
+  it.effect("whose check has a defect lets no other sender be as slow as it likes", () =>
+    Effect.gen(function*() {
+      const broken = yield* startReading()
+      const slow = yield* startReading()
+      broken.request.off = () => {
+        throw new Error("no such luck")
+      }
+      yield* TestClock.adjust("6 seconds")
+      assert.deepInclude(yield* Effect.flip(Fiber.join(slow.reading)), { _tag: "SenderTooSlow" })
+      const later = yield* startReading()
+      yield* TestClock.adjust("6 seconds")
+      assert.deepInclude(yield* Effect.flip(Fiber.join(later.reading)), { _tag: "SenderTooSlow" })
+    }).pipe(Effect.provide(TestLayer())))
+
   it.effect("interrupts the reading, which gives its memory back and listens no more", () =>
     Effect.gen(function*() {
       const sender = yield* startReading()

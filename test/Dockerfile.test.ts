@@ -46,7 +46,11 @@ describe("the image", () => {
 
   it("holds the bundle, its worker and nothing else beside Node", () => {
     const files = filesOf(image.root)
-    assert.deepStrictEqual(files.map((file) => file.path), ["app/SqliteWorker.js", "app/sprayproxy.js"])
+    assert.deepStrictEqual(files.map((file) => file.path), [
+      "app/SqliteWorker.js",
+      "app/main.js",
+      "app/sprayproxy.js"
+    ])
     for (const { size } of files) assert.isBelow(size, 5_000_000)
   })
 

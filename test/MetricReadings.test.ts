@@ -53,6 +53,24 @@ describe("a reading", () => {
       assert.strictEqual((yield* scrape).value("test_total"), 2.5)
     }))))
 
+  it.effect("that fails takes nothing else of a scrape with it", () =>
+    withFreshMetrics(Effect.scoped(Effect.gen(function*() {
+      let fails = false
+      const read = () => {
+        if (fails) throw new Error("EMFILE")
+        return 3
+      }
+      yield* reading({ name: "test", help: "A test." }, read)
+      yield* counted(name, read)
+      yield* counted({ name: "other_total", help: "A test." }, () => 1)
+      assert.strictEqual((yield* scrape).value("test"), 3)
+      fails = true
+      const seen = yield* scrape
+      assert.strictEqual(seen.value("test"), 3)
+      assert.strictEqual(seen.value("test_total"), 3)
+      assert.strictEqual(seen.value("other_total"), 1)
+    }))))
+
   it.effect("does not end its successor", () =>
     withFreshMetrics(Effect.scoped(Effect.gen(function*() {
       const scope = yield* Scope.make()

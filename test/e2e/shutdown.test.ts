@@ -3,11 +3,12 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type { ServerResponse } from "node:http"
 import * as Http from "node:http"
-import { connect, type Socket } from "node:net"
+import { connect, createServer, type Socket } from "node:net"
 import {
   deliver,
   eventually,
   githubHeaders,
+  listen,
   type Program,
   type Reply,
   runToEnd,
@@ -446,9 +447,9 @@ describe("a second signal", () => {
 })
 
 /** Starts the program with `code` run before its own. */
-const withPreload = (code: string) =>
+const withPreload = (code: string, args = ["--backend", "http://127.0.0.1:1"]) =>
   runToEnd(
-    ["server", "--host", "127.0.0.1", "--port", "0", "--metrics-port", "0", "--backend", "http://127.0.0.1:1"],
+    ["server", "--host", "127.0.0.1", "--port", "0", "--metrics-port", "0", ...args],
     {
       GH_APP_WEBHOOK_SECRET: "s3cret",
       NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(code)}`
@@ -456,6 +457,38 @@ const withPreload = (code: string) =>
   )
 
 describe("a signal during the start", () => {
+  it.live("while the program is still being loaded ends it cleanly", () =>
+    Effect.promise(async () => {
+      const { code, signal, stderr, stdout } = await withPreload(
+        `import { registerHooks } from "node:module"
+         registerHooks({
+           load: (url, context, next) => {
+             if (url.endsWith("/main.js")) process.kill(process.pid, "SIGTERM")
+             return next(url, context)
+           }
+         })`
+      )
+      assert.deepStrictEqual([code, signal, stderr], [0, null, ""])
+      assert.notInclude(stdout, "listening")
+    }))
+
+  it.live("while a database does not answer ends it at once", () =>
+    Effect.gen(function*() {
+      const port = yield* listen(createServer(() => {}))
+      const { code, signal, stderr, stdout } = yield* Effect.promise(() =>
+        withPreload(
+          `import { Socket } from "node:net"
+           const { connect } = Socket.prototype
+           Socket.prototype.connect = function(...args) {
+             this.once("connect", () => process.kill(process.pid, "SIGTERM"))
+             return connect.apply(this, args)
+           }`,
+          ["--store", `postgres://somebody@127.0.0.1:${port}/silent`]
+        )
+      )
+      assert.deepStrictEqual([code, signal, stderr, stdout], [0, null, "", ""])
+    }))
+
   it.live("as soon as it can be heard ends the program cleanly", () =>
     Effect.promise(async () => {
       const { code, signal, stderr } = await withPreload(
@@ -486,4 +519,20 @@ describe("a signal during the start", () => {
         assert.deepStrictEqual([code, signal, stderr], [0, null, ""])
       }))
   }
+})
+
+describe("an exception that nobody catches", () => {
+  it.live("ends the program with one line that says what it was", () =>
+    Effect.gen(function*() {
+      const code = `process.on("SIGUSR2", () => setTimeout(() => { throw new Error("no such\\nluck") }))`
+      const program = yield* startProgram([], {
+        NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(code)}`
+      })
+      program.process.kill("SIGUSR2")
+      assert.strictEqual(yield* Effect.promise(() => ending(program)), 1)
+      assert.strictEqual(program.stderr(), "")
+      const last = program.logs.at(-1)
+      assert.deepInclude(last, { level: "error", msg: "unexpected failure: the process ends" })
+      assert.match(String(last!["error"]), /^Error: no such luck at /)
+    }))
 })
