@@ -463,8 +463,11 @@ describe("a signal during the start", () => {
         `import { registerHooks } from "node:module"
          registerHooks({
            load: (url, context, next) => {
-             if (url.endsWith("/main.js")) process.kill(process.pid, "SIGTERM")
-             return next(url, context)
+             if (!url.endsWith("/main.js")) return next(url, context)
+             process.kill(process.pid, "SIGTERM")
+             // It takes for ever.
+             const source = "setInterval(() => {}, 1000); await new Promise(() => {})"
+             return { source, format: "module", shortCircuit: true }
            }
          })`
       )
