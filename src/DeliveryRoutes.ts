@@ -89,7 +89,9 @@ export const DeliveryRoutes = HttpRouter.use(Effect.fnUntraced(function*(router)
     reservation.verified()
     yield* roomFor(reservation, bodyLength)
     reservation.hold(bodyLength)
-    return yield* Effect.acquireRelease(store.load(id), (stored) => Effect.sync(() => discard(stored?.body)))
+    // What can't be read is not there; its attempts say why.
+    const read = Effect.catchIf(store.load(id), ({ fault }) => fault === "content", () => Effect.undefined)
+    return yield* Effect.acquireRelease(read, (stored) => Effect.sync(() => discard(stored?.body)))
   })
 
   /** Its signature can only be told from the whole of it. */

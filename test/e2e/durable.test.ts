@@ -7,6 +7,7 @@ import { randomUUID } from "node:crypto"
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { DatabaseSync } from "node:sqlite"
 import { setTimeout as pause } from "node:timers/promises"
 import { startCrashBackend } from "../crash/Backends.ts"
 import { list, redeliver, scrape } from "../crash/Operator.ts"
@@ -201,6 +202,97 @@ const isInState = async (program: Program, state: string, { url }: TestBackend, 
 const guidsInState = async (program: Program, state: string, { url }: TestBackend) =>
   (await list(program.port, { state, backend: url })).map(({ guid }) => guid).toSorted()
 
+describe("a backend that refuses some deliveries", () => {
+  it.live("goes on getting the others at once", () =>
+    Effect.gen(function*() {
+      const taken = new Map<string, number>()
+      const backend = yield* startBackend(({ headers, url }, response) => {
+        if (url.length > 8_000) return void response.writeHead(414).end()
+        taken.set(String(headers["x-github-delivery"]), performance.now())
+        response.writeHead(202).end()
+      })
+      const program = yield* startDurable(yield* newStore, [backend])
+      const path = `/proxy?replayed=${"x".repeat(9_000)}`
+      yield* Effect.promise(async () => {
+        for (let n = 0; n < 20; n += 1) assert.strictEqual((await deliver(program.port, "{}", { path })).status, 202)
+        await backend.receivedAtLeast(20)
+        for (const guid of newGuids(20)) {
+          await deliver(program.port, "{}", { path })
+          await deliverAs(program, [guid])
+          // None is held: each is on its way before the next comes.
+          await eventually(() => taken.has(guid), "the arrival of a good one")
+        }
+        await eventually(async () =>
+          (await list(program.port, { state: "pending", backend: backend.url })).length === 40
+        )
+      })
+    }))
+})
+
+describe("the end of the grace", () => {
+  const startHanging = startBackend(() => {})
+
+  it.live("names what nobody will send again, for those who prefer a loss to a duplicate", () =>
+    Effect.gen(function*() {
+      const hanging = yield* startHanging
+      const store = yield* newStore
+      const program = yield* startDurable(store, [hanging], "--retry-unknown=false", "--shutdown-grace", "300ms")
+      const guids = newGuids(2)
+      yield* Effect.promise(async () => {
+        assert.deepStrictEqual(await deliverAs(program, guids), [202, 202])
+        await hanging.receivedAtLeast(2)
+        program.process.kill("SIGTERM")
+        assert.strictEqual(await program.exit, 1)
+        const line = await program.logged(({ msg }) => msg === "shutdown grace exceeded")
+        assert.strictEqual(line["attempts"], 2)
+        assert.sameMembers(String(line["deliveries"]).split(" "), guids)
+        assert.strictEqual(
+          program.stderr(),
+          "sprayproxy: the shutdown grace was over before every attempt had an outcome (2 cut off)\n"
+        )
+      })
+      const second = yield* startDurable(store, [hanging])
+      const dead = yield* Effect.promise(() => list(second.port, { state: "dead" }))
+      assert.sameMembers(dead.map(({ guid }) => guid), guids)
+    }))
+
+  it.live("loses nothing of what will be sent again", () =>
+    Effect.gen(function*() {
+      const hanging = yield* startHanging
+      const program = yield* startDurable(yield* newStore, [hanging], "--shutdown-grace", "300ms")
+      yield* Effect.promise(async () => {
+        await deliverAs(program, newGuids(2))
+        await hanging.receivedAtLeast(2)
+        program.process.kill("SIGTERM")
+        assert.strictEqual(await program.exit, 0)
+        const line = await program.logged(({ msg }) => msg === "shutdown grace exceeded")
+        assert.deepInclude(line, { attempts: 0 })
+        assert.isUndefined(line["deliveries"])
+      })
+    }))
+
+  it.live("has what was not begun sent again, also for those who prefer a loss", () =>
+    Effect.gen(function*() {
+      const hanging = yield* startHanging
+      const store = yield* newStore
+      const args = ["--retry-unknown=false", "--backend-concurrency", "1", "--shutdown-grace", "300ms"]
+      const program = yield* startDurable(store, [hanging], ...args)
+      const [begun, waiting] = newGuids(2) as [string, string]
+      yield* Effect.promise(async () => {
+        await deliverAs(program, [begun, waiting])
+        await hanging.receivedAtLeast(1)
+        program.process.kill("SIGTERM")
+        assert.strictEqual(await program.exit, 1)
+        const line = await program.logged(({ msg }) => msg === "shutdown grace exceeded")
+        assert.deepInclude(line, { attempts: 1, deliveries: begun })
+      })
+      const second = yield* startDurable(store, [hanging], ...args)
+      yield* Effect.promise(() => eventually(() => guidsOf(hanging).includes(waiting), "the one that had waited"))
+      const dead = yield* Effect.promise(() => list(second.port, { state: "dead" }))
+      assert.deepStrictEqual(dead.map(({ guid }) => guid), [begun])
+    }))
+})
+
 describe("a backend with a backlog", () => {
   it.live("gets it when it is well again, and once more what the operator asks for", () =>
     Effect.gen(function*() {
@@ -230,6 +322,43 @@ describe("a backend with a backlog", () => {
         await eventually(() => ill.taken.filter((guid) => guid === again).length === 2)
       })
     }), 120_000)
+
+  it.live("has what can't be read shown with its reason, and gets the rest", () =>
+    Effect.gen(function*() {
+      const backend = yield* startBackend((_, response) => void response.writeHead(503).end())
+      const store = yield* newStore
+      const args = ["--forwarding-retries", "0"]
+      const first = yield* startDurable(store, [backend], ...args)
+      const [spoilt, cut, whole] = newGuids(3) as [string, string, string]
+      yield* Effect.promise(async () => {
+        await deliverAs(first, [spoilt, cut, whole])
+        await backend.receivedAtLeast(3)
+        await killAndWait(first)
+      })
+      const database = new DatabaseSync(store.slice("sqlite:".length))
+      const change = (column: string, guid: string) =>
+        database.prepare(
+          `UPDATE payloads SET ${column} WHERE delivery_id = (SELECT id FROM deliveries WHERE guid = ?)`
+        ).run(guid)
+      change("headers = '[\"X-Hub-Signature-256: sha'", spoilt)
+      change("body = substr(body, 2)", cut)
+      database.close()
+      const before = backend.received.length
+      const second = yield* startDurable(store, [backend], ...args)
+      yield* Effect.promise(async () => {
+        await eventually(() => guidsOf(backend).slice(before).includes(whole), "the one that is whole")
+        for (const [guid, reason] of [[spoilt, "its headers can't be read"], [cut, "its body is not whole"]] as const) {
+          const line = await second.logged(({ error, msg }) =>
+            msg === "a stored delivery could not be sent" && String(error).endsWith(reason)
+          )
+          assert.deepInclude(line, { backend: backend.host, outcome: "unreachable" })
+          const shown = (await send(second.port, { method: "GET", path: `/deliveries/${guid}` })).text
+          assert.include(shown, reason)
+          assert.isFalse(guidsOf(backend).slice(before).includes(guid))
+        }
+        assert.notInclude(JSON.stringify(second.logs), "X-Hub-Signature-256: sha")
+      })
+    }))
 
   it.live("that is given up is shown as dead, and sent again on demand", () =>
     Effect.gen(function*() {
