@@ -88,7 +88,7 @@ export class BackendRequest implements Dispatcher.DispatchHandler {
 
   /** What it has come to when it is cut off for `reason`. */
   cutOff(reason: string): RequestResult {
-    if (this.#status !== undefined) return this.#result(Outcome.ofStatus(this.#status))
+    if (this.#status !== undefined) return this.#result(this.#ofStatus(this.#status))
     return this.#controller === undefined
       ? { outcome: "unreachable", error: "no connection in time" }
       : { outcome: "timed out", error: reason }
@@ -166,11 +166,21 @@ export class BackendRequest implements Dispatcher.DispatchHandler {
     this.#decided = true
     this.#cancelPatience()
     const outcome = this.#status !== undefined
-      ? Outcome.ofStatus(this.#status)
+      ? this.#ofStatus(this.#status)
       : this.#controller === undefined
       ? "unreachable"
       : "broken off"
     this.#owner.decided(this.#result(outcome))
+  }
+
+  #ofStatus(status: number): Outcome.Outcome {
+    const answer = this.#answer
+    const isPlain = this.#lane.backend.origin.startsWith("http:")
+    if (answer === undefined || !isPlain || !Outcome.isOfTlsPort(status, answer.toString("latin1"))) {
+      return Outcome.ofStatus(status)
+    }
+    this.#error = "its port is for TLS: the backend's url has to begin with https://"
+    return "failed"
   }
 
   #result(outcome: Outcome.Outcome): RequestResult {

@@ -12,6 +12,7 @@ import type { Delivery } from "./Delivery.ts"
 import type { AttemptReport } from "./Forwarder.ts"
 import { Log, SharedFields } from "./Logging.ts"
 import * as Outcome from "./Outcome.ts"
+import { Rejections } from "./Rejections.ts"
 
 export class DeliveryLog extends Context.Service<DeliveryLog, {
   readonly attempted: (delivery: Delivery, backend: Backend, report: AttemptReport) => void
@@ -23,9 +24,10 @@ export class DeliveryLog extends Context.Service<DeliveryLog, {
 }>()("sprayproxy/DeliveryLog") {
   static readonly layer = Layer.effect(
     DeliveryLog,
-    Effect.map(Log, (log) =>
-      DeliveryLog.of({
-        attempted: (delivery, backend, report) =>
+    Effect.map(Log, (log) => {
+      const rejections = new Rejections()
+      return DeliveryLog.of({
+        attempted: (delivery, backend, report) => {
           log.write(
             Outcome.isSuccess(report.outcome) ? "info" : "error",
             report.status === undefined ? "proxy error" : "proxied request",
@@ -39,7 +41,10 @@ export class DeliveryLog extends Context.Service<DeliveryLog, {
               answer: report.answer
             },
             shared(delivery)
-          ),
+          )
+          const warning = rejections.warning(delivery, backend, report)
+          if (warning !== undefined) log.write("warn", warning, { backend: backend.name }, shared(delivery))
+        },
         answered: (delivery, status, outcome, latency) =>
           log.write(
             status < 500 ? "info" : "error",
@@ -56,7 +61,8 @@ export class DeliveryLog extends Context.Service<DeliveryLog, {
             { latency },
             shared(delivery)
           )
-      }))
+      })
+    })
   )
 }
 

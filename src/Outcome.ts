@@ -8,6 +8,19 @@ export type Outcome = typeof outcomes[number]
 export const ofStatus = (status: number): Outcome =>
   status >= 200 && status < 300 ? "delivered" : status === 400 || status === 413 ? "rejected" : "failed"
 
+/**
+ * Whether an answer is that of a port for TLS to plain HTTP (Go, nginx, Apache httpd, Tomcat): a 400, and no word on the body. It
+ * would be a success for ever.
+ */
+export const isOfTlsPort = (status: number, answer: string): boolean => status === 400 && tlsPort.test(answer)
+
+const tlsPort = new RegExp([
+  "Client sent an HTTP request to an HTTPS server",
+  "plain HTTP request was sent to HTTPS port",
+  "speaking plain HTTP to an SSL-enabled server port",
+  "This combination of host and port requires TLS"
+].join("|"))
+
 /** Whether GitHub is told that all is well: sending a rejected delivery again would not help. */
 export const isSuccess = (outcome: Outcome): boolean => outcome === "delivered" || outcome === "rejected"
 

@@ -83,6 +83,18 @@ describe("the line of an attempt", () => {
       }])
     }))
 
+  it.effect("is followed by a warning where a form was rejected", () =>
+    Effect.gen(function*() {
+      const form: Delivery = { ...delivery, headers: ["content-type", "application/x-www-form-urlencoded"] }
+      const rejected: AttemptReport = { ...report, outcome: "rejected", status: 400 }
+      const entries = yield* written((log) => log.attempted(form, backend, rejected))
+      expect(entries.map(({ level, message }) => [level, message])).toEqual([
+        ["info", "proxied request"],
+        ["warn", expect.stringContaining("a form was rejected")]
+      ])
+      expect(entries[1]!.fields).toEqual({ ...described, backend: "pac.example.com:8443/base" })
+    }))
+
   it.effect("is a proxy error when there was no answer", () =>
     Effect.gen(function*() {
       const refused: AttemptReport = { ...report, outcome: "unreachable", status: undefined, error: "ECONNREFUSED" }

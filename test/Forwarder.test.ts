@@ -118,6 +118,36 @@ describe("an outcome", () => {
       }))
   }
 
+  for (
+    const [server, answer] of Object.entries({
+      "Go": "Client sent an HTTP request to an HTTPS server.\n",
+      "nginx": "<html>\r\n<center>The plain HTTP request was sent to HTTPS port</center>\r\n</html>\r\n",
+      "Apache httpd": "Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />",
+      "Tomcat": "Bad Request\r\nThis combination of host and port requires TLS.\r\n"
+    })
+  ) {
+    it.effect(`is failed when a port for TLS answers plain HTTP, as that of ${server}`, () =>
+      Effect.gen(function*() {
+        const { dispatcher, start } = yield* setUp()
+        const { seen } = start()
+        dispatcher.last.status(400).data(answer).end()
+        expect(seen.reports).toMatchObject([{
+          outcome: "failed",
+          status: 400,
+          error: "its port is for TLS: the backend's url has to begin with https://",
+          tries: 1
+        }])
+      }))
+  }
+
+  it.effect("is rejected when the words of a 400 are others", () =>
+    Effect.gen(function*() {
+      const { dispatcher, start } = yield* setUp()
+      const { seen } = start()
+      dispatcher.last.status(400).data("invalid event body format\n").end()
+      expect(seen.reports).toMatchObject([{ outcome: "rejected", status: 400, error: undefined }])
+    }))
+
   it.effect("is unreachable when there is no connection", () =>
     Effect.gen(function*() {
       const { dispatcher, start } = yield* setUp(withoutRetries)

@@ -267,6 +267,24 @@ describe("a backend that", () => {
       }))
   }
 
+  // As net/http does: in HTTP/1.0, with no headers, and without having read anything.
+  it.live("is a port for TLS of a Go program has not got the delivery", () =>
+    Effect.gen(function*() {
+      const answer = "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+      const backend = yield* startRawBackend((socket) => void socket.write(answer, () => socket.destroy()))
+      const program = yield* startProgram(["--backend", backend.url])
+      for (const body of ["{}", textOf(MiB)]) {
+        const { attempts, reply } = yield* promise(() => spray(program, body))
+        expect(reply).toMatchObject({ status: 502, text: "failed to proxy" })
+        expect(attempts).toMatchObject([{
+          level: "error",
+          status: 400,
+          outcome: "failed",
+          error: "its port is for TLS: the backend's url has to begin with https://"
+        }])
+      }
+    }))
+
   it.live("resets the connection in the middle of its answer has the delivery", () =>
     Effect.gen(function*() {
       const sockets: Array<Socket> = []
