@@ -44,7 +44,7 @@ export const settling = ({ dialect, owner, sql }: StoreSession) => ({
     const ifTaken = (value: Fragment, column: string) =>
       sql`CASE WHEN ${taken} THEN ${value} ELSE delivery_rows.${sql.literal(column)} END`
     return sql`UPDATE delivery_rows SET
-        tries = tries + ${i.attempts} - ${known},
+        tries = tries + ${i.attempts} - CASE WHEN ${i.attempts} > 1 THEN ${known} ELSE 0 END,
         last_outcome = coalesce(${i.outcome}, last_outcome),
         state = ${ifTaken(i.state, "state")},
         owner = ${ifTaken(sql`NULL`, "owner")},
@@ -58,8 +58,12 @@ export const settling = ({ dialect, owner, sql }: StoreSession) => ({
       sql`INSERT INTO attempts (delivery_id, backend_key, at, n, outcome, status, latency, error, answer)
       SELECT ${i.id}, ${i.key}, ${i.at}, ${i.n}, ${i.outcome}, ${i.status}, ${i.latency}, ${i.error}, ${i.answer} ${from}
       WHERE EXISTS (SELECT 1 FROM delivery_rows r WHERE r.delivery_id = ${i.id} AND r.backend_key = ${i.key})
-        AND NOT EXISTS (SELECT 1 FROM attempts a
-          WHERE a.delivery_id = ${i.id} AND a.backend_key = ${i.key} AND a.at = ${i.at} AND a.n = ${i.n})`
+        ${
+        unlessKnown(
+          dialect,
+          sql`a.delivery_id = ${i.id} AND a.backend_key = ${i.key} AND a.at = ${i.at} AND a.n = ${i.n}`
+        )
+      }`
   ),
   looks: dialect.bulk(
     { id: "text" },
@@ -116,6 +120,10 @@ export const changes = ({ dialect, lease, owner, sql }: StoreSession) => ({
       sql`UPDATE deliveries SET has_payload = 1, stage = 0, stage_at = ${now} ${from} WHERE deliveries.id = ${i.id}`
   )
 })
+
+/** SQLite, where nothing is added to the statement, notices it by itself and sooner. */
+const unlessKnown = ({ kind, sql }: StoreSession["dialect"], isSame: Fragment) =>
+  kind === "sqlite" ? sql`ON CONFLICT DO NOTHING` : sql`AND NOT EXISTS (SELECT 1 FROM attempts a WHERE ${isSame})`
 
 const pendingUntil = (sql: StoreSession["sql"], held: Fragment, now: Fragment, lease: number) =>
   sql`CASE WHEN ${held} = 1 THEN ${now} ELSE ${now} + ${sql.literal(String(lease))} END`

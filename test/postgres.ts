@@ -227,7 +227,7 @@ class Server {
     return undefined
   }
 
-  async end(signal: "SIGINT" | "SIGKILL"): Promise<void> {
+  async end(signal: "SIGINT" | "SIGQUIT" | "SIGKILL"): Promise<void> {
     const child = this.#process
     if (child === undefined) return
     this.#process = undefined
@@ -245,7 +245,8 @@ class Server {
   }
 
   async dispose(): Promise<void> {
-    await this.end("SIGINT")
+    // At once: to write down a hundred databases that are removed then takes up to a minute.
+    await this.end("SIGQUIT")
     this.#guard.ref()
     const ended = once(this.#guard, "exit")
     this.#guard.stdin!.end()
