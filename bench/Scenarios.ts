@@ -9,6 +9,7 @@ import { cpuPerDelivery, peakMemory } from "./Scenario.ts"
 import { slowloris } from "./Slowloris.ts"
 import { soak } from "./Soak.ts"
 import { startTime } from "./StartTime.ts"
+import { storeMemory } from "./StoreMemory.ts"
 import { stores } from "./Stores.ts"
 
 const plain = (count: number): ReadonlyArray<BackendSpec> => Array.from({ length: count }, () => ({}))
@@ -109,7 +110,8 @@ export const groups = {
   overload,
   slowloris,
   start: startTime,
-  store: stores
+  store: stores,
+  "store-memory": storeMemory
 }
 
 export type GroupName = keyof typeof groups
