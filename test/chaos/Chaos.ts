@@ -35,6 +35,7 @@ export interface ChaosProgress {
   readonly accepted: number
   readonly outstanding: number
   readonly troubles: Readonly<Record<string, number>>
+  readonly wrongs: ReadonlyArray<string>
 }
 
 export interface ChaosReport {
@@ -120,7 +121,8 @@ export const chaos = Effect.fnUntraced(
       for (const end = startedAt + options.duration; performance.now() < end;) {
         // oxlint-disable-next-line no-await-in-loop -- it tells how far it is
         await sleep(Math.min(10_000, Math.max(0, end - performance.now())))
-        options.progress?.({ accepted: witness.accepted, outstanding: witness.outstanding, troubles: counts })
+        const { accepted, outstanding, wrongs } = witness
+        options.progress?.({ accepted, outstanding, wrongs, troubles: counts })
       }
     })
     for (const trouble of troubles) yield* trouble.stop

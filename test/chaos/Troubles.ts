@@ -92,12 +92,14 @@ export const clockSteps = (troubled: Troubled, replicas: ReadonlyArray<Replica>)
 
 /** A server that can't start is a fault, and not the end of the test. */
 const startedAgain = async (replica: Replica, witness: Witness): Promise<void> => {
+  const deadline = performance.now() + 30_000
   // oxlint-disable no-await-in-loop -- until it succeeds
   for (;;) {
     try {
       return await replica.start()
     } catch (error) {
       witness.wrongs.push(`it did not start: ${String(error)}`)
+      if (performance.now() > deadline) throw error
       await sleep(1_000)
     }
   }

@@ -11,6 +11,8 @@ const { values } = parseArgs({
 })
 const minutes = Number(values.minutes ?? 30)
 const seed = Number(values.seed ?? Math.floor(Math.random() * 2 ** 31))
+/** More would tell nothing new. */
+const mostTold = 20
 const kind = values.store ?? "sqlite"
 if (!(minutes > 0) || !Number.isInteger(seed)) throw new Error("--minutes and --seed are numbers")
 if (kind !== "sqlite" && kind !== "postgres") throw new Error("--store is sqlite or postgres")
@@ -18,7 +20,9 @@ if (kind !== "sqlite" && kind !== "postgres") throw new Error("--store is sqlite
 const list = (counts: Readonly<Record<string, number>>) =>
   Object.entries(counts).map(([name, count]) => `${name} ${count}`).join(", ") || "none"
 
-const progress = ({ accepted, outstanding, troubles }: ChaosProgress) => {
+let told = 0
+const progress = ({ accepted, outstanding, troubles, wrongs }: ChaosProgress) => {
+  for (; told < Math.min(wrongs.length, mostTold); told += 1) console.error(`\n${wrongs[told]}`)
   const text = `${accepted} deliveries answered 202, ${outstanding} arrivals to come; ${list(troubles)}`
   if (process.stdout.isTTY) process.stdout.write(`\r\u001b[K${text.slice(0, process.stdout.columns - 1)}`)
   else console.log(text)
@@ -45,5 +49,6 @@ duplicates               ${list(report.duplicates)}
 without explanation      ${report.wrongs.length}
 peak memory of a server  ${report.peakMemory} MiB
 seconds                  ${Math.round(report.seconds)}`)
-for (const wrong of [...report.lost.map((lost) => `lost: ${lost}`), ...report.wrongs].slice(0, 20)) console.error(wrong)
-process.exitCode = report.lost.length + report.wrongs.length === 0 ? 0 : 1
+const failures = [...report.lost.map((lost) => `lost: ${lost}`), ...report.wrongs]
+for (const failure of failures.slice(0, mostTold)) console.error(failure)
+process.exitCode = failures.length === 0 ? 0 : 1
