@@ -8,8 +8,8 @@
  *
  * **Gotchas**
  *
- * On PostgreSQL an operation is broken off after some seconds. One that is interrupted leaves no transaction behind, but may
- * have happened.
+ * On PostgreSQL an operation is broken off after some seconds, on both a question of an operator's. One that is interrupted
+ * leaves no transaction behind, but may have happened.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -45,7 +45,7 @@ export const layer = (
     DeliveryStore,
     Effect.gen(function*() {
       const database = yield* location.kind === "sqlite"
-        ? StoreSqlite.open(location.path)
+        ? StoreSqlite.open(location.path, owner)
         : StorePostgres.open(location.url)
       const session: StoreSession = { ...database, owner, lease }
       const safe = guarded(session)
@@ -54,9 +54,8 @@ export const layer = (
       const queue = StoreQueue.make(session)
       const views = StoreViews.make(session)
       const measures = StoreMeasures.make(session)
-      const { mend, prune } = StorePruning.make(session)
+      const { prune } = StorePruning.make(session)
       const backends = StoreBackends.make(session)
-      if (database.sqlite !== undefined) yield* Effect.ignore(safe(mend))
 
       /** In lots, so that others come in between. */
       const clearBackends = Effect.fnUntraced(function*(others: ReadonlySet<string>) {
@@ -91,18 +90,24 @@ export const layer = (
 /** PostgreSQL gives up on a statement a little sooner. */
 const longest = "5 seconds"
 
+const databases = { sqlite: "SQLite", postgres: "PostgreSQL" }
+
 /** `late`: whose fault it is that an operation took too long. */
 const guarded =
   ({ dialect, ready }: StoreSession, late: StoreFault = "away") =>
   <A>(operation: Effect.Effect<A, SqlError | StoreUnavailable>) => {
     const attempted = Effect.andThen(ready, operation)
-    const bounded = dialect.kind === "sqlite" ? attempted : attempted.pipe(
-      Effect.retry({ times: 3, while: (error) => isSqlError(error) && isConflict(error) }),
-      Effect.timeoutOrElse({
-        duration: longest,
-        orElse: () => Effect.fail(new StoreUnavailable({ reason: "PostgreSQL took too long", fault: late }))
-      })
-    )
+    const inTime = Effect.timeoutOrElse({
+      duration: longest,
+      orElse: () =>
+        Effect.fail(new StoreUnavailable({ reason: `${databases[dialect.kind]} took too long`, fault: late }))
+    })
+    // In SQLite nobody is in the way of who writes, and what was begun is better waited for.
+    const bounded = dialect.kind === "postgres"
+      ? inTime(Effect.retry(attempted, { times: 3, while: (error) => isSqlError(error) && isConflict(error) }))
+      : late === "question"
+      ? inTime(attempted)
+      : attempted
     // A lost connection makes even the rollback fail, which the client takes for a defect.
     return Effect.catchCause(bounded, (cause) => {
       const failed = cause.reasons.find((reason) =>

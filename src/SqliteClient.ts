@@ -3,16 +3,21 @@
  *
  * **Details**
  *
- * - The file lives in a worker thread, and nobody else opens it: it is locked for as long as the client's scope is open.
- * - Its log is written ahead (WAL) and synced with each commit (`synchronous=FULL`).
+ * - The file is opened by `open`, in a worker thread, and no other process of ours opens it for as long as the client's scope
+ *   is open. Its log is written ahead (WAL) and synced with each commit (`synchronous=FULL`).
+ * - `reading` is a connection in a thread of its own, one for each life of the first thread. What it is asked holds up
+ *   nothing that is written. Its questions are served one by one, and each has some seconds.
+ * - `store_now()` in a statement is the time that the client's clock shows when it is sent. `store_in_time(…)`, asked for
+ *   each row, ends a statement that looks through too much.
  * - Numbers come back as numbers; what is over 2^53 fails. `undefined` can't be bound.
- * - When the thread ends or its disk fails, what is under way fails with `ConnectionError`, and the next use opens the file
- *   again.
+ * - When the thread ends, its disk fails or its file is removed, what is under way fails, and so does what comes until
+ *   `open` has opened the file again.
  *
  * **Gotchas**
  *
- * What has been sent to the thread is carried out, even if nobody waits for it any more. A statement that follows comes after.
+ * What has been sent to a thread is carried out, even if nobody waits for it any more. A statement that follows comes after.
  */
+import { Clock } from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
@@ -21,17 +26,16 @@ import * as Stream from "effect/Stream"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
-import { classifySqliteError, ConnectionError, SqlError } from "effect/sql/SqlError"
+import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
-import { Worker } from "node:worker_threads"
-import type { SqliteOptions, WireError, WireReply, WireRequest, WireResult, WireStatement } from "./SqliteWorker.ts"
+import type { SqliteOptions } from "./SqliteFile.ts"
+import type { WireResult } from "./SqliteMessages.ts"
+import { type BulkStatement, connectionError, Thread } from "./SqliteThread.ts"
 
-/** A statement with the values of each of its runs, one after the other. */
-interface BulkStatement {
-  readonly text: string
-  /** Values of one run. */
-  readonly width: number
-  readonly values: ReadonlyArray<unknown>
+/** One opening of the file. */
+export interface Opening {
+  readonly warnings: ReadonlyArray<string>
+  readonly isOver: () => boolean
 }
 
 export interface SqliteClient extends SqlClient.SqlClient {
@@ -39,33 +43,99 @@ export interface SqliteClient extends SqlClient.SqlClient {
   readonly atomically: (
     statements: ReadonlyArray<BulkStatement>
   ) => Effect.Effect<ReadonlyArray<ReadonlyArray<any>>, SqlError>
+  /** For what only reads. */
+  readonly reading: SqlClient.SqlClient
+  /** Opens the file if it is not open. After a failure that is tried again when a second has passed. */
+  readonly open: Effect.Effect<Opening, SqlError>
 }
 
 type Row = { readonly [column: string]: unknown }
 
-/** Opens the file before it succeeds. */
-export const make = (options: SqliteOptions): Effect.Effect<SqliteClient, SqlError, Scope.Scope> =>
-  Effect.provide(open(options), Reactivity.layer)
+export interface SqliteClientOptions extends SqliteOptions {
+  /** Unix time in milliseconds. */
+  readonly clock: () => number
+  /** Goes with a transaction of `atomically`. */
+  readonly beside?: (() => ReadonlyArray<BulkStatement>) | undefined
+}
 
-const open = Effect.fnUntraced(function*(options: SqliteOptions) {
-  let current: Thread | undefined
-  yield* Effect.addFinalizer(() => current === undefined ? Effect.void : current.close)
+export const make = (options: SqliteClientOptions): Effect.Effect<SqliteClient, never, Scope.Scope> =>
+  Effect.provide(makeClient(options), Reactivity.layer)
 
-  const live = Effect.suspend(() => {
-    if (current !== undefined && !current.isDead) return Effect.succeed(current)
-    return Effect.flatMap(current === undefined ? Effect.void : current.exited, () => {
-      const opened = new Thread(options)
-      current = opened
-      return Effect.as(opened.opened, opened)
-    })
+/** Milliseconds between a failure to open the file and the next attempt: each begins a thread. */
+const openedAgainAfter = 1_000
+
+/** Milliseconds for which a question waits for its answer. */
+const patienceForAnswers = 5_000
+
+const makeClient = Effect.fnUntraced(function*({ beside = () => [], ...options }: SqliteClientOptions) {
+  const time = yield* Clock
+  let writing: Thread | undefined
+  let opening: Opening | undefined
+  /** `at`: on the monotonic clock. */
+  let failed: { readonly error: SqlError; readonly at: number } | undefined
+  const now = () => Number(time.monotonicTimeNanosUnsafe()) / 1_000_000
+  let asked: Thread | undefined
+  yield* Effect.addFinalizer(() => writing?.close ?? Effect.void)
+  // Closed before it: the last one that is closed empties the log, which a connection that only reads can't do.
+  yield* Effect.addFinalizer(() => asked === undefined ? Effect.void : Effect.timeoutOption(asked.close, "1 second"))
+
+  const openNow = Effect.gen(function*() {
+    if (failed !== undefined && now() - failed.at < openedAgainAfter) {
+      return yield* failed.error
+    }
+    asked?.end()
+    asked = undefined
+    if (writing !== undefined) yield* writing.exited
+    const thread = new Thread({ ...options, writes: true, patienceForAnswers: Number.POSITIVE_INFINITY })
+    writing = thread
+    const warnings = yield* Effect.tapError(
+      thread.opened,
+      (error) => Effect.sync(() => failed = { error, at: now() })
+    )
+    return opening = { warnings, isOver: () => thread.isDead }
   })
-  const acquirers = SqlClient.makeSqliteAcquirers({
-    connection: Effect.map(live, connectionOf),
+  const gate = Semaphore.makeUnsafe(1)
+  const open = Effect.suspend(() =>
+    opening !== undefined && !opening.isOver() ? Effect.succeed(opening) : Effect.uninterruptible(openNow)
+  )
+
+  const written = Effect.suspend(() =>
+    writing === undefined || writing.isDead
+      ? Effect.fail(connectionError("its file is not open"))
+      : Effect.succeed(writing)
+  )
+  const read = Effect.flatMap(written, () => {
+    if (asked === undefined || asked.isDead) asked = new Thread({ ...options, writes: false, patienceForAnswers })
+    return Effect.as(asked.opened, asked)
+  })
+
+  const writers = acquirersOf(written)
+  const client = yield* clientOf(writers)
+  const reading = yield* clientOf(acquirersOf(read))
+  return Object.assign(client, {
+    atomically: (statements: ReadonlyArray<BulkStatement>) =>
+      Effect.map(
+        Effect.flatMap(Effect.serviceOption(client.transactionService), (transaction) =>
+          Option.isSome(transaction)
+            ? (transaction.value[0] as ThreadConnection).thread.send(statements, false, true)
+            : writers.borrower((connection) =>
+              (connection as ThreadConnection).thread.send([...statements, ...beside()], true, true)
+            )),
+        (results) => results.slice(0, statements.length).map(toObjects)
+      ),
+    reading,
+    open: gate.withPermit(open)
+  })
+})
+
+const acquirersOf = (thread: Effect.Effect<Thread, SqlError>) =>
+  SqlClient.makeSqliteAcquirers({
+    connection: Effect.map(thread, connectionOf),
     semaphore: Semaphore.makeUnsafe(1)
   })
-  yield* Effect.scoped(acquirers.acquirer)
 
-  const client = yield* SqlClient.make({
+const clientOf = (acquirers: ReturnType<typeof acquirersOf>) =>
+  SqlClient.make({
     acquirer: acquirers.acquirer,
     borrower: acquirers.borrower,
     transactionAcquirer: acquirers.transactionAcquirer,
@@ -75,17 +145,6 @@ const open = Effect.fnUntraced(function*(options: SqliteOptions) {
     driver: "sqlite-node",
     spanAttributes: [["db.system.name", "sqlite"]]
   })
-  return Object.assign(client, {
-    atomically: (statements: ReadonlyArray<BulkStatement>) =>
-      Effect.map(
-        Effect.flatMap(Effect.serviceOption(client.transactionService), (transaction) =>
-          Option.isSome(transaction)
-            ? (transaction.value[0] as ThreadConnection).thread.send(statements, false, true)
-            : acquirers.borrower(() => Effect.flatMap(live, (thread) => thread.send(statements, true, true)))),
-        (results) => results.map(toObjects)
-      )
-  })
-})
 
 interface ThreadConnection extends Connection {
   readonly thread: Thread
@@ -132,144 +191,3 @@ const toObjects = (result: WireResult): ReadonlyArray<Row> => {
   }
   return rows
 }
-
-/** More texts than this are not kept prepared. */
-const mostTexts = 256
-
-/** After these the file is opened anew: input or output failed, corrupt, not a database. */
-const fatalCodes = new Set([10, 11, 26])
-
-/** One life of the worker, and what waits for its replies. */
-class Thread {
-  readonly opened: Effect.Effect<void, SqlError>
-  isDead = false
-  readonly #worker: Worker
-  readonly #waiting: Array<(reply: WireReply) => void> = []
-  readonly #texts = new Map<string, number>()
-  #lastId = 0
-  /** It has let go of the file. */
-  readonly exited: Effect.Effect<void>
-
-  constructor(options: SqliteOptions) {
-    const file = import.meta.url.endsWith(".ts") ? "./SqliteWorker.ts" : "./SqliteWorker.js"
-    this.#worker = new Worker(new URL(file, import.meta.url), { workerData: options })
-    this.#worker.on("message", (reply: WireReply) => {
-      if ("error" in reply && fatalCodes.has((reply.error.errcode ?? 0) & 0xff)) this.#end()
-      this.#waiting.shift()?.(reply)
-    })
-    this.#worker.on("error", (error) => this.#fail(String(error)))
-    const exited = new Promise<void>((resolve) =>
-      this.#worker.once("exit", () => {
-        this.#fail("the thread has ended")
-        resolve()
-      })
-    )
-    this.exited = Effect.promise(() => exited)
-    this.opened = this.#reply((resolve) => {
-      this.#waiting.push(resolve)
-      return Option.none()
-    }).pipe(Effect.tapError(() => Effect.sync(() => this.#end())), Effect.asVoid)
-  }
-
-  /** Results of each statement. Those that `isKept` stay prepared. */
-  send(
-    statements: ReadonlyArray<BulkStatement>,
-    isAtomic: boolean,
-    isKept: boolean
-  ): Effect.Effect<ReadonlyArray<WireResult>, SqlError> {
-    return this.#reply((resolve) => {
-      // A transaction ends with the thread that it was in.
-      if (this.isDead && statements[0]!.text === "ROLLBACK") {
-        resolve({ results: [{ columns: [], values: [] }] })
-        return Option.none()
-      }
-      if (this.isDead) return Option.some("the thread has ended")
-      const request = encode(statements.map((statement) => this.#wire(statement, isKept)), isAtomic)
-      try {
-        this.#worker.postMessage(request, request.bytes === undefined ? [] : [request.bytes.buffer])
-      } catch (error) {
-        // The texts have not arrived either.
-        this.#texts.clear()
-        return Option.some(String(error))
-      }
-      this.#waiting.push(resolve)
-      return Option.none()
-    })
-  }
-
-  readonly close = Effect.suspend(() => {
-    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has none
-    if (!this.isDead) this.#worker.postMessage("close")
-    return this.exited
-  })
-
-  #wire({ text, values, width }: BulkStatement, isKept: boolean): WireStatement {
-    const known = this.#texts.get(text)
-    if (known !== undefined) return { id: known, text: undefined, width, values: values as Array<unknown> }
-    const id = isKept && this.#texts.size < mostTexts ? this.#lastId += 1 : undefined
-    if (id !== undefined) this.#texts.set(text, id)
-    return { id, text, width, values: values as Array<unknown> }
-  }
-
-  #reply(
-    ask: (resolve: (reply: WireReply) => void) => Option.Option<string>
-  ): Effect.Effect<ReadonlyArray<WireResult>, SqlError> {
-    return Effect.callback((resume) => {
-      const refused = ask((reply) =>
-        resume("error" in reply ? Effect.fail(errorOf(reply.error)) : Effect.succeed(reply.results))
-      )
-      if (Option.isSome(refused)) resume(Effect.fail(connectionError(refused.value)))
-    })
-  }
-
-  #end(): void {
-    this.isDead = true
-    void this.#worker.terminate()
-  }
-
-  #fail(reason: string): void {
-    this.isDead = true
-    for (const resolve of this.#waiting.splice(0)) {
-      resolve({ error: { message: reason, errcode: lostThread, refusal: undefined } })
-    }
-  }
-}
-
-/** No code of SQLite's. */
-const lostThread = -1
-
-const encode = (statements: ReadonlyArray<WireStatement>, isAtomic: boolean): WireRequest => {
-  const blobs: Array<number> = []
-  const found: Array<Uint8Array> = []
-  let length = 0
-  const wires = statements.map((wire, statement) => {
-    let values: Array<unknown> | undefined
-    for (let at = 0; at < wire.values.length; at += 1) {
-      const value = wire.values[at]
-      if (!(value instanceof Uint8Array)) continue
-      values ??= wire.values.slice()
-      values[at] = null
-      blobs.push(statement, at, value.byteLength)
-      found.push(value)
-      length += value.byteLength
-    }
-    return values === undefined ? wire : { ...wire, values }
-  })
-  if (found.length === 0) return { isAtomic, statements, blobs, bytes: undefined }
-  const bytes = new Uint8Array(length)
-  let at = 0
-  for (const value of found) {
-    bytes.set(value, at)
-    at += value.byteLength
-  }
-  return { isAtomic, statements: wires, blobs, bytes }
-}
-
-const errorOf = ({ errcode, message, refusal }: WireError): SqlError => {
-  if (errcode === lostThread) return connectionError(message)
-  const cause = Object.assign(new Error(message), { errno: errcode, refusal })
-  return new SqlError({ reason: classifySqliteError(cause, { message, operation: "execute" }) })
-}
-
-const connectionError = (reason: string): SqlError =>
-  new SqlError({ reason: new ConnectionError({ cause: new Error(reason), message: reason, operation: "execute" }) })

@@ -5,7 +5,7 @@
  *
  * - A `Bulk` is a statement over many rows, written once for both as if they were a table. PostgreSQL gets them as one JSON
  *   document, and their bytes as one value; SQLite runs the statement for each row, which is the faster there.
- * - The text of a bulk is made once. SQLite's clock, and what else changes, fills in places that are kept for it.
+ * - The text of a bulk is made once. What changes fills in places that are kept for it.
  */
 import type * as Effect from "effect/Effect"
 import * as Effects from "effect/Effect"
@@ -40,6 +40,12 @@ export interface StoreDialect {
   readonly sql: SqlClient
   /** The store's clock, in milliseconds. */
   readonly now: () => Fragment
+  /** The time that lies so many milliseconds back. Where a store stood still for long, that is not counted. */
+  readonly ago: (millis: number) => Fragment
+  /** Milliseconds since a stored time, counted likewise. */
+  readonly age: (since: Fragment) => Fragment
+  /** A condition that holds, and ends a statement that has looked through rows for too long. It takes a column of theirs. */
+  readonly inTime: (column: Fragment) => Fragment
   /** A statement over many rows. */
   readonly bulk: <Columns extends BulkColumns>(columns: Columns, statement: BulkStatement<Columns>) => Bulk
   readonly run: (bulk: Bulk, rows: ReadonlyArray<BulkRow>) => Effect.Effect<ReadonlyArray<any>, SqlError>
@@ -51,9 +57,6 @@ export interface StoreDialect {
   readonly using: (index: string) => Fragment
 }
 
-/** Stands where SQLite's clock goes. */
-const clockPlace = Symbol("clock")
-
 class ColumnPlace {
   readonly column: string
   constructor(column: string) {
@@ -61,19 +64,26 @@ class ColumnPlace {
   }
 }
 
-export const sqlite = (sql: SqliteClient, clock: () => number): StoreDialect & { readonly sql: SqliteClient } => {
+export const sqlite = (
+  sql: SqliteClient,
+  ago: (millis: number) => number
+): StoreDialect & { readonly sql: SqliteClient } => {
+  const now = sql.literal("store_now()")
   const dialect: StoreDialect & { readonly sql: SqliteClient } = {
     kind: "sqlite",
     sql,
-    now: () => sql`${clock()}`,
+    now: () => now,
+    ago: (millis) => sql`${ago(millis)}`,
+    age: (since) => sql`(${now} - ${since} - (SELECT coalesce(sum(length), 0) FROM store_stops WHERE at >= ${since}))`,
+    inTime: (column) => sql`store_in_time(${column})`,
     bulk: (columns, statement) => {
       const places = mapColumns(columns, (name) => sql`${new ColumnPlace(name)}`)
       const named = Object.entries(places).map(([name, place]) => sql`${place} AS ${sql.literal(name)}`)
       const source = { rows: sql`(SELECT ${sql.csv(named)}) AS i`, from: sql.literal("") }
-      const made = statement(places, source, sql`${clockPlace}`)
+      const made = statement(places, source, now)
       return { columns, statement: made, ...numbered(made.compile()) }
     },
-    run: (bulk, rows) => Effects.map(sql.atomically([fillSqlite(bulk, rows, clock())]), ([found]) => found!),
+    run: (bulk, rows) => Effects.map(sql.atomically([fillSqlite(bulk, rows)]), ([found]) => found!),
     strings: (values) => sql`json_each(${json(values)}) AS i`,
     forUpdate: () => sql.literal(""),
     using: (index) => sql.literal(`INDEXED BY ${index}`)
@@ -82,13 +92,11 @@ export const sqlite = (sql: SqliteClient, clock: () => number): StoreDialect & {
 }
 
 /** The statement once for each row, as `SqliteClient.atomically` takes it. */
-export const fillSqlite = (bulk: Bulk, rows: ReadonlyArray<BulkRow>, now: number) => ({
+export const fillSqlite = (bulk: Bulk, rows: ReadonlyArray<BulkRow>) => ({
   text: bulk.text,
   width: bulk.params.length,
   values: rows.flatMap((row) =>
-    bulk.params.map((param) =>
-      param === clockPlace ? now : param instanceof ColumnPlace ? row[param.column] ?? null : param
-    )
+    bulk.params.map((param) => param instanceof ColumnPlace ? row[param.column] ?? null : param)
   )
 })
 
@@ -121,6 +129,10 @@ export const postgres = (sql: SqlClient): StoreDialect => {
     kind: "postgres",
     sql,
     now: () => now,
+    ago: (millis) => sql`${now} - ${sql.literal(String(Math.round(millis)))}`,
+    age: (since) => sql`(${now} - ${since})`,
+    // Its statements have a time limit.
+    inTime: () => sql.literal("TRUE"),
     bulk: (columns, statement) => {
       const rows = rowsOf(columns)
       const made = statement(

@@ -115,6 +115,11 @@ export const steps = {
     yield* sql`CREATE TABLE store_clock (seen_at bigint NOT NULL)`
     yield* sql`INSERT INTO store_clock (seen_at) VALUES (0)`
     const bytes = sql.literal(sql.onDialectOrElse({ pg: () => "bytea", orElse: () => "blob" }))
+    // Gaps between two lives of a SQLite file's store: `StoreClock`.
+    yield* sql.onDialectOrElse({
+      pg: () => Effect.void,
+      orElse: () => sql`CREATE TABLE store_stops (at bigint NOT NULL PRIMARY KEY, length bigint NOT NULL) WITHOUT ROWID`
+    })
     // One row too: it is written to find out whether the store takes writes.
     yield* sql`CREATE TABLE probes (id smallint NOT NULL PRIMARY KEY, filling ${bytes} NOT NULL)`
     yield* markFile(2)

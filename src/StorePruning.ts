@@ -79,7 +79,7 @@ export const make = (session: StoreSession) => {
       SET state = 'dead', owner = NULL, settled_at = ${dialect.now()}
       WHERE (delivery_id, backend_key) IN (
         SELECT delivery_id, backend_key FROM ${openRows}
-        WHERE state = 'pending' AND ${ofKeys(yield* waitingKeys)} AND since < ${dialect.now()} - ${number(maxAge)}
+        WHERE state = 'pending' AND ${ofKeys(yield* waitingKeys)} AND since < ${dialect.ago(maxAge)}
           AND (owner IS NULL OR due_at <= ${dialect.now()})
         LIMIT ${number(limit)} ${dialect.forUpdate("skip")})
       RETURNING delivery_id AS id`
@@ -156,7 +156,7 @@ export const make = (session: StoreSession) => {
     return !isDone
   })
 
-  return { prune, mend: mend(lot) }
+  return { prune }
 }
 
 interface Fate {

@@ -36,11 +36,11 @@ export const make = (session: StoreSession) => {
       FROM picked p, deliveries d
       WHERE r.delivery_id = p.delivery_id AND r.backend_key = p.backend_key AND d.id = p.delivery_id
       RETURNING r.delivery_id AS id, r.backend_key AS key, r.tries AS tries,
-        ${dialect.now()} - r.since AS age, d.body_length AS "bodyLength", p.due_at AS "dueAt"`
+        ${dialect.age(sql.literal("r.since"))} AS age, d.body_length AS "bodyLength", p.due_at AS "dueAt"`
 
   const claimSqlite = Effect.fnUntraced(function*(key: string, limit: number, order: ClaimOrder) {
     const rows = yield* sql<ClaimedRow>`SELECT r.delivery_id AS id, r.backend_key AS key, r.tries AS tries,
-        ${dialect.now()} - r.since AS age, d.body_length AS "bodyLength", r.due_at AS "dueAt"
+        ${dialect.age(sql.literal("r.since"))} AS age, d.body_length AS "bodyLength", r.due_at AS "dueAt"
       FROM (${picked(key, limit, order)}) AS p
       JOIN delivery_rows r ON r.delivery_id = p.delivery_id AND r.backend_key = p.backend_key
       JOIN deliveries d ON d.id = p.delivery_id`

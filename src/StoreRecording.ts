@@ -85,12 +85,11 @@ export const make = (session: StoreSession) => {
 
 /** Writes all if no delivery is known, else nothing: false. */
 const freshSqlite = (
-  { client, clock }: NonNullable<StoreSession["sqlite"]>,
+  { client }: NonNullable<StoreSession["sqlite"]>,
   parts: (batch: Batch) => ReadonlyArray<Part>
 ) =>
 (batch: Batch) => {
-  const now = clock()
-  const statements = parts(batch).flatMap(([bulk, rows]) => rows.length === 0 ? [] : [fillSqlite(bulk, rows, now)])
+  const statements = parts(batch).flatMap(([bulk, rows]) => rows.length === 0 ? [] : [fillSqlite(bulk, rows)])
   if (statements.length === 0) return Effect.succeed(true)
   return Effect.as(client.atomically(statements), true).pipe(
     Effect.catchIf((error) => batch.deliveries.length > 0 && isConflict(error), () => Effect.succeed(false))

@@ -15,8 +15,8 @@ export interface StoreDatabase {
    * is part of a transaction of `sql`, and one that takes too long fails.
    */
   readonly reading: SqlClient
-  /** With its clock; undefined: it is PostgreSQL. */
-  readonly sqlite: { readonly client: SqliteClient; readonly clock: () => number } | undefined
+  /** Undefined: it is PostgreSQL. */
+  readonly sqlite: { readonly client: SqliteClient } | undefined
   /** Succeeds when it has been checked and has the schema. */
   readonly ready: Effect.Effect<void, SqlError | StoreUnusable>
 }

@@ -1,24 +1,33 @@
 /**
- * Opens the store's SQLite file, or says why it can't be ours.
+ * The store's SQLite file: opened at the start, or whenever it can be.
  *
  * **Details**
  *
- * Whose file it is, and how new its schema, is read from its header before SQLite sees it, and what the log says of that and
- * whether it is whole by a connection that can't write: a file that is refused stays as it is, to the byte. https://www.sqlite.org/fileformat2.html#the_database_header
+ * - A disk that is full, read-only or failing, and a file or directory that this user may not use, do not end the start. What
+ *   the store is asked fails until the file can be opened; it is checked and gets its schema before the first thing that
+ *   succeeds. The same holds for a file that fails, or is removed, while it is in use: it is opened anew, or made anew.
+ * - A file that is damaged, locked, of another program or of a newer one, and a directory that is not there, do end it.
+ *   Where that shows only later it is logged, and the store stays away.
+ * - The start does not take longer for a store that is large. Files beyond some size are not read from end to end, and what
+ *   a process before this one had under way is looked for by the thread that reads, beside what is written.
  *
  * **Gotchas**
  *
- * Time is taken from the system once, and then from the monotonic clock: setting the system's clock back changes nothing
- * until the next start, and what is due too late then is mended.
+ * What was in a file that is removed while it is in use goes with it: nothing is written to it any more.
  */
 import { Clock } from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import { SqlClient } from "effect/sql/SqlClient"
-import * as Fs from "node:fs"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as Path from "node:path"
 import { StoreUnusable } from "./DeliveryStore.ts"
 import * as SqliteClient from "./SqliteClient.ts"
+import type { SqliteCause } from "./SqliteThread.ts"
+import { type Stop, StoreClock } from "./StoreClock.ts"
 import * as StoreDialect from "./StoreDialect.ts"
 import { reasonOf } from "./StoreFailure.ts"
 import { migrate, schemaOf } from "./StoreMigrations.ts"
@@ -28,112 +37,168 @@ import type { StoreDatabase } from "./StoreSession.ts"
 /** "spry", at offset 68 of the file. */
 const applicationId = 0x73707279
 
-/** Larger files are not read from end to end at each start. */
-const checkedBytes = 256 * 1024 * 1024
+/** Reading so much takes about a tenth of a second. */
+const smallBytes = 32 * 1024 * 1024
 
 /** Milliseconds: the process before this one may be on its way out. */
 const patience = 2_000
 
+/** Meanwhile nothing listens. */
+const longestStart = "3 seconds"
+
+/** Of a small store, whatever was under way is due before anything else happens. */
+const longestRelease = "250 millis"
+
+/** Rows that are given back in one transaction. */
+const releasedAtOnce = 1_000
+
+/** Milliseconds after which the clock is noted with what is written, and where nothing is. */
+const notedEach = 5_000
+const notedIdleEach = 600_000
+
+const note = {
+  text: "UPDATE store_clock SET seen_at = store_now()",
+  width: 0,
+  values: []
+}
+
 export const open = Effect.fnUntraced(
-  function*(path: string): Effect.fn.Return<StoreDatabase, StoreUnusable, Scope.Scope> {
-    const file = Path.resolve(path)
-    yield* Effect.try({
-      try: () => prepareFile(file),
-      catch: (error) => error instanceof StoreUnusable ? error : new StoreUnusable({ reason: systemReason(error) })
+  function*(path: string, owner: string): Effect.fn.Return<StoreDatabase, StoreUnusable, Scope.Scope> {
+    const scope = yield* Effect.scope
+    const clock = new StoreClock(yield* Clock)
+    let notedAt = clock.now()
+    let isNoted = true
+    const client = yield* SqliteClient.make({
+      path: Path.resolve(path),
+      applicationId,
+      checkedBytes: smallBytes,
+      patience,
+      clock: () => clock.now(),
+      beside: () => {
+        isNoted = false
+        if (checked === undefined || clock.now() - notedAt < notedEach) return []
+        notedAt = clock.now()
+        return [note]
+      }
     })
-    const client = yield* Effect.mapError(
-      SqliteClient.make({ path: file, applicationId, checkedBytes, patience }),
-      (error) => new StoreUnusable({ reason: reasonOf(error) })
+    const noteNow = Effect.suspend(() => {
+      notedAt = clock.now()
+      return Effect.tap(client.atomically([note]), Effect.sync(() => isNoted = true))
+    })
+    let checked: SqliteClient.Opening | undefined
+    let checking: Fiber.Fiber<void, SqlError | StoreUnusable> | undefined
+    let isStarted = false
+    let told = ""
+
+    const check = Effect.gen(function*() {
+      const opening = yield* client.open
+      if (checked === opening) return
+      yield* Effect.forEach(opening.warnings, (warning) => Effect.logWarning(`the store's file: ${warning}`))
+      yield* Effect.provideService(brought, SqlClient, client)
+      yield* resume(client, clock)
+      // What did not work now, on a full disk say, is tried again.
+      yield* releaseOthers(client, owner).pipe(
+        Effect.retry(Schedule.spaced("5 seconds")),
+        Effect.forkIn(scope),
+        Effect.flatMap(Fiber.join),
+        Effect.timeoutOption(longestRelease),
+        Effect.ignore
+      )
+      checked = opening
+    }).pipe(
+      Effect.tapError((error) => {
+        const reason = wordsOf(error)
+        if (!isStarted || isPassing(error) || reason === told) return Effect.void
+        told = reason
+        return Effect.logError("the store can't be used", reason)
+      })
     )
-    const clock = anchored(yield* Clock)
-    yield* migrate.pipe(
-      Effect.andThen(schemaOf),
-      Effect.provideService(SqlClient, client),
-      Effect.catchTags({
-        MigrationError: () => unusable("its schema can't be brought up to date"),
-        SqlError: (error) => unusable(reasonOf(error))
-      }),
-      Effect.flatMap((schema) => schema > newestSchema ? unusable(tooNew(schema)) : Effect.void)
+
+    // Nobody waits for it: what it is for may never come.
+    const noteIdle = Effect.suspend(() =>
+      clock.now() - notedAt < notedIdleEach ? Effect.void : Effect.asVoid(Effect.forkIn(Effect.ignore(noteNow), scope))
     )
-    // The log is emptied, so that the header tells the schema from now on.
-    yield* client`PRAGMA wal_checkpoint(TRUNCATE)`.pipe(Effect.ignore)
-    // Whoever owned a row is gone: the file is ours alone.
-    yield* client`UPDATE delivery_rows SET owner = NULL, due_at = ${clock()}
-    WHERE state = 'pending' AND owner IS NOT NULL`.pipe(
-      Effect.catchTag("SqlError", (error) => unusable(reasonOf(error)))
+    yield* Effect.addFinalizer(() => isNoted ? Effect.void : Effect.ignore(noteNow))
+
+    // In a fiber of its own: a migration goes on when those who wait for it have given up.
+    const gate = Semaphore.makeUnsafe(1)
+    const joined = gate.withPermit(Effect.suspend(() =>
+      checking !== undefined && checking.pollUnsafe() === undefined
+        ? Effect.succeed(checking)
+        : Effect.tap(Effect.forkIn(check, scope), (fiber) => Effect.sync(() => checking = fiber))
+    ))
+    const ready = Effect.suspend(() =>
+      checked !== undefined && !checked.isOver() ? noteIdle : Effect.flatMap(joined, Fiber.join)
     )
+
+    yield* ready.pipe(
+      Effect.catch((error) =>
+        isPassing(error) ? Effect.void : Effect.fail(new StoreUnusable({ reason: wordsOf(error) }))
+      ),
+      Effect.timeoutOption(longestStart)
+    )
+    isStarted = true
     return {
-      dialect: StoreDialect.sqlite(client, clock),
+      dialect: StoreDialect.sqlite(client, (millis) => clock.ago(millis)),
       sql: client,
-      reading: client,
-      sqlite: { client, clock },
-      ready: Effect.void
+      reading: client.reading,
+      sqlite: { client },
+      ready
     }
   }
 )
 
+const isPassing = (error: SqlError | StoreUnusable): boolean =>
+  isSqlError(error) && (error.reason.cause as Partial<SqliteCause> | undefined)?.isPassing !== false
+
+const wordsOf = (error: SqlError | StoreUnusable): string => isSqlError(error) ? reasonOf(error) : error.reason
+
 const unusable = (reason: string) => Effect.fail(new StoreUnusable({ reason }))
 
-const anchored = (clock: Clock): () => number => {
-  const wall = clock.currentTimeMillisUnsafe()
-  const start = clock.monotonicTimeNanosUnsafe()
-  return () => wall + Math.floor(Number(clock.monotonicTimeNanosUnsafe() - start) / 1_000_000)
-}
+/** It has the schema that this program knows. */
+const brought = Effect.gen(function*() {
+  const sql = yield* SqlClient
+  const steps = yield* migrate.pipe(
+    Effect.catchTag(
+      "MigrationError",
+      ({ cause }) =>
+        Effect.fail(isSqlError(cause) ? cause : new StoreUnusable({ reason: "its schema can't be brought up to date" }))
+    )
+  )
+  const schema = yield* schemaOf
+  if (schema > newestSchema) return yield* unusable(tooNew(schema))
+  // The log is emptied, so that the header tells the schema from now on.
+  if (steps.length > 0) yield* Effect.ignore(sql`PRAGMA wal_checkpoint(TRUNCATE)`)
+})
 
-/** Makes it, or looks at it and changes nothing but who may read it. */
-const prepareFile = (file: string): void => {
-  let descriptor: number
-  try {
-    // A pipe would be waited for.
-    descriptor = Fs.openSync(file, Fs.constants.O_RDONLY | Fs.constants.O_NONBLOCK)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error
-    // Nobody else may read what is in the deliveries.
-    Fs.closeSync(Fs.openSync(file, "wx", 0o600))
-    return
-  }
-  const header = Buffer.alloc(100)
-  try {
-    const status = Fs.fstatSync(descriptor)
-    if (!status.isFile()) throw new StoreUnusable({ reason: "it is not a file" })
-    if (status.size > 0) checkHeader(header.subarray(0, Fs.readSync(descriptor, header, 0, 100, 0)))
-  } finally {
-    Fs.closeSync(descriptor)
-  }
-  for (const name of [file, `${file}-wal`, `${file}-shm`]) closeToOthers(name)
-}
+/** The clock goes on from where it was; a stop is kept, together with what it changes. */
+const resume = Effect.fnUntraced(function*(sql: SqliteClient.SqliteClient, clock: StoreClock) {
+  const [row] = yield* sql<{ readonly seen_at: number }>`SELECT seen_at FROM store_clock`
+  const stops = yield* sql<Stop>`SELECT at, length FROM store_stops ORDER BY at DESC`
+  const stop = clock.resume(row!.seen_at === 0 ? undefined : row!.seen_at, stops)
+  if (stop === undefined) return
+  // On a full disk it is known to this process alone.
+  yield* Effect.ignore(sql.withTransaction(Effect.gen(function*() {
+    yield* sql`INSERT INTO store_stops (at, length) VALUES (${stop.at}, ${stop.length})`
+    yield* sql`UPDATE backends SET expires_at = expires_at + ${stop.length} WHERE expires_at > ${stop.at}`
+    yield* sql`UPDATE store_clock SET seen_at = store_now()`
+  })))
+})
 
-const closeToOthers = (file: string): void => {
-  const status = Fs.statSync(file, { throwIfNoEntry: false })
-  if (status === undefined || (status.mode & 0o077) === 0) return
-  try {
-    Fs.chmodSync(file, 0o600)
-  } catch {
-    throw new StoreUnusable({ reason: "others may read or write it, and its permissions can't be changed: chmod 600" })
+/** Whoever else owned a row is gone, and the row is due: the file is ours alone. */
+const releaseOthers = Effect.fnUntraced(function*(sql: SqliteClient.SqliteClient, owner: string) {
+  const [pages] = yield* sql<{ readonly bytes: number }>`SELECT page_count * page_size AS bytes
+    FROM pragma_page_count(), pragma_page_size()`
+  // A thread more would be the longest part of the start.
+  const reading = pages!.bytes > smallBytes ? sql.reading : sql
+  while (true) {
+    const rows = yield* reading<{ readonly id: string; readonly key: string }>`
+      SELECT delivery_id AS id, backend_key AS key FROM delivery_rows INDEXED BY delivery_rows_pending
+      WHERE state = 'pending' AND owner IS NOT NULL AND owner <> ${owner} LIMIT ${releasedAtOnce}`
+    if (rows.length === 0) return
+    const names = JSON.stringify(rows.map(({ id, key }) => [id, key]))
+    yield* sql`UPDATE delivery_rows SET owner = NULL, due_at = store_now()
+      WHERE (delivery_id, backend_key) IN (SELECT value ->> 0, value ->> 1 FROM json_each(${names}))
+        AND state = 'pending' AND owner <> ${owner}`
   }
-}
-
-const checkHeader = (header: Buffer): void => {
-  const isDatabase = header.length === 100 && header.toString("latin1", 0, 16) === "SQLite format 3\0"
-  const reason = !isDatabase
-    ? "it is not a SQLite database"
-    : header.readUInt32BE(68) !== applicationId
-    ? "it is a database of something else"
-    : header.readUInt32BE(60) > newestSchema
-    ? tooNew(header.readUInt32BE(60))
-    : undefined
-  if (reason !== undefined) throw new StoreUnusable({ reason })
-}
-
-const systemReason = (error: unknown): string => {
-  const code = (error as NodeJS.ErrnoException).code ?? "unknown"
-  const reasons: Readonly<Record<string, string>> = {
-    ENOENT: "its directory does not exist",
-    ENOTDIR: "its directory is not a directory",
-    EACCES: "its directory or file is not accessible to this user",
-    EROFS: "its directory is read-only",
-    EISDIR: "it is a directory",
-    ENOSPC: "the disk is full"
-  }
-  return reasons[code] ?? `it can't be opened (${code})`
-}
+})

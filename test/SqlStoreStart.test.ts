@@ -97,6 +97,9 @@ const expectKept = Effect.fnUntraced(function*(store: DeliveryStore["Service"]) 
   assert.deepStrictEqual(yield* store.backends, [])
 })
 
+/** What is there beside the lock, which stays. */
+const filesIn = (path: string) => readdirSync(path).filter((name) => name !== "deliveries.db-lock")
+
 describe("a store in a SQLite file", () => {
   const directory = Effect.acquireRelease(
     Effect.sync(() => mkdtempSync(join(tmpdir(), "sprayproxy-start-"))),
@@ -108,7 +111,7 @@ describe("a store in a SQLite file", () => {
     const before = readFileSync(path)
     const reason = yield* refusal(sqlite(path))
     assert.isTrue(readFileSync(path).equals(before))
-    assert.deepStrictEqual(readdirSync(join(path, "..")), ["deliveries.db"])
+    assert.deepStrictEqual(filesIn(join(path, "..")), ["deliveries.db"])
     return reason
   })
 
@@ -189,10 +192,12 @@ describe("a store in a SQLite file", () => {
     Effect.gen(function*() {
       const path = join(yield* directory, "deliveries.db")
       yield* TestClock.setTime(Date.now())
-      const file = { path, applicationId: 0x73707279, checkedBytes: 0, patience: 0 }
-      yield* Effect.scoped(
-        Effect.flatMap(SqliteClient.make(file), (client) => Effect.provideService(fillFirstSchema, SqlClient, client))
-      )
+      const file = { path, applicationId: 0x73707279, checkedBytes: 0, patience: 0, clock: Date.now }
+      yield* Effect.scoped(Effect.gen(function*() {
+        const client = yield* SqliteClient.make(file)
+        yield* client.open
+        yield* Effect.provideService(fillFirstSchema, SqlClient, client)
+      }))
       yield* Effect.scoped(Effect.flatMap(started(sqlite(path)), expectKept))
     }))
 
@@ -244,7 +249,7 @@ describe("a store in a SQLite file", () => {
       }
       assert.strictEqual(yield* refusal(sqlite(path)), reason)
       for (const [name, content] of files) assert.isTrue(readFileSync(name).equals(content), name)
-      assert.deepStrictEqual(readdirSync(join(path, "..")), ["deliveries.db", "deliveries.db-wal"])
+      assert.deepStrictEqual(filesIn(join(path, "..")), ["deliveries.db", "deliveries.db-wal"])
     }))
 
   it.effect("is used by one process at a time", () =>

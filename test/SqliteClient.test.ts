@@ -2,7 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import { LockTimeoutError, UniqueViolation } from "effect/sql/SqlError"
+import { LockTimeoutError, StatementTimeoutError, UniqueViolation } from "effect/sql/SqlError"
+import { TestClock } from "effect/testing"
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -14,7 +15,9 @@ const directory = Effect.acquireRelease(
 )
 
 const open = (path: string) =>
-  SqliteClient.make({ path, applicationId: 0x74657374, checkedBytes: 1_000_000, patience: 0 })
+  SqliteClient.make({ path, applicationId: 0x74657374, checkedBytes: 1_000_000, patience: 0, clock: () => 1_000 }).pipe(
+    Effect.tap((sql) => sql.open)
+  )
 
 const withTable = Effect.gen(function*() {
   const path = join(yield* directory, "test.db")
@@ -134,7 +137,7 @@ describe("SQLite in a thread", () => {
       assert.deepStrictEqual(yield* sql`SELECT * FROM things`, [])
     }))
 
-  it.effect("fails while its file is damaged, and opens it anew with each use until it is whole", () =>
+  it.effect("fails while its file is damaged, and is opened anew, once a second at most, until it is whole", () =>
     Effect.gen(function*() {
       const { path, sql } = yield* withTable
       yield* sql`INSERT INTO things VALUES (1, 'a', NULL)`
@@ -143,8 +146,75 @@ describe("SQLite in a thread", () => {
       const whole = readFileSync(path)
       truncateSync(path, 4_096)
       assert.match(String((yield* Effect.flip(sql`SELECT * FROM things`)).reason.cause), /malformed|disk I\/O/)
-      assert.match(String((yield* Effect.flip(sql`SELECT * FROM things`)).reason.cause), /malformed|corrupt/)
+      assert.match(String((yield* Effect.flip(sql`SELECT * FROM things`)).reason.cause), /not open/)
+      assert.match(String((yield* Effect.flip(sql.open)).reason.cause), /malformed|corrupt/)
       writeFileSync(path, whole)
+      assert.match(String((yield* Effect.flip(sql.open)).reason.cause), /malformed|corrupt/)
+      yield* TestClock.adjust("1 second")
+      yield* sql.open
       assert.strictEqual((yield* sql`SELECT * FROM things`).length, 1)
     }))
+
+  it.effect("reads beside a transaction that is open, and sees what is committed", () =>
+    Effect.gen(function*() {
+      const { sql } = yield* withTable
+      yield* sql`INSERT INTO things VALUES (1, 'a', NULL)`
+      yield* sql.withTransaction(Effect.gen(function*() {
+        yield* sql`INSERT INTO things VALUES (2, 'b', NULL)`
+        assert.strictEqual((yield* sql.reading`SELECT * FROM things`).length, 1)
+      }))
+      assert.strictEqual((yield* sql.reading`SELECT * FROM things`).length, 2)
+      assert.match(
+        String((yield* Effect.flip(sql.reading`INSERT INTO things VALUES (3, 'c', NULL)`)).reason.cause),
+        /readonly/
+      )
+    }))
+
+  it.effect(
+    "writes while a question goes on, and that question ends when its time is over",
+    () =>
+      Effect.gen(function*() {
+        const { sql } = yield* withTable
+        const endless = yield* Effect.forkChild(
+          Effect.flip(sql.reading`WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)
+          SELECT count(*) FROM n WHERE store_in_time(x)`),
+          { startImmediately: true }
+        )
+        for (let id = 1; id <= 20; id += 1) yield* sql`INSERT INTO things VALUES (${id}, 'a', NULL)`
+        assert.isUndefined(endless.pollUnsafe())
+        assert.instanceOf((yield* Fiber.join(endless)).reason, StatementTimeoutError)
+        assert.strictEqual((yield* sql.reading`SELECT * FROM things`).length, 20)
+      }),
+    20_000
+  )
+
+  it.effect("refuses an answer that it has no memory for, and goes on", () =>
+    Effect.gen(function*() {
+      const { sql } = yield* withTable
+      const large = sql`WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 3000000) SELECT x FROM n`
+      assert.instanceOf((yield* Effect.flip(large)).reason, StatementTimeoutError)
+      assert.strictEqual((yield* sql`SELECT * FROM things`).length, 0)
+    }))
+
+  it.effect("tells the time that its clock shows", () =>
+    Effect.gen(function*() {
+      const { sql } = yield* withTable
+      const [row] = yield* sql`SELECT store_now() AS now, typeof(store_now()) AS type`
+      assert.deepStrictEqual(row, { now: 1_000, type: "integer" })
+    }))
+
+  it.effect.each(["test.db", "test.db-wal"])(
+    "notices when %s is removed, before anything more counts as written",
+    (name) =>
+      Effect.gen(function*() {
+        const { path, sql } = yield* withTable
+        yield* sql.atomically([insert([1, "a", null])])
+        rmSync(join(path, "..", name))
+        assert.match(String((yield* Effect.flip(sql.atomically([insert([2, "b", null])]))).reason.cause), /removed/)
+        yield* sql.open
+        // A log that is removed alone is still in the file when that is closed.
+        const tables = yield* sql`SELECT name FROM sqlite_schema`
+        assert.strictEqual(tables.length, name === "test.db" ? 0 : 1)
+      })
+  )
 })

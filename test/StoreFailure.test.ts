@@ -35,7 +35,8 @@ describe("a failure of SQLite", () => {
         (path) => Effect.sync(() => rmSync(path, { recursive: true }))
       )
       const path = join(directory, "test.db")
-      const sql = yield* SqliteClient.make({ path, applicationId: 1, checkedBytes: 1, patience: 0 })
+      const sql = yield* SqliteClient.make({ path, applicationId: 1, checkedBytes: 1, patience: 0, clock: () => 0 })
+      yield* sql.open
       yield* sql`CREATE TABLE things (id integer PRIMARY KEY, name text NOT NULL CHECK (name <> ''), bytes blob)`
       yield* sql`INSERT INTO things VALUES (1, 'one', NULL)`
       const content = yield* faults(sql, [

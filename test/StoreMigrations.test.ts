@@ -67,7 +67,10 @@ describe("a store of an earlier schema", () => {
         (made) => Effect.sync(() => rmSync(made, { recursive: true }))
       )
       const path = join(directory, "deliveries.db")
-      const open = SqliteClient.make({ path, applicationId: 0x73707279, checkedBytes: 0, patience: 1_000 })
+      const open = Effect.tap(
+        SqliteClient.make({ path, applicationId: 0x73707279, checkedBytes: 0, patience: 1_000, clock: Date.now }),
+        (client) => client.open
+      )
       const ids = yield* Effect.scoped(
         Effect.flatMap(open, (client) => Effect.provideService(fillFirst, SqlClient, client))
       )

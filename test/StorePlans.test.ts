@@ -44,11 +44,12 @@ const setUp = Effect.gen(function*() {
     (made) => Effect.sync(() => rmSync(made, { recursive: true }))
   )
   const path = join(directory, "deliveries.db")
-  const client = yield* SqliteClient.make({ path, applicationId: 1, checkedBytes: 0, patience: 1_000 })
+  const client = yield* SqliteClient.make({ path, applicationId: 1, checkedBytes: 0, patience: 1_000, clock: Date.now })
+  yield* client.open
   yield* Effect.provideService(migrate, SqlClient, client)
   const { plans, recorder } = recording(client)
-  const dialect = StoreDialect.sqlite(recorder, Date.now)
-  const sqlite = { client, clock: Date.now }
+  const dialect = StoreDialect.sqlite(recorder, (millis) => Date.now() - millis)
+  const sqlite = { client }
   const session = {
     dialect,
     sqlite,
