@@ -412,7 +412,7 @@ describe("stdout", () => {
     Effect.gen(function*() {
       // Each delivery makes 50 lines of 1.4 kB: 250 deliveries make twice what may be kept.
       const backend = yield* startBackend((_, response) => {
-        response.writeHead(400).end("x".repeat(1_100))
+        response.writeHead(413).end("x".repeat(1_100))
       })
       const { reader, writer } = yield* pipe
       const backends = Array.from({ length: 50 }, (_, number) => `${backend.url}/${number}`)
