@@ -23,9 +23,13 @@ export class Body {
     return new Body(chunks, bytes.length)
   }
 
-  /** The whole body in one buffer; of a large one, a copy. */
-  toBuffer(): Buffer {
-    if (this.length > wholeBytes) return Buffer.concat(this.#chunks, this.length)
+  /** In the order of its bytes: one for a small body. */
+  get chunks(): ReadonlyArray<Buffer> {
+    return this.length > wholeBytes ? this.#chunks : [this.#toBuffer()]
+  }
+
+  /** Of a small body, once. */
+  #toBuffer(): Buffer {
     return this.#whole ??= this.#chunks.length === 1 ? this.#chunks[0]! : Buffer.concat(this.#chunks, this.length)
   }
 
@@ -34,7 +38,7 @@ export class Body {
    * A buffer written whole over TLS is encrypted whole into memory, once for each backend.
    */
   toDispatch(): Buffer | Iterable<Buffer> {
-    return this.length > wholeBytes ? this.#chunks : this.toBuffer()
+    return this.length > wholeBytes ? this.#chunks : this.#toBuffer()
   }
 }
 

@@ -81,7 +81,8 @@ export interface NewDelivery {
   readonly target: string
   /** Flat list of names and values, as they go out. */
   readonly headers: ReadonlyArray<string>
-  readonly body: Buffer
+  /** One after the other. They are read, and neither kept nor changed. */
+  readonly body: ReadonlyArray<Buffer>
   /** SHA-256 of the body, hexadecimal. */
   readonly bodyHash: string
   readonly targets: ReadonlyArray<RowTarget>

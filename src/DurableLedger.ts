@@ -10,7 +10,7 @@
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { SecureRandom } from "effect/crypto/SecureRandom"
-import { hash } from "node:crypto"
+import { createHash, hash } from "node:crypto"
 import type { Backend } from "./Backend.ts"
 import { type Admission, BackendBreakers } from "./BackendBreakers.ts"
 import type { Delivery } from "./Delivery.ts"
@@ -147,7 +147,7 @@ const newDelivery = (
   backends: ReadonlyArray<Backend>,
   admissions: Admissions
 ): NewDelivery => {
-  const body = delivery.body.toBuffer()
+  const body = delivery.body.chunks
   return {
     id,
     requestId: delivery.requestId,
@@ -158,9 +158,16 @@ const newDelivery = (
     target: delivery.target,
     headers: delivery.headers,
     body,
-    bodyHash: hash("sha256", body, "hex"),
+    bodyHash: sha256(body),
     targets: backends.map((backend) => ({ key: backend.key, url: backend.url, held: !admissions.has(backend) }))
   }
+}
+
+const sha256 = (chunks: ReadonlyArray<Buffer>): string => {
+  if (chunks.length === 1) return hash("sha256", chunks[0]!, "hex")
+  const digest = createHash("sha256")
+  for (const chunk of chunks) digest.update(chunk)
+  return digest.digest("hex")
 }
 
 const headerOf = (headers: ReadonlyArray<string>, name: string): string | undefined => {

@@ -24,6 +24,7 @@ export interface BulkStatement {
   readonly text: string
   /** Values of one run. */
   readonly width: number
+  /** Bytes may be in several chunks. */
   readonly values: ReadonlyArray<unknown>
 }
 
@@ -175,12 +176,14 @@ const encode = (
     let values: Array<unknown> | undefined
     for (let at = 0; at < wire.values.length; at += 1) {
       const value = wire.values[at]
-      if (!(value instanceof Uint8Array)) continue
+      if (!(value instanceof Uint8Array || Array.isArray(value))) continue
+      const chunks: ReadonlyArray<Uint8Array> = Array.isArray(value) ? value : [value]
+      const size = chunks.reduce((sum, { byteLength }) => sum + byteLength, 0)
       values ??= wire.values.slice()
       values[at] = null
-      blobs.push(statement, at, value.byteLength)
-      found.push(value)
-      length += value.byteLength
+      blobs.push(statement, at, size)
+      found.push(...chunks)
+      length += size
     }
     return values === undefined ? wire : { ...wire, values }
   })

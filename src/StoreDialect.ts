@@ -24,7 +24,9 @@ type BulkStatement<Columns> = (
   now: Fragment
 ) => Statement<any>
 
-export type BulkRow = Readonly<Record<string, string | number | Uint8Array | null | undefined>>
+export type BulkRow = Readonly<
+  Record<string, string | number | Uint8Array | ReadonlyArray<Uint8Array> | null | undefined>
+>
 
 export interface Bulk {
   readonly columns: BulkColumns
@@ -170,10 +172,11 @@ const fillRows = (columns: BulkColumns, rows: ReadonlyArray<BulkRow>) => {
   const found: Array<Uint8Array> = []
   let at = 1
   const located = rows.map(({ [column]: value, ...row }) => {
-    const bytes = value as Uint8Array
-    found.push(bytes)
-    const place = { ...row, [`${column}_at`]: at, [`${column}_length`]: bytes.byteLength }
-    at += bytes.byteLength
+    const chunks = value as ReadonlyArray<Uint8Array>
+    found.push(...chunks)
+    const length = chunks.reduce((sum, { byteLength }) => sum + byteLength, 0)
+    const place = { ...row, [`${column}_at`]: at, [`${column}_length`]: length }
+    at += length
     return place
   })
   return { document: json(located), bytes: found.length === 1 ? found[0]! : Buffer.concat(found) }

@@ -25,7 +25,7 @@ export const deliveryRow = (delivery: NewDelivery): BulkRow => ({
   event: nameOf(delivery.event),
   method: delivery.method,
   target: storable(delivery.target),
-  body_length: delivery.body.byteLength
+  body_length: delivery.body.reduce((sum, { length }) => sum + length, 0)
 })
 
 /** What two deliveries have in common when one is a redelivery of the other. */

@@ -204,7 +204,7 @@ describe("dynamic backends in a store", () => {
           method: "POST",
           target: "/",
           headers: [],
-          body: Buffer.alloc(0),
+          body: [],
           bodyHash: "",
           targets: [{ key: "http://a.test", url: "http://a.test", held: true }]
         }]

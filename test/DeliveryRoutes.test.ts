@@ -534,7 +534,7 @@ describe("above a store", () => {
       guid,
       event,
       headers,
-      body,
+      body: [body],
       bodyHash: String(n),
       method: "POST",
       target: "/",

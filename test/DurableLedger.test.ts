@@ -103,7 +103,7 @@ describe("a delivery that is written down", () => {
         method: "POST",
         target: "/proxy?x=1",
         headers: delivery.headers,
-        body: Buffer.from("{}"),
+        body: [Buffer.from("{}")],
         bodyHash: createHash("sha256").update("{}").digest("hex"),
         targets: [a, b, c].map(({ key, url }) => ({ key, url, held: false }))
       })

@@ -142,10 +142,10 @@ const make = (
     const stored: Delivery = {
       id: delivery.id,
       bodyHash,
-      bodyLength: body.length,
+      bodyLength: Buffer.concat(body).length,
       receivedAt: now,
       head,
-      content: { headers: [...headers], body: Buffer.from(body) },
+      content: { headers: [...headers], body: Buffer.concat(body) },
       rows: new Map()
     }
     deliveries.set(delivery.id, stored)
@@ -158,7 +158,7 @@ const make = (
       const row = earlier.rows.get(key)
       return row === undefined || !isUnderWay(row, now)
     })
-    if (idle.length > 0) earlier.content = { headers: [...headers], body: Buffer.from(body) }
+    if (idle.length > 0) earlier.content = { headers: [...headers], body: Buffer.concat(body) }
     return { id: earlier.id, isRedelivery: true, owned: begin(now, earlier, idle) }
   }
 

@@ -53,7 +53,7 @@ const delivery = (): NewDelivery => ({
   method: "POST",
   target: "/",
   headers: ["Host", "example.com"],
-  body: Buffer.from("{}"),
+  body: [Buffer.from("{}")],
   bodyHash: "00",
   targets: [{ key: "http://a.example.com", url: "http://a.example.com", held: false }]
 })

@@ -33,7 +33,7 @@ export const tests = (it: ContractIt) => {
           guid: second.guid,
           event: "push",
           receivedAt: at,
-          bodyLength: second.body.length,
+          bodyLength: Buffer.concat(second.body).length,
           hasBody: true
         })
         const row = { state: "pending", since: at, tries: 0, lastOutcome: undefined, settledAt: undefined } as const

@@ -185,7 +185,7 @@ export const tests = (it: ContractIt) => {
         assert.isUndefined(yield* store.load(delivery.id))
         const [recorded] = yield* write(again(delivery, { to: "a" }))
         assert.deepStrictEqual(recorded?.owned, keysOf("a"))
-        assert.deepStrictEqual((yield* store.load(recorded!.id))?.body, delivery.body)
+        assert.deepStrictEqual((yield* store.load(recorded!.id))?.body, Buffer.concat(delivery.body))
         yield* prune({ delivered: hours(1) })
         assert.isDefined(yield* store.load(recorded!.id), "it is needed")
       }))

@@ -110,7 +110,7 @@ export const tests = (it: ContractIt) => {
         const { other, row, store, write } = yield* twoReplicas
         const delivery = newDelivery()
         yield* write(delivery)
-        assert.deepStrictEqual((yield* other.load(delivery.id))?.body, delivery.body)
+        assert.deepStrictEqual((yield* other.load(delivery.id))?.body, Buffer.concat(delivery.body))
         assert.strictEqual(yield* other.putBackend({ key: keyOf("a"), url: keyOf("a"), ttl: 60_000 }, 1), "added")
         assert.strictEqual(yield* store.putBackend({ key: keyOf("a"), url: keyOf("a"), ttl: 60_000 }, 1), "renewed")
         assert.strictEqual(yield* store.putBackend({ key: keyOf("b"), url: keyOf("b"), ttl: 60_000 }, 1), "limit")

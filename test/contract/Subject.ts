@@ -24,7 +24,7 @@ export const again = (
   { heldFor = "", to = "" }: Pick<Described, "to" | "heldFor">
 ): NewDelivery => ({
   ...delivery,
-  ...newDelivery({ ...delivery, id: newId(), to, heldFor }),
+  ...newDelivery({ ...delivery, body: Buffer.concat(delivery.body), id: newId(), to, heldFor }),
   bodyHash: delivery.bodyHash
 })
 

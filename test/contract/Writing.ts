@@ -45,7 +45,8 @@ export const tests = (it: ContractIt) => {
         })
         yield* write(delivery)
         const { bodyHash: _hash, targets: _targets, ...received } = delivery
-        assert.deepStrictEqual(yield* store.load(delivery.id), { ...received, receivedAt: yield* now })
+        const body = Buffer.concat(received.body)
+        assert.deepStrictEqual(yield* store.load(delivery.id), { ...received, body, receivedAt: yield* now })
       }))
 
     it.effect("keeps that there was no GUID and no event", () =>

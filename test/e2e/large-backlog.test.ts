@@ -25,7 +25,7 @@ const newDelivery = (id: string, url: string): NewDelivery => ({
   method: "POST",
   target: "/proxy",
   headers: ["X-GitHub-Delivery", id, "X-Hub-Signature-256", signature, "Content-Length", String(body.length)],
-  body,
+  body: [body],
   bodyHash,
   targets: [{ key: url, url, held: true }]
 })
