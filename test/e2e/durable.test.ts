@@ -352,8 +352,9 @@ describe("a backend with a backlog", () => {
             msg === "a stored delivery could not be sent" && String(error).endsWith(reason)
           )
           assert.deepInclude(line, { backend: backend.host, outcome: "unreachable" })
-          const shown = (await send(second.port, { method: "GET", path: `/deliveries/${guid}` })).text
-          assert.include(shown, reason)
+          // What is logged is on its way to the store.
+          const shown = () => send(second.port, { method: "GET", path: `/deliveries/${guid}` })
+          await eventually(async () => (await shown()).text.includes(reason), `that ${reason} is shown`)
           assert.isFalse(guidsOf(backend).slice(before).includes(guid))
         }
         assert.notInclude(JSON.stringify(second.logs), "X-Hub-Signature-256: sha")
