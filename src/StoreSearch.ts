@@ -18,6 +18,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
 import type { RowFilter, RowName } from "./DeliveryStore.ts"
 import * as StoreFilters from "./StoreFilters.ts"
+import { commonEvents, isRareEvent } from "./StoreMigrations.ts"
 import type { StoreSession } from "./StoreSession.ts"
 
 export interface Search<Row> {
@@ -58,11 +59,14 @@ export const make = (session: StoreSession) => {
     const { backend, event, guid, id, state } = filter
     if (id !== undefined) return ofDeliveries(undefined, [sql`d.id = ${id}`])
     if (guid !== undefined) return ofDeliveries("deliveries_fingerprint", [sql`d.guid = ${guid}`])
-    const byEvent = event === undefined ? undefined : ofDeliveries("deliveries_event", [sql`d.event = ${event}`])
+    const ofEvent = sql`d.event = ${event} AND d.${sql.literal(isRareEvent)}`
+    const byEvent = event === undefined || commonEvents.has(event)
+      ? undefined
+      : ofDeliveries("deliveries_event", [ofEvent])
     if (StoreFilters.isFailed(state)) {
       const index = backend === undefined ? "delivery_rows_failed_by_id" : "delivery_rows_failed"
       const rows = sql`delivery_rows r ${dialect.using(index)} WHERE ${sql.and(ofRow(filter))}`
-      const deliveries = sql`deliveries d ${dialect.using("deliveries_event")} WHERE d.event = ${event}`
+      const deliveries = sql`deliveries d ${dialect.using("deliveries_event")} WHERE ${ofEvent}`
       const isByEvent = byEvent !== undefined && (yield* count(deliveries, some)) < (yield* count(rows, some))
       return isByEvent ? byEvent : ofRows(index, ofRow(filter))
     }

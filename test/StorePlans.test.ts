@@ -67,8 +67,8 @@ describe("what is asked of a large store goes by an index", () => {
     [{ state: "dead" }, "r USING COVERING INDEX delivery_rows_failed_by_id (state=?)"],
     [{ state: "rejected", backend }, "r USING COVERING INDEX delivery_rows_failed (state=? AND backend_key=?)"],
     [{ state: "pending", backend }, "r USING COVERING INDEX delivery_rows_pending (backend_key=?)"],
-    [{ event: "push" }, "d USING COVERING INDEX deliveries_event (event=?)"],
-    [{ event: "push", state: "delivered", backend }, "d USING COVERING INDEX deliveries_event (event=?)"],
+    [{ event: "release" }, "d USING COVERING INDEX deliveries_event (event=?)"],
+    [{ event: "release", state: "delivered", backend }, "d USING COVERING INDEX deliveries_event (event=?)"],
     [{ guid: "one" }, "d USING COVERING INDEX deliveries_fingerprint (guid=?)"],
     [{ guid: "one", state: "dead" }, "d USING COVERING INDEX deliveries_fingerprint (guid=?)"],
     [{ id: "one" }, "d USING PRIMARY KEY (id=?)"]

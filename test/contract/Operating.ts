@@ -90,9 +90,7 @@ export const tests = (it: ContractIt) => {
         const [first, second, third] = [
           newDelivery({ id: idOfDay(5) }),
           newDelivery({ id: idOfDay(9) }),
-          newDelivery({
-            id: idOfDay(1)
-          })
+          newDelivery({ id: idOfDay(1), event: "release" })
         ] as const
         for (const delivery of [first, second, third]) {
           yield* write(delivery)
@@ -102,7 +100,10 @@ export const tests = (it: ContractIt) => {
         assert.deepStrictEqual(yield* listed({}), [second.id, first.id, third.id])
         assert.deepStrictEqual(yield* listed({ age: 2_000 }), [second.id, third.id])
         assert.deepStrictEqual(yield* listed({ age: 1_000 }), [third.id])
-        assert.deepStrictEqual(yield* listed({ age: 1_000, state: "dead", event: "push" }), [third.id])
+        for (const filter of [{ event: "release" }, { age: 1_000, state: "dead", event: "release" }] as const) {
+          assert.deepStrictEqual(yield* listed(filter), [third.id])
+        }
+        assert.deepStrictEqual(yield* listed({ age: 1_000, state: "dead", event: "push" }), [])
         assert.deepInclude(yield* store.redeliver({ age: 1_000 }, 10), { redelivered: 1, remaining: 0 })
       }))
 
