@@ -59,7 +59,7 @@ export const make = ({ dialect, reading: sql }: StoreSession) => {
       SELECT backend_key AS key, count(*) AS n, ${dialect.now()} - min(since) AS age
       FROM delivery_rows ${dialect.using("delivery_rows_open")} WHERE state = 'pending' GROUP BY backend_key`
     const dead = yield* sql<{ readonly key: string; readonly n: number }>`SELECT backend_key AS key, count(*) AS n
-      FROM delivery_rows ${dialect.using("delivery_rows_failed")}
+      FROM delivery_rows ${dialect.using("delivery_rows_failed_by_id")}
       WHERE state IN ('rejected', 'dead', 'cancelled') AND state = 'dead' GROUP BY backend_key`
     const byKey = new Map<string, BackendBacklog>()
     for (const { age, key, n } of pending) byKey.set(key, { key, pending: n, dead: 0, oldestAge: Math.max(0, age) })

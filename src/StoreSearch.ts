@@ -56,7 +56,7 @@ export const make = (session: StoreSession) => {
     )
 
   const pathOf = Effect.fnUntraced(function*(filter: RowFilter): Effect.fn.Return<Path, SqlError> {
-    const { backend, event, guid, id, state } = filter
+    const { event, guid, id, state } = filter
     if (id !== undefined) return ofDeliveries(undefined, [sql`d.id = ${id}`])
     if (guid !== undefined) return ofDeliveries("deliveries_fingerprint", [sql`d.guid = ${guid}`])
     const ofEvent = sql`d.event = ${event} AND d.${sql.literal(isRareEvent)}`
@@ -64,7 +64,7 @@ export const make = (session: StoreSession) => {
       ? undefined
       : ofDeliveries("deliveries_event", [ofEvent])
     if (StoreFilters.isFailed(state)) {
-      const index = backend === undefined ? "delivery_rows_failed_by_id" : "delivery_rows_failed"
+      const index = "delivery_rows_failed_by_id"
       const rows = sql`delivery_rows r ${dialect.using(index)} WHERE ${sql.and(ofRow(filter))}`
       const deliveries = sql`deliveries d ${dialect.using("deliveries_event")} WHERE ${ofEvent}`
       const isByEvent = byEvent !== undefined && (yield* count(deliveries, some)) < (yield* count(rows, some))
