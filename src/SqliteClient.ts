@@ -10,6 +10,7 @@
  * - `store_now()` in a statement is the time that the client's clock shows when it is sent. `store_in_time(…)`, asked for
  *   each row, ends a statement that looks through too much.
  * - Numbers come back as numbers; what is over 2^53 fails. `undefined` can't be bound.
+ * - A file that can't be written to for now is opened to be read, and `open` tries again after a second.
  * - When the thread ends, its disk fails or its file is removed, what is under way fails, and so does what comes until
  *   `open` has opened the file again.
  *
@@ -35,6 +36,7 @@ import { type BulkStatement, connectionError, Thread } from "./SqliteThread.ts"
 /** One opening of the file. */
 export interface Opening {
   readonly warnings: ReadonlyArray<string>
+  /** It has to be opened again. */
   readonly isOver: () => boolean
 }
 
@@ -85,14 +87,18 @@ const makeClient = Effect.fnUntraced(function*({ beside = () => [], ...options }
     }
     asked?.end()
     asked = undefined
-    if (writing !== undefined) yield* writing.exited
+    if (writing !== undefined) yield* writing.close
     const thread = new Thread({ ...options, writes: true, patienceForAnswers: Number.POSITIVE_INFINITY })
     writing = thread
-    const warnings = yield* Effect.tapError(
+    const { isReadOnly = false, warnings = [] } = yield* Effect.tapError(
       thread.opened,
       (error) => Effect.sync(() => failed = { error, at: now() })
     )
-    return opening = { warnings, isOver: () => thread.isDead }
+    const openedAt = now()
+    return opening = {
+      warnings,
+      isOver: () => thread.isDead || (isReadOnly && now() - openedAt >= openedAgainAfter)
+    }
   })
   const gate = Semaphore.makeUnsafe(1)
   const open = Effect.suspend(() =>

@@ -20,6 +20,7 @@
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { DatabaseSync } from "node:sqlite"
+import { pathToFileURL } from "node:url"
 import { newestSchema, tooNew } from "./StoreSchema.ts"
 
 export interface SqliteOptions {
@@ -45,12 +46,15 @@ export class FileRefused extends Error {
 
 export interface OpenFile {
   readonly db: DatabaseSync
+  /** Why it can only be read for now; undefined: it can be written to. */
+  readonly obstacle: unknown
   readonly warnings: ReadonlyArray<string>
   /** Throws when what is written does not go to the path any more. */
   readonly checkPlace: () => void
   readonly close: () => void
 }
 
+/** Where it can't be written to for a reason that may pass, to be read. */
 export const openFile = (options: SqliteOptions): OpenFile => {
   try {
     return lockAndOpen({ ...options, path: realPath(options.path) })
@@ -60,11 +64,16 @@ export const openFile = (options: SqliteOptions): OpenFile => {
 }
 
 /** A connection beside the one that writes. */
-export const openReader = ({ patience, path }: SqliteOptions): DatabaseSync => {
-  const db = new DatabaseSync(realPath(path), { readOnly: true, timeout: patience })
-  db.exec("PRAGMA query_only = ON; PRAGMA temp_store = MEMORY")
-  return db
-}
+export const openReader = ({ patience, path }: SqliteOptions): DatabaseSync => openToRead(realPath(path), patience)
+
+/** Whether it may be different the next time, without anybody's doing. */
+export const isPassing = (error: unknown): boolean =>
+  error instanceof FileRefused
+    ? error.isPassing
+    : !lastingCodes.has(((error as { readonly errcode?: number }).errcode ?? 0) & 0xff)
+
+/** Locked by another process, corrupt, not a database. */
+const lastingCodes = new Set([5, 6, 11, 26])
 
 const lockAndOpen = (options: SqliteOptions): OpenFile => {
   const { path } = options
@@ -74,17 +83,17 @@ const lockAndOpen = (options: SqliteOptions): OpenFile => {
   try {
     removeFiles(`${path}-new`, sidecars)
     if (Fs.existsSync(`${path}-journal`)) finishMaking(options)
-    const warnings = lookAt(options) ? [path, `${path}-wal`, `${path}-shm`].flatMap(closeToOthers) : []
+    const warnings = lookAt(options)
+      ? ["", "-wal", "-shm"].flatMap((ending) => closeToOthers(`${path}${ending}`, ending === "" ? 0 : 0o600))
+      : []
     if (isMissing(path)) make(options)
     else inspect(options)
-    const db = openWritable(options)
-    const isInPlace = placeOf([path, `${path}-wal`])
+    const { db, obstacle } = openAsCanBe(options)
     return {
       db,
+      obstacle,
       warnings,
-      checkPlace: () => {
-        if (!isInPlace()) throw new FileRefused("its file was removed or replaced", true)
-      },
+      checkPlace: placeOf(path),
       close: () => {
         db.close()
         lock.close()
@@ -206,26 +215,31 @@ const sync = (path: string): void => {
   }
 }
 
-/** A warning where that is not permitted: a restored file may be another user's. */
-const closeToOthers = (file: string): ReadonlyArray<string> => {
+/**
+ * A warning where others may read it and that can't be changed: a restored file may be another user's. `needed`: what the
+ * owner may do at least. SQLite makes what lies beside a file that can't be written to as read-only as that.
+ */
+const closeToOthers = (file: string, needed: number): ReadonlyArray<string> => {
   const status = Fs.statSync(file, { throwIfNoEntry: false })
-  if (status === undefined || (status.mode & 0o077) === 0) return []
+  if (status === undefined || ((status.mode & 0o077) === 0 && (status.mode & needed) === needed)) return []
   try {
     Fs.chmodSync(file, 0o600)
     return []
   } catch {
-    return [`others may read or write ${Path.basename(file)}, and its permissions can't be changed: chmod 600`]
+    if ((status.mode & 0o077) === 0) return []
+    return [`others may read or write the store's ${Path.basename(file)}, and its mode can't be changed: chmod 600`]
   }
 }
 
 /** Looks at a file and its log, and leaves both as they are: a connection that may write empties the log when it closes. */
 const inspect = ({ checkedBytes, path, patience }: SqliteOptions): void => {
+  const hasLog = !isMissing(`${path}-wal`)
   const made = ["-wal", "-shm"].map((ending) => `${path}${ending}`).filter((name) => !Fs.existsSync(name))
-  const db = new DatabaseSync(path, { readOnly: true, timeout: patience })
+  const db = new DatabaseSync(hasLog ? path : unchanging(path), { readOnly: true, timeout: patience })
   try {
     const pragma = pragmaOf(db)
     const size = Number(pragma("page_count")) * Number(pragma("page_size"))
-    const isCutOff = isMissing(`${path}-wal`) && Fs.statSync(path).size < size
+    const isCutOff = !hasLog && Fs.statSync(path).size < size
     if (isCutOff || (size <= checkedBytes && pragma("quick_check(1)") !== "ok")) {
       throw new FileRefused("it is corrupt", false)
     }
@@ -237,6 +251,56 @@ const inspect = ({ checkedBytes, path, patience }: SqliteOptions): void => {
   }
 }
 
+/** To be read where it can't be written to: who the backends are is worth knowing then, more than ever. */
+const openAsCanBe = (options: SqliteOptions): Pick<OpenFile, "db" | "obstacle"> => {
+  try {
+    // Else SQLite would open it all the same.
+    Fs.closeSync(Fs.openSync(options.path, "r+"))
+    return { db: openWritable(options), obstacle: undefined }
+  } catch (error) {
+    const obstacle = refusalOf(error)
+    if (!isPassing(obstacle)) throw obstacle
+    try {
+      return { db: openToRead(options.path, options.patience), obstacle }
+    } catch {
+      throw obstacle
+    }
+  }
+}
+
+/**
+ * Without its log where there is none, or it holds nothing and can't be had: it is not made here, where it would be as
+ * read-only as the file. Whoever writes has made it.
+ */
+const openToRead = (path: string, patience: number): DatabaseSync => {
+  if (!Fs.existsSync(`${path}-wal`)) return connectToRead(unchanging(path), patience)
+  try {
+    return connectToRead(path, patience)
+  } catch (error) {
+    if (!isMissing(`${path}-wal`)) throw error
+    return connectToRead(unchanging(path), patience)
+  }
+}
+
+const connectToRead = (path: string | URL, patience: number): DatabaseSync => {
+  const db = new DatabaseSync(path, { readOnly: true, timeout: patience })
+  try {
+    db.exec("PRAGMA temp_store = MEMORY")
+    pragmaOf(db)("page_count")
+    return db
+  } catch (error) {
+    db.close()
+    throw error
+  }
+}
+
+/** SQLite takes no locks on it, and makes no files beside it. https://www.sqlite.org/uri.html#uriimmutable */
+const unchanging = (path: string): URL => {
+  const url = pathToFileURL(path)
+  url.searchParams.set("immutable", "1")
+  return url
+}
+
 const openWritable = ({ patience, path }: SqliteOptions): DatabaseSync => {
   const db = new DatabaseSync(path, { timeout: patience })
   try {
@@ -246,7 +310,7 @@ const openWritable = ({ patience, path }: SqliteOptions): DatabaseSync => {
     // A container may have no other directory that can be written to; large changes and sorts fail then.
     db.exec("PRAGMA temp_store = MEMORY")
     if (pragma("synchronous") !== 2) throw new FileRefused("it does not sync", false)
-    // A file that can't be written to says so, and its log is there.
+    // From now on its log is there.
     db.exec("BEGIN IMMEDIATE; COMMIT")
     return db
   } catch (error) {
@@ -257,26 +321,36 @@ const openWritable = ({ patience, path }: SqliteOptions): DatabaseSync => {
 
 const pragmaOf = (db: DatabaseSync) => (text: string) => Object.values(db.prepare(`PRAGMA ${text}`).get() ?? {})[0]
 
-/** Whether the paths still lead to the files that they lead to now. */
-const placeOf = (paths: ReadonlyArray<string>): () => boolean => {
-  const identities = () =>
-    paths.map((path) => {
-      const status = Fs.statSync(path, { throwIfNoEntry: false })
-      return status === undefined ? undefined : `${status.dev}:${status.ino}`
-    })
-  const opened = identities()
-  return () => identities().every((identity, at) => identity !== undefined && identity === opened[at])
+/**
+ * Checks that the path still leads to the file that it leads to now. The log of one that is gone is removed: SQLite would take
+ * it for that of a file in its place.
+ */
+const placeOf = (path: string): () => void => {
+  const identityOf = (ending: string) => {
+    const status = Fs.statSync(`${path}${ending}`, { throwIfNoEntry: false })
+    return status === undefined ? undefined : `${status.dev}:${status.ino}`
+  }
+  const [file, log, shared] = ["", "-wal", "-shm"].map(identityOf)
+  return () => {
+    const isThere = identityOf("") === file
+    const hasLog = identityOf("-wal") === log
+    if (isThere && hasLog) return
+    if (!isThere) {
+      removeFiles(path, [...(hasLog ? ["-wal"] : []), ...(identityOf("-shm") === shared ? ["-shm"] : [])])
+    }
+    throw new FileRefused("its file was removed or replaced", true)
+  }
 }
 
 /** The system's errors in words. SQLite's are left to who asked. */
 const refusalOf = (error: unknown): unknown => {
   const { code, syscall } = error as NodeJS.ErrnoException
   if (syscall === undefined || code === undefined) return error
-  return new FileRefused(systemReasons[code] ?? `it can't be opened (${code})`, !lasting.has(code))
+  return new FileRefused(systemReasons[code] ?? `it can't be opened (${code})`, !lastingReasons.has(code))
 }
 
-/** Somebody has named the wrong place; all else may be different when the disk is back. */
-const lasting = new Set(["ENOENT", "ENOTDIR", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENXIO"])
+/** Somebody has named the wrong place. */
+const lastingReasons = new Set(["ENOENT", "ENOTDIR", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENXIO"])
 
 const systemReasons: Readonly<Record<string, string>> = {
   ENOENT: "its directory does not exist",

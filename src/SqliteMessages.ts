@@ -49,9 +49,15 @@ export interface WireError {
   readonly isFatal: boolean
 }
 
-/** The first one says whether the file was opened. */
+/** The first one says whether the file was opened, and how. */
+export interface WireOpening {
+  readonly warnings?: ReadonlyArray<string>
+  /** It can't be written to for now. */
+  readonly isReadOnly?: boolean
+}
+
 export type WireReply =
-  | { readonly results: ReadonlyArray<WireResult>; readonly warnings?: ReadonlyArray<string> }
+  | ({ readonly results: ReadonlyArray<WireResult> } & WireOpening)
   | { readonly error: WireError }
 
 /** Milliseconds of a clock that all threads share. */

@@ -13,6 +13,7 @@ import {
   monotonicMillis,
   type SqliteWorkerOptions,
   type WireError,
+  type WireOpening,
   type WireReply,
   type WireRequest,
   type WireResult,
@@ -52,7 +53,7 @@ export interface ThreadOptions extends SqliteWorkerOptions {
 /** One life of the worker, and what waits for its replies. */
 export class Thread {
   /** What was noticed when it was opened. */
-  readonly opened: Effect.Effect<ReadonlyArray<string>, SqlError>
+  readonly opened: Effect.Effect<WireOpening, SqlError>
   isDead = false
   readonly #options: ThreadOptions
   readonly #worker: Worker
@@ -81,7 +82,7 @@ export class Thread {
     this.exited = Effect.promise(() => exited)
     const first = new Promise<WireReply>((resolve) => this.#waiting.push(resolve))
     this.opened = Effect.flatMap(Effect.promise(() => first), (reply) => {
-      if (!("error" in reply)) return Effect.succeed(reply.warnings ?? [])
+      if (!("error" in reply)) return Effect.succeed(reply)
       this.end()
       return Effect.fail(errorOf(reply.error))
     })

@@ -12,7 +12,7 @@
  */
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite"
 import { parentPort, workerData } from "node:worker_threads"
-import { FileRefused, openFile, openReader } from "./SqliteFile.ts"
+import { FileRefused, isPassing, openFile, openReader } from "./SqliteFile.ts"
 import {
   monotonicMillis,
   type SqliteWorkerOptions,
@@ -140,8 +140,7 @@ const isUnbindable = (error: unknown): boolean =>
 /** After these the file is opened anew: input or output failed, corrupt, not a database. */
 const fatalCodes = new Set([10, 11, 26])
 
-/** They stay: locked by another process, corrupt, not a database. */
-const lastingCodes = new Set([5, 6, 11, 26])
+const readOnlyCode = 8
 
 const wireError = (error: unknown): WireError => {
   const errcode = (error as { readonly errcode?: number }).errcode ?? (isUnbindable(error) ? mismatch : undefined)
@@ -152,7 +151,7 @@ const wireError = (error: unknown): WireError => {
     message: error instanceof Error ? error.message : String(error),
     errcode,
     refusal: isRefusal || isExpensive ? error.message : undefined,
-    isPassing: isRefusal ? error.isPassing : !lastingCodes.has(code),
+    isPassing: isPassing(error),
     isExpensive,
     isFatal: isRefusal || fatalCodes.has(code)
   }
@@ -172,13 +171,15 @@ const main = (port: NonNullable<typeof parentPort>) => {
   const reply = (message: WireReply, transfer: Array<ArrayBuffer> = []) => port.postMessage(message, transfer)
   const { writes, ...options } = workerData as SqliteWorkerOptions
   let serveOne: ReturnType<typeof serve>
+  let obstacle: unknown
   let close: () => void
   try {
     if (writes) {
       const file = openFile(options)
       close = file.close
+      obstacle = file.obstacle
       serveOne = serve(file.db, file.checkPlace)
-      reply({ results: [], warnings: file.warnings })
+      reply({ results: [], warnings: file.warnings, isReadOnly: obstacle !== undefined })
     } else {
       const db = openReader(options)
       close = () => db.close()
@@ -199,7 +200,9 @@ const main = (port: NonNullable<typeof parentPort>) => {
       const results = serveOne(request)
       reply({ results }, transferable(results))
     } catch (error) {
-      reply({ error: wireError(error) })
+      const told = wireError(error)
+      const isObstructed = obstacle !== undefined && ((told.errcode ?? 0) & 0xff) === readOnlyCode
+      reply({ error: isObstructed ? { ...wireError(obstacle), isFatal: false } : told })
     }
   })
 }

@@ -91,7 +91,7 @@ export const make = (session: StoreSession) => {
     Effect.map(
       // Of the plain ids PostgreSQL would look for the lowest in their own order, through all that is older.
       sql<{ readonly id: string | null }>`SELECT min(d.id || '') AS id FROM deliveries d
-        ${dialect.using("deliveries_received")} WHERE ${received(filter)!}`,
+        ${dialect.using("deliveries_received")} WHERE ${received(filter)!} AND ${dialect.inTime(sql`d.id`)}`,
       ([row]) => row!.id ?? undefined
     )
 

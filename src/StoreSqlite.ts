@@ -52,9 +52,8 @@ const longestRelease = "250 millis"
 /** Rows that are given back in one transaction. */
 const releasedAtOnce = 1_000
 
-/** Milliseconds after which the clock is noted with what is written, and where nothing is. */
+/** Milliseconds after which the clock is noted with what is written. Where nothing is, cleaning up notes it. */
 const notedEach = 5_000
-const notedIdleEach = 600_000
 
 const note = {
   text: "UPDATE store_clock SET seen_at = store_now()",
@@ -86,6 +85,7 @@ export const open = Effect.fnUntraced(
       return Effect.tap(client.atomically([note]), Effect.sync(() => isNoted = true))
     })
     let checked: SqliteClient.Opening | undefined
+    let warned: SqliteClient.Opening | undefined
     let checking: Fiber.Fiber<void, SqlError | StoreUnusable> | undefined
     let isStarted = false
     let told = ""
@@ -93,7 +93,8 @@ export const open = Effect.fnUntraced(
     const check = Effect.gen(function*() {
       const opening = yield* client.open
       if (checked === opening) return
-      yield* Effect.forEach(opening.warnings, (warning) => Effect.logWarning(`the store's file: ${warning}`))
+      if (warned !== opening) yield* Effect.forEach(opening.warnings, (warning) => Effect.logWarning(warning))
+      warned = opening
       yield* Effect.provideService(brought, SqlClient, client)
       yield* resume(client, clock)
       // What did not work now, on a full disk say, is tried again.
@@ -114,10 +115,6 @@ export const open = Effect.fnUntraced(
       })
     )
 
-    // Nobody waits for it: what it is for may never come.
-    const noteIdle = Effect.suspend(() =>
-      clock.now() - notedAt < notedIdleEach ? Effect.void : Effect.asVoid(Effect.forkIn(Effect.ignore(noteNow), scope))
-    )
     yield* Effect.addFinalizer(() => isNoted ? Effect.void : Effect.ignore(noteNow))
 
     // In a fiber of its own: a migration goes on when those who wait for it have given up.
@@ -128,7 +125,7 @@ export const open = Effect.fnUntraced(
         : Effect.tap(Effect.forkIn(check, scope), (fiber) => Effect.sync(() => checking = fiber))
     ))
     const ready = Effect.suspend(() =>
-      checked !== undefined && !checked.isOver() ? noteIdle : Effect.flatMap(joined, Fiber.join)
+      checked !== undefined && !checked.isOver() ? Effect.void : Effect.flatMap(joined, Fiber.join)
     )
 
     yield* ready.pipe(
