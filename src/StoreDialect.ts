@@ -25,8 +25,16 @@ type BulkStatement<Columns> = (
 ) => Statement<any>
 
 export type BulkRow = Readonly<
-  Record<string, string | number | Uint8Array | ReadonlyArray<Uint8Array> | null | undefined>
+  Record<string, string | number | Uint8Array | ReadonlyArray<Uint8Array> | StoredParts | null | undefined>
 >
+
+/** Bytes that are in PostgreSQL already, in parts. */
+export class StoredParts {
+  readonly key: string
+  constructor(key: string) {
+    this.key = key
+  }
+}
 
 export interface Bulk {
   readonly columns: BulkColumns
@@ -115,13 +123,17 @@ export const postgres = (sql: SqlClient): StoreDialect => {
   const now = sql.literal("(extract(epoch FROM statement_timestamp()) * 1000)::bigint")
   const rowsOf = (columns: BulkColumns): Fragment => {
     const types = Object.entries(columns).flatMap(([name, type]) =>
-      type === "bytes" ? [`${name}_at integer`, `${name}_length integer`] : [`${name} ${type}`]
+      type === "bytes"
+        ? [`${name}_at integer`, `${name}_length integer`, `${name}_parts text`]
+        : [`${name} ${type}`]
     )
     const names = Object.entries(columns).map(([name, type]) =>
       type === "bytes"
-        ? sql`substr(${new BytesPlace(columns)}::bytea, ${sql.literal(`${name}_at, ${name}_length`)}) AS ${
-          sql.literal(name)
-        }`
+        ? sql`CASE WHEN ${sql.literal(`${name}_parts`)} IS NULL
+            THEN substr(${new BytesPlace(columns)}::bytea, ${sql.literal(`${name}_at, ${name}_length`)})
+            ELSE (SELECT string_agg(p.bytes, ''::bytea ORDER BY p.n) FROM payload_parts p
+              WHERE p.key = ${sql.literal(`${name}_parts`)})
+          END AS ${sql.literal(name)}`
         : sql.literal(name)
     )
     const table = sql`jsonb_to_recordset(${new RowsPlace(columns)}::jsonb) AS j(${sql.literal(types.join(", "))})`
@@ -172,6 +184,7 @@ const fillRows = (columns: BulkColumns, rows: ReadonlyArray<BulkRow>) => {
   const found: Array<Uint8Array> = []
   let at = 1
   const located = rows.map(({ [column]: value, ...row }) => {
+    if (value instanceof StoredParts) return { ...row, [`${column}_parts`]: value.key }
     const chunks = value as ReadonlyArray<Uint8Array>
     found.push(...chunks)
     const length = chunks.reduce((sum, { byteLength }) => sum + byteLength, 0)

@@ -139,6 +139,20 @@ export const steps = {
     })
     // One row too: it is written to find out whether the store takes writes.
     yield* sql`CREATE TABLE probes (id smallint NOT NULL PRIMARY KEY, filling ${bytes} NOT NULL)`
+    yield* sql.onDialectOrElse({
+      pg: () =>
+        Effect.andThen(
+          sql`CREATE UNLOGGED TABLE payload_parts (
+            key text NOT NULL,
+            n integer NOT NULL,
+            bytes bytea NOT NULL,
+            PRIMARY KEY (key, n)
+          )`,
+          // They are compressed when they are put together.
+          sql`ALTER TABLE payload_parts ALTER COLUMN bytes SET STORAGE EXTERNAL`
+        ),
+      orElse: () => Effect.void
+    })
     yield* markFile(2)
   })
 }

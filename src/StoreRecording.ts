@@ -11,8 +11,9 @@
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { NewDelivery, NumberedSettlement, Recorded } from "./DeliveryStore.ts"
+import * as PostgresBodies from "./PostgresBodies.ts"
 import { durably } from "./PostgresClient.ts"
-import { type Bulk, type BulkRow, fillPostgres, fillSqlite } from "./StoreDialect.ts"
+import { type Bulk, type BulkRow, fillPostgres, fillSqlite, type StoredParts } from "./StoreDialect.ts"
 import { isConflict } from "./StoreFailure.ts"
 import { freshlyRecorded, planOf } from "./StoreRedelivery.ts"
 import * as Rows from "./StoreRows.ts"
@@ -22,6 +23,8 @@ import * as Statements from "./StoreStatements.ts"
 export interface Batch {
   readonly deliveries: ReadonlyArray<NewDelivery>
   readonly settlements: ReadonlyArray<NumberedSettlement>
+  /** Bodies that are in the database already. */
+  readonly sent?: ReadonlyMap<NewDelivery, StoredParts>
 }
 
 type Part = readonly [Bulk, ReadonlyArray<BulkRow>]
@@ -33,9 +36,9 @@ export const make = (session: StoreSession) => {
   const known = Statements.known(session)
   const changes = Statements.changes(session)
 
-  const insertParts = (deliveries: ReadonlyArray<NewDelivery>): ReadonlyArray<Part> => [
+  const insertParts = (batch: Batch, deliveries: ReadonlyArray<NewDelivery>): ReadonlyArray<Part> => [
     [inserts.deliveries, deliveries.map(Rows.deliveryRow)],
-    [inserts.payloads, deliveries.map(Rows.payloadRow)],
+    [inserts.payloads, deliveries.map((delivery) => payloadRow(batch, delivery))],
     [inserts.rows, deliveries.flatMap(Rows.targetRows)]
   ]
   const settlementParts = (settlements: ReadonlyArray<NumberedSettlement>): ReadonlyArray<Part> => {
@@ -60,28 +63,47 @@ export const make = (session: StoreSession) => {
     const stored = yield* dialect.run(changes.stored, [...new Set(ids.values())].map((id) => ({ id })))
     const plan = planOf(owner, batch.deliveries, ids, stored)
     yield* runEach([
-      ...insertParts(plan.fresh),
+      ...insertParts(batch, plan.fresh),
       [changes.rows, plan.rows],
-      [changes.payloads, plan.received.map(({ delivery, id }) => ({ ...Rows.payloadRow(delivery), id }))],
+      [changes.payloads, plan.received.map(({ delivery, id }) => ({ ...payloadRow(batch, delivery), id }))],
       [changes.deliveries, plan.received.map(({ id }) => ({ id }))],
       ...settlementParts(batch.settlements)
     ])
     return plan.recorded
   }, sql.withTransaction)
 
-  const parts = (batch: Batch) => [...insertParts(batch.deliveries), ...settlementParts(batch.settlements)]
+  const parts = (batch: Batch) => [...insertParts(batch, batch.deliveries), ...settlementParts(batch.settlements)]
   const writeFresh = session.sqlite === undefined
     ? freshPostgres(session, known.byEither, [...Object.values(inserts), ...Object.values(settling)], parts)
     : freshSqlite(session.sqlite, parts)
 
-  return (batch: Batch): Effect.Effect<ReadonlyArray<Recorded>, SqlError> =>
+  const write = (batch: Batch): Effect.Effect<ReadonlyArray<Recorded>, SqlError> =>
     isEntangled(batch)
       ? writeLooking(batch)
       : Effect.flatMap(
         writeFresh(batch),
         (isWritten) => isWritten ? Effect.succeed(batch.deliveries.map(freshlyRecorded)) : writeLooking(batch)
       )
+  if (session.sqlite !== undefined) return write
+
+  const writeLarge = Effect.fnUntraced(function*(batch: Batch, large: ReadonlyArray<NewDelivery>) {
+    const sent = new Map<NewDelivery, StoredParts>()
+    for (const delivery of large) sent.set(delivery, yield* PostgresBodies.send(sql, delivery.body))
+    const recorded = yield* write({ ...batch, sent })
+    for (const body of sent.values()) yield* PostgresBodies.forget(sql, body)
+    return recorded
+  }, sql.withTransaction)
+
+  return (batch: Batch) => {
+    const large = batch.deliveries.filter((delivery) => Rows.bodyLengthOf(delivery) > PostgresBodies.wholeBytes)
+    return large.length === 0 ? write(batch) : writeLarge(batch, large)
+  }
 }
+
+const payloadRow = ({ sent }: Batch, delivery: NewDelivery): BulkRow => ({
+  ...Rows.payloadRow(delivery),
+  body: sent?.get(delivery) ?? delivery.body
+})
 
 /** Writes all if no delivery is known, else nothing: false. */
 const freshSqlite = (

@@ -25,8 +25,10 @@ export const deliveryRow = (delivery: NewDelivery): BulkRow => ({
   event: nameOf(delivery.event),
   method: delivery.method,
   target: storable(delivery.target),
-  body_length: delivery.body.reduce((sum, { length }) => sum + length, 0)
+  body_length: bodyLengthOf(delivery)
 })
+
+export const bodyLengthOf = ({ body }: NewDelivery): number => body.reduce((sum, { length }) => sum + length, 0)
 
 /** What two deliveries have in common when one is a redelivery of the other. */
 export const fingerprint = (delivery: NewDelivery): string | undefined =>

@@ -15,6 +15,7 @@ import {
   StoreUnavailable
 } from "./DeliveryStore.ts"
 import type { Outcome } from "./Outcome.ts"
+import * as PostgresBodies from "./PostgresBodies.ts"
 import * as StoreSearch from "./StoreSearch.ts"
 import type { StoreSession } from "./StoreSession.ts"
 
@@ -22,33 +23,40 @@ export const make = (session: StoreSession) => {
   const { dialect, reading, sql } = session
   const search = StoreSearch.make(session)
 
-  const load = (id: string) =>
-    Effect.flatMap(
-      sql<
-        LoadedRow
-      >`SELECT d.id AS id, d.request_id AS request_id, d.hook_id AS hook_id, d.guid AS guid, d.event AS event,
-          d.method AS method, d.target AS target, d.received_at AS received_at,
-          d.body_length AS body_length, p.headers AS headers, p.body AS body
-        FROM deliveries d JOIN payloads p ON p.delivery_id = d.id WHERE d.id = ${id}`,
-      ([row]): Effect.Effect<StoredDelivery | undefined, StoreUnavailable> => {
-        if (row === undefined) return Effect.undefined
-        const headers = headersOf(row.headers)
-        if (headers === undefined) return spoilt("its headers can't be read")
-        if (row.body.byteLength !== row.body_length) return spoilt("its body is not whole")
-        return Effect.succeed({
-          id: row.id,
-          requestId: row.request_id,
-          hookId: row.hook_id,
-          guid: row.guid ?? undefined,
-          event: row.event ?? undefined,
-          method: row.method,
-          target: row.target,
-          headers,
-          body: ownBuffer(row.body),
-          receivedAt: row.received_at
-        })
-      }
-    )
+  const isInParts = dialect.kind === "postgres"
+  const loadedBody = isInParts
+    ? sql`CASE WHEN d.body_length <= ${PostgresBodies.wholeBytes} THEN p.body END`
+    : sql`p.body`
+
+  const load = Effect.fnUntraced(function*(
+    id: string
+  ): Effect.fn.Return<StoredDelivery | undefined, SqlError | StoreUnavailable> {
+    const [row] = yield* sql<
+      LoadedRow
+    >`SELECT d.id AS id, d.request_id AS request_id, d.hook_id AS hook_id, d.guid AS guid, d.event AS event,
+        d.method AS method, d.target AS target, d.received_at AS received_at,
+        d.body_length AS body_length, p.headers AS headers, ${loadedBody} AS body
+      FROM deliveries d JOIN payloads p ON p.delivery_id = d.id WHERE d.id = ${id}`
+    if (row === undefined) return undefined
+    const headers = headersOf(row.headers)
+    if (headers === undefined) return yield* spoilt("its headers can't be read")
+    const body = row.body === null && isInParts
+      ? yield* PostgresBodies.receive(sql, row.id, row.body_length)
+      : row.body
+    if (body?.byteLength !== row.body_length) return yield* spoilt("its body is not whole")
+    return {
+      id: row.id,
+      requestId: row.request_id,
+      hookId: row.hook_id,
+      guid: row.guid ?? undefined,
+      event: row.event ?? undefined,
+      method: row.method,
+      target: row.target,
+      headers,
+      body: ownBuffer(body),
+      receivedAt: row.received_at
+    }
+  })
 
   const rowsOf = (ids: ReadonlyArray<string>) =>
     reading<StoredRow>`SELECT r.delivery_id AS id, r.backend_key AS key, r.backend_url AS url,
@@ -107,7 +115,7 @@ interface LoadedRow extends DeliveryRow {
   readonly method: string
   readonly target: string
   readonly headers: string
-  readonly body: Uint8Array
+  readonly body: Uint8Array | null
 }
 
 interface StoredRow {

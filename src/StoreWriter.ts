@@ -183,4 +183,4 @@ const usageInterval = "10 seconds"
 
 /** One transaction holds that much at most: its bodies are copied while it is under way. */
 const mostDeliveries = 256
-const mostBytes = 8 * 1024 * 1024
+const mostBytes = 2 * 1024 * 1024

@@ -5,11 +5,14 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Reactivity from "effect/reactivity/Reactivity"
+import { randomBytes } from "node:crypto"
+import { connect, createServer } from "node:net"
 import { type NewDelivery, StoreUnavailable } from "../src/DeliveryStore.ts"
 import * as SqlDeliveryStore from "../src/SqlDeliveryStore.ts"
 import { deliveryStoreContract } from "./DeliveryStoreContract.ts"
 import { attemptOf, Databases, newDelivery, numbered, opened } from "./StoreDatabases.ts"
 import { eventually } from "./contract/Subject.ts"
+import { listen } from "./e2e/harness.ts"
 import { postgresUnavailable, query, startPostgres } from "./postgres.ts"
 
 /** Hides PostgreSQL's own time behind one that stands still until it is told to go on. */
@@ -54,10 +57,59 @@ const databases = Layer.effect(
   })
 )
 
+/** Sizes of the messages that pass one way of a connection; a client's first has no type. */
+const messageSizes = (head: number, seen: (size: number) => void) => {
+  let skipped = head
+  let start = Buffer.alloc(0)
+  let left = 0
+  return (chunk: Buffer) => {
+    for (let at = 0; at < chunk.length;) {
+      if (left > 0) {
+        const taken = Math.min(left, chunk.length - at)
+        left -= taken
+        at += taken
+        continue
+      }
+      start = Buffer.concat([start, chunk.subarray(at, at += 1)])
+      if (start.length < skipped + 4) continue
+      left = start.readUInt32BE(skipped) - 4
+      seen(left)
+      skipped = 1
+      start = Buffer.alloc(0)
+    }
+  }
+}
+
 const unavailable = postgresUnavailable()
 
 describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
   deliveryStoreContract("PostgreSQL", databases, { replicas: true })
+
+  it.live("is sent a large body in small messages, and sends it so", () =>
+    Effect.gen(function*() {
+      const postgres = yield* startPostgres
+      const url = new URL(yield* postgres.createDatabase)
+      const target = Number(url.port)
+      let largest = 0
+      const seen = (size: number) => void (largest = Math.max(largest, size))
+      const proxy = createServer((client) => {
+        const server = connect(target, "127.0.0.1")
+        client.on("data", messageSizes(0, seen)).on("error", () => server.destroy())
+        server.on("data", messageSizes(1, seen)).on("error", () => client.destroy())
+        client.pipe(server).pipe(client)
+      })
+      url.port = String(yield* listen(proxy))
+      const store = yield* opened(
+        SqlDeliveryStore.layer({ kind: "postgres", url: Redacted.make(url.href) }, { owner: "one" })
+      )
+      const body = randomBytes(25 * 1024 * 1024)
+      const delivery = newDelivery({ body })
+      yield* store.write({ deliveries: [delivery], settlements: [] })
+      const loaded = yield* store.load(delivery.id)
+      assert.strictEqual(Buffer.compare(loaded!.body, body), 0)
+      assert.isBelow(largest, 5 * 1024 * 1024)
+      assert.deepStrictEqual(yield* query(url.href, "SELECT * FROM payload_parts"), [])
+    }))
 
   it.live("keeps what it has confirmed when PostgreSQL is killed, and goes on when that is back", () =>
     Effect.gen(function*() {

@@ -9,6 +9,7 @@ import { hash } from "node:crypto"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { Body } from "../src/Body.ts"
 import {
   DeliveryStore,
   type NewDelivery,
@@ -112,7 +113,7 @@ export const newDelivery = (
     headers: ["Content-Type", "application/json"],
     ...described,
     // A body comes in chunks, of which some may be empty.
-    body: [body.subarray(0, 2), body.subarray(2)],
+    body: [body.subarray(0, 2), ...Body.of(body.subarray(2)).chunks],
     bodyHash: hash("sha256", body, "hex"),
     targets
   }

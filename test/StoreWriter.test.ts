@@ -142,7 +142,7 @@ describe("the store's writer", () => {
     Effect.gen(function*() {
       const { batches, write } = yield* setUp()
       const mebibyte = 1024 * 1024
-      for (const [id, size] of [["1", 25], ["2", 5], ["3", 3], ["4", 1]] as const) write(id, size * mebibyte)
+      for (const [id, size] of [["1", 25], ["2", 1.5], ["3", 0.5], ["4", 0.5]] as const) write(id, size * mebibyte)
       yield* TestClock.adjust(5)
       assert.deepStrictEqual(sizes(batches), [[1, 0], [2, 0], [1, 0]])
     }))

@@ -15,7 +15,8 @@ export const tests = (it: ContractIt) => {
       ["no bytes", Buffer.alloc(0)],
       ["each byte there is", bytes],
       ["bytes that are no text", Buffer.from([0xff, 0xfe, 0xc3, 0x28, 0, 0])],
-      ["a mebibyte", randomBytes(1024 * 1024)]
+      ["a mebibyte", randomBytes(1024 * 1024)],
+      ["as large as a body may be", randomBytes(25 * 1024 * 1024)]
     ]
     it.effect.each(bodies)("keeps a body byte for byte: %s", ([, body]) =>
       Effect.gen(function*() {
@@ -24,6 +25,22 @@ export const tests = (it: ContractIt) => {
         yield* write(delivery)
         const loaded = assertDefined(yield* store.load(delivery.id), "the delivery")
         assert.strictEqual(Buffer.compare(loaded.body, body), 0)
+      }))
+
+    it.effect("keeps large bodies that are written at once, with small ones and with those that are known", () =>
+      Effect.gen(function*() {
+        const { store, write } = yield* setUp
+        const [known, small, large, larger] = [3e6, 10, 2.5e6, 4e6].map((size) =>
+          newDelivery({ body: randomBytes(size) })
+        )
+        yield* write(known!)
+        for (const batch of [[known!, small!, large!], [larger!, large!]]) {
+          yield* store.write({ deliveries: batch, settlements: [] })
+          for (const { body, id } of batch) {
+            const loaded = assertDefined(yield* store.load(id), "the delivery")
+            assert.strictEqual(Buffer.compare(loaded.body, Buffer.concat(body)), 0)
+          }
+        }
       }))
 
     it.effect("keeps all of a delivery, and headers in their order, with those that repeat", () =>
