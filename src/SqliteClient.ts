@@ -38,6 +38,8 @@ export interface Opening {
   readonly warnings: ReadonlyArray<string>
   /** It has to be opened again. */
   readonly isOver: () => boolean
+  /** Why, where something failed. */
+  readonly failure: () => SqlError | undefined
 }
 
 export interface SqliteClient extends SqlClient.SqlClient {
@@ -97,7 +99,8 @@ const makeClient = Effect.fnUntraced(function*({ beside = () => [], ...options }
     const openedAt = now()
     return opening = {
       warnings,
-      isOver: () => thread.isDead || (isReadOnly && now() - openedAt >= openedAgainAfter)
+      isOver: () => thread.isDead || (isReadOnly && now() - openedAt >= openedAgainAfter),
+      failure: () => thread.failure
     }
   })
   const gate = Semaphore.makeUnsafe(1)

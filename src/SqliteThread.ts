@@ -55,6 +55,8 @@ export class Thread {
   /** What was noticed when it was opened. */
   readonly opened: Effect.Effect<WireOpening, SqlError>
   isDead = false
+  /** Why it did not go on. */
+  failure: SqlError | undefined
   readonly #options: ThreadOptions
   readonly #worker: Worker
   readonly #waiting: Array<(reply: WireReply) => void> = []
@@ -69,7 +71,10 @@ export class Thread {
     const file = import.meta.url.endsWith(".ts") ? "./SqliteWorker.ts" : "./SqliteWorker.js"
     this.#worker = new Worker(new URL(file, import.meta.url), { workerData })
     this.#worker.on("message", (reply: WireReply) => {
-      if ("error" in reply && reply.error.isFatal) this.end()
+      if ("error" in reply && reply.error.isFatal) {
+        this.failure ??= errorOf(reply.error)
+        this.end()
+      }
       this.#waiting.shift()?.(reply)
     })
     this.#worker.on("error", (error) => this.#fail(String(error)))

@@ -85,7 +85,7 @@ export const open = Effect.fnUntraced(
       return Effect.tap(client.atomically([note]), Effect.sync(() => isNoted = true))
     })
     let checked: SqliteClient.Opening | undefined
-    let warned: SqliteClient.Opening | undefined
+    let last: SqliteClient.Opening | undefined
     let checking: Fiber.Fiber<void, SqlError | StoreUnusable> | undefined
     let isStarted = false
     let told = ""
@@ -93,8 +93,13 @@ export const open = Effect.fnUntraced(
     const check = Effect.gen(function*() {
       const opening = yield* client.open
       if (checked === opening) return
-      if (warned !== opening) yield* Effect.forEach(opening.warnings, (warning) => Effect.logWarning(warning))
-      warned = opening
+      if (last !== opening) {
+        const failure = last?.failure()
+        // Whoever met it first may have been nobody who writes.
+        if (failure !== undefined) yield* Effect.logError(`the store was opened anew: ${reasonOf(failure)}`)
+        yield* Effect.forEach(opening.warnings, (warning) => Effect.logWarning(warning))
+        last = opening
+      }
       yield* Effect.provideService(brought, SqlClient, client)
       yield* resume(client, clock)
       // What did not work now, on a full disk say, is tried again.
@@ -111,7 +116,7 @@ export const open = Effect.fnUntraced(
         const reason = wordsOf(error)
         if (!isStarted || isPassing(error) || reason === told) return Effect.void
         told = reason
-        return Effect.logError("the store can't be used", reason)
+        return Effect.logError(`the store can't be used: ${reason}`)
       })
     )
 

@@ -83,7 +83,7 @@ describe("a start without its store", () => {
       }
       const { entries } = yield* LogEntries
       assert.deepStrictEqual(entries.map(({ level, message }) => [level, message]), [
-        ["error", "the store can't be used it is not a SQLite database"]
+        ["error", "the store can't be used: it is not a SQLite database"]
       ])
       Fs.rmSync(path)
       Fs.rmdirSync(`${path}-lock`)
@@ -215,7 +215,7 @@ describe("a file that this user", () => {
 })
 
 describe("a file that is open", () => {
-  it.effect("and is removed takes nothing more: a new one does", () =>
+  it.effect("and is removed takes nothing more: a new one does, and that is told", () =>
     Effect.gen(function*() {
       const path = yield* fileIn
       const store = yield* open(path)
@@ -225,7 +225,11 @@ describe("a file that is open", () => {
       yield* write(store, newDelivery())
       assert.strictEqual(yield* listed(store), 1)
       assert.strictEqual(Fs.statSync(path).mode & 0o777, 0o600)
-    }))
+      const { entries } = yield* LogEntries
+      assert.deepStrictEqual(entries.map(({ level, message }) => [level, message]), [
+        ["error", "the store was opened anew: its file was removed or replaced"]
+      ])
+    }).pipe(Effect.provide(Log.layerTest)))
 
   it.effect("and is replaced takes nothing more: what took its place does", () =>
     Effect.gen(function*() {
