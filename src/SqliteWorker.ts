@@ -27,7 +27,7 @@ import {
 class TooExpensive extends Error {}
 
 /** Values that an answer has at most: a thread that runs out of memory ends. */
-const mostValues = 2_000_000
+const mostValues = 1_000_000
 
 /** Milliseconds for which a statement may look through what it asks about. */
 const longestStatement = 4_000
