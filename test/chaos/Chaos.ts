@@ -104,7 +104,7 @@ export const chaos = Effect.fnUntraced(
       })
       for (const replica of replicas) targets.add(replica.port)
     })
-    const traffic = yield* startTraffic({ targets, witness, random, connections: 8, pause: 60 })
+    const traffic = yield* startTraffic({ targets, witness, random, connections: 8, pause: 250 })
     const outages = yield* comeAndGo(away, random)
 
     const troubled = { targets, random, witness, count }
