@@ -285,12 +285,15 @@ export class DeliveryStore extends Context.Service<DeliveryStore, {
    */
   readonly prune: (retention: Retention, limit: number) => Effect.Effect<boolean, StoreUnavailable>
 
-  /** Newest first; `after` is an id. */
+  /** Newest first; `after` is an id. Fewer than `limit` where their rows are more than `rowsOnPage`; one at least. */
   readonly list: (
     filter: DeliveryFilter,
     page: { readonly limit: number; readonly after?: string | undefined }
   ) => Effect.Effect<Page, StoreUnavailable>
-  /** All that were received with this GUID (or that have it as their id), newest first, with the attempts of each row. */
+  /**
+   * The newest that were received with this GUID (or that have it as their id), `mostShown` at most, with the attempts of each
+   * row.
+   */
   readonly show: (guid: string) => Effect.Effect<
     ReadonlyArray<DeliveryView & { readonly attempts: ReadonlyArray<StoredAttempt & { readonly key: string }> }>,
     StoreUnavailable
@@ -338,6 +341,12 @@ export class DeliveryStore extends Context.Service<DeliveryStore, {
  * still its owner's then was forgotten, and would be for ever.
  */
 export const leaseMillis = 30_000
+
+/** Rows on a page: with a thousand backends each delivery has as many. */
+export const rowsOnPage = 20_000
+
+/** Deliveries that are shown for one GUID. It is not signed, so whoever has a delivery can make more. */
+export const mostShown = 100
 
 /** No row is due further ahead than this (milliseconds), or than a lease: `Retry-After` is honoured up to it. */
 export const longestDelay = 3_600_000

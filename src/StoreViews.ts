@@ -7,7 +7,9 @@ import type { SqlError } from "effect/sql/SqlError"
 import {
   type DeliveryFilter,
   type DeliveryView,
+  mostShown,
   type Page,
+  rowsOnPage,
   type RowState,
   type RowView,
   type StoredAttempt,
@@ -72,18 +74,29 @@ export const make = (session: StoreSession) => {
     return deliveries.map((delivery) => deliveryView(delivery, byId.get(delivery.id) ?? []))
   })
 
+  /** As many as have their rows on one page, and one at least. */
+  const fitting = Effect.fnUntraced(function*(deliveries: ReadonlyArray<DeliveryRow>) {
+    const counted = yield* reading<{ readonly id: string; readonly n: number }>`SELECT i.value AS id, count(*) AS n
+      FROM ${dialect.strings(deliveries.map(({ id }) => id))} JOIN delivery_rows r ON r.delivery_id = i.value
+      GROUP BY i.value`
+    const rowsOfId = new Map(counted.map(({ id, n }) => [id, n]))
+    let rows = 0
+    const end = deliveries.findIndex(({ id }, at) => (rows += rowsOfId.get(id) ?? 0) > rowsOnPage && at > 0)
+    return end < 0 ? deliveries : deliveries.slice(0, end)
+  })
+
   const list = Effect.fnUntraced(function*(
     filter: DeliveryFilter,
     { after, limit }: { readonly limit: number; readonly after?: string | undefined }
   ): Effect.fn.Return<Page, SqlError> {
     const { found, reached } = yield* search.deliveries<DeliveryRow>(filter, { after, limit }, deliveryFields)
-    const page = found.slice(0, limit)
-    return { deliveries: yield* views(page), next: found.length > limit ? page.at(-1)?.id : reached }
+    const page = yield* fitting(found.slice(0, limit))
+    return { deliveries: yield* views(page), next: found.length > page.length ? page.at(-1)?.id : reached }
   })
 
   const show = Effect.fnUntraced(function*(guid: string) {
     const found = yield* reading<DeliveryRow>`SELECT ${sql.literal(deliveryFields)} FROM deliveries d
-      WHERE d.guid = ${guid} OR d.id = ${guid} ORDER BY d.id DESC`
+      WHERE d.guid = ${guid} OR d.id = ${guid} ORDER BY d.id DESC LIMIT ${sql.literal(String(mostShown))}`
     const attempts = yield* reading<AttemptRow>`SELECT a.delivery_id AS id, a.backend_key AS key, a.at AS at,
         a.outcome AS outcome, a.status AS status, a.latency AS latency, a.error AS error, a.answer AS answer
       FROM ${dialect.strings(found.map(({ id }) => id))} JOIN attempts a ON a.delivery_id = i.value

@@ -16,11 +16,13 @@ import {
   type DeliveryView,
   leaseMillis,
   longestDelay,
+  mostShown,
   type NewDelivery,
   type NumberedSettlement,
   type Recorded,
   type Retention,
   type RowName,
+  rowsOnPage,
   type RowState,
   type RowTarget,
   type RowView,
@@ -284,16 +286,19 @@ const make = (
           (after === undefined || delivery.id < after) && matches(delivery, filter, now) &&
           (!isOfRows(filter) || [...delivery.rows.values()].some((row) => matchesRow(row, filter)))
         )
-        const page = matching.slice(0, limit)
+        let rows = 0
+        const fits = (delivery: Delivery, at: number) => (rows += delivery.rows.size) <= rowsOnPage || at === 0
+        const end = matching.slice(0, limit).findIndex((delivery, at) => !fits(delivery, at))
+        const page = matching.slice(0, end < 0 ? limit : end)
         return {
           deliveries: page.map((delivery) => viewOf(delivery, now)),
-          next: matching.length > limit ? page.at(-1)?.id : undefined
+          next: matching.length > page.length ? page.at(-1)?.id : undefined
         }
       }),
     show: (guid) =>
       database.operation((now) =>
-        newestFirst(deliveries).filter(({ head, id }) => head.guid === guid || id === guid).map((delivery) =>
-          Object.assign(viewOf(delivery, now), { attempts: attemptsOf(delivery) })
+        newestFirst(deliveries).filter(({ head, id }) => head.guid === guid || id === guid).slice(0, mostShown).map(
+          (delivery) => Object.assign(viewOf(delivery, now), { attempts: attemptsOf(delivery) })
         )
       ),
     redeliver: (filter, limit, after) =>

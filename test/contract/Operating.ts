@@ -4,8 +4,10 @@ import * as Effect from "effect/Effect"
 import {
   type DeliveryFilter,
   leaseMillis,
+  mostShown,
   type NewDelivery,
   type RowName,
+  rowsOnPage,
   type Settlement
 } from "../../src/DeliveryStore.ts"
 import { attemptOf, keyOf, newDelivery } from "../StoreDatabases.ts"
@@ -15,6 +17,35 @@ const idOfDay = (day: number) => `0000000${day}-0000-7000-8000-000000000000`
 
 export const tests = (it: ContractIt) => {
   describe("listing", () => {
+    it.effect("ends a page where there would be too many rows on it, and goes on after that", () =>
+      Effect.gen(function*() {
+        const { store, write } = yield* setUp
+        const targets = Array.from({ length: Math.floor(rowsOnPage / 2) }, (_, at) => {
+          const key = keyOf(`b${at}`)
+          return { key, url: key, held: true }
+        })
+        const deliveries = [1, 2, 3].map(() => Object.assign(newDelivery(), { targets }))
+        for (const delivery of deliveries) yield* write(delivery)
+        const [first, second, third] = deliveries.map(({ id }) => id)
+        const page = yield* store.list({}, { limit: 3 })
+        assert.deepStrictEqual([page.deliveries.map(({ id }) => id), page.next], [[third, second], second])
+        const rest = yield* store.list({}, { limit: 3, after: page.next })
+        assert.deepStrictEqual([rest.deliveries.map(({ id }) => id), rest.next], [[first], undefined])
+        assert.lengthOf(rest.deliveries[0]!.rows, targets.length)
+      }))
+
+    it.effect("shows the newest of very many with one GUID", () =>
+      Effect.gen(function*() {
+        const { store, write } = yield* setUp
+        const copies = Array.from({ length: mostShown + 5 }, (_, hook) =>
+          newDelivery({ guid: "g", hookId: String(hook) }))
+        yield* write(...copies)
+        const newest = copies.map(({ id }) =>
+          id
+        ).toReversed().slice(0, mostShown)
+        assert.deepStrictEqual((yield* store.show("g")).map(({ id }) => id), newest)
+      }))
+
     it.effect("shows the newest first, with all rows", () =>
       Effect.gen(function*() {
         const { now, store, write } = yield* setUp
