@@ -146,12 +146,18 @@ class Breaker {
   }
 
   notMade(leave: Leave): void {
+    this.#leave(leave)
+    // Its delivery may not have been written when this one looked for it.
+    if (leave.forHeld && this.#probing !== undefined) this.#probing.hasHeld = true
+  }
+
+  #leave(leave: Leave): void {
     const { kind } = leave
     if (kind !== undefined && this.#probing?.latest[kind] === leave) this.#probing.latest[kind] = undefined
   }
 
   ended(leave: Leave, isAway: boolean): void {
-    this.notMade(leave)
+    this.#leave(leave)
     if (isAway) this.#failed(leave)
     else this.#answered(leave)
   }

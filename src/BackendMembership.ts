@@ -23,7 +23,7 @@ import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import type { Backend } from "./Backend.ts"
 import { contained } from "./Defects.ts"
-import { DeliveryStore, type StoredBackend, type StoreUnavailable } from "./DeliveryStore.ts"
+import { DeliveryStore, type StoredBackend, StoreUnavailable } from "./DeliveryStore.ts"
 import { Log } from "./Logging.ts"
 import { Settings } from "./Settings.ts"
 
@@ -132,7 +132,10 @@ export const layerStore = Layer.effect(
       // It may take no changes now, and tell those of others all the same.
       yield* Effect.ignore(writeAll)
       unsettled.begin()
-      const stored = yield* Effect.timeout(store.backends, longestWait)
+      const stored = yield* Effect.timeoutOrElse(store.backends, {
+        duration: longestWait,
+        orElse: () => Effect.fail(new StoreUnavailable({ reason: "it took too long" }))
+      })
       hold(stored, (key) => unwritten.has(key) || unsettled.has(key))
       if (saidUnknown) log.write("info", "the backends are known")
       isKnown = true

@@ -118,7 +118,7 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
       loading.withPermit,
       Effect.timeoutOrElse({
         duration: longestLoad,
-        orElse: () => Effect.fail(new StoreUnavailable({ reason: "it took too long" }))
+        orElse: () => Effect.fail(tooLong)
       }),
       Effect.result
     )
@@ -192,7 +192,12 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
       return mayBegin ? [{ backend, drain }] : []
     })
     if (ready.length === 0) return
-    const due = new Set(yield* Effect.timeout(store.due(ready.map(({ backend }) => backend.key)), longestAnswer))
+    const due = new Set(
+      yield* Effect.timeoutOrElse(store.due(ready.map(({ backend }) => backend.key)), {
+        duration: longestAnswer,
+        orElse: () => Effect.fail(tooLong)
+      })
+    )
     for (const { backend, drain } of ready) {
       if (due.has(backend.key)) yield* beginSending(backend, drain)
       else drain.nothingDue()
@@ -210,6 +215,8 @@ interface Row {
   readonly claimedAt: number
   readonly admission: Admission
 }
+
+const tooLong = new StoreUnavailable({ reason: "it took too long" })
 
 /** Waits until the bytes have room. */
 const roomFor = (reservation: Reservation, bytes: number) =>

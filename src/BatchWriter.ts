@@ -88,6 +88,9 @@ export const make = ({ health, log, metrics, settlements, store, timers }: Batch
         }
         const { deliveries, settlements: outcomes } = joined(parts)
         settlements.putBack(outcomes)
+        log.write("error", "deliveries are forwarded without the store: too many beside them can't be stored", {
+          deliveries: deliveries.length
+        })
         for (const delivery of deliveries) delivery.refuse("unstorable")
         return false
       })

@@ -34,6 +34,7 @@ export class StoreClock {
   #start: bigint
   #lead = 0
   #stops: ReadonlyArray<Stop> = []
+  #unsaved: Stop | undefined
   #isSet = false
 
   constructor(clock: Clock) {
@@ -55,23 +56,35 @@ export class StoreClock {
     return then
   }
 
-  /**
-   * Goes on from the time that a file has seen last, with its stops, newest first; undefined: it is new. The stop that has
-   * just ended, if there was one.
-   */
-  resume(known: number | undefined, stops: ReadonlyArray<Stop>): Stop | undefined {
+  /** Newest first. */
+  get stops(): ReadonlyArray<Stop> {
+    return this.#stops
+  }
+
+  /** The stop that has just ended, as long as the file does not have it. */
+  get unsaved(): Stop | undefined {
+    return this.#unsaved
+  }
+
+  saved(): void {
+    this.#unsaved = undefined
+  }
+
+  /** Goes on from the time that a file has seen last, with its stops, newest first; undefined: it is new. */
+  resume(known: number | undefined, stops: ReadonlyArray<Stop>): void {
     // Once it runs, the system's clock is not asked again.
     if (!this.#isSet) {
       this.#wall = this.#clock.currentTimeMillisUnsafe()
       this.#start = this.#clock.monotonicTimeNanosUnsafe()
     }
     const gap = known === undefined || this.#isSet ? 0 : this.#wall - known
-    const stop = known !== undefined && gap > shortestStop ? { at: known, length: gap } : undefined
+    if (known !== undefined && gap > shortestStop) this.#unsaved = { at: known, length: gap }
+    // Opened again, the same file still does not have it.
+    else if (this.#unsaved?.at !== known) this.#unsaved = undefined
     this.#isSet = true
-    this.#stops = stop === undefined ? stops : [stop, ...stops]
+    this.#stops = this.#unsaved === undefined ? stops : [this.#unsaved, ...stops]
     const behind = (known ?? 0) - this.now()
     if (behind > 0) this.#lead = (known ?? 0) - this.#wall - this.#elapsed() * (1 - slower)
-    return stop
   }
 
   #elapsed(): number {

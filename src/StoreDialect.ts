@@ -13,6 +13,7 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment, Statement } from "effect/sql/Statement"
 import type { SqliteClient } from "./SqliteClient.ts"
+import type { StoreClock } from "./StoreClock.ts"
 
 type BulkColumns = Readonly<Record<string, "text" | "bigint" | "double precision" | "bytes">>
 
@@ -76,15 +77,19 @@ class ColumnPlace {
 
 export const sqlite = (
   sql: SqliteClient,
-  ago: (millis: number) => number
+  clock: Pick<StoreClock, "ago" | "stops">
 ): StoreDialect & { readonly sql: SqliteClient } => {
   const now = sql.literal("store_now()")
   const dialect: StoreDialect & { readonly sql: SqliteClient } = {
     kind: "sqlite",
     sql,
     now: () => now,
-    ago: (millis) => sql`${ago(millis)}`,
-    age: (since) => sql`(${now} - ${since} - (SELECT coalesce(sum(length), 0) FROM store_stops WHERE at >= ${since}))`,
+    ago: (millis) => sql`${clock.ago(millis)}`,
+    age: (since) =>
+      clock.stops.reduce(
+        (age, { at, length }) => sql`(${age} - CASE WHEN ${since} <= ${at} THEN ${length} ELSE 0 END)`,
+        sql`(${now} - ${since})`
+      ),
     inTime: (column) => sql`store_in_time(${column})`,
     bulk: (columns, statement) => {
       const places = mapColumns(columns, (name) => sql`${new ColumnPlace(name)}`)

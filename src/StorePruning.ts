@@ -10,6 +10,7 @@
  * - The store keeps the latest time that it has seen. A clock that is behind that was set back (a restart, a failover): what
  *   waits for its retry would wait for so much longer, and is due at once instead.
  */
+import { Clock } from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { longestDelay, type Retention } from "./DeliveryStore.ts"
 import { lookAgain } from "./StoreQueue.ts"
@@ -28,6 +29,9 @@ interface Candidate {
 const lot = 100
 
 const recheck = 24 * 3_600_000
+
+/** Milliseconds. */
+const longestRound = 60_000
 
 /** Milliseconds by which clocks may differ. */
 const tolerance = 5_000
@@ -87,10 +91,15 @@ export const make = (session: StoreSession) => {
     return dead.length
   }, sql.withTransaction)
 
+  let turn = 0
+
   /** Of one stage: of several at once PostgreSQL would collect all before it takes some. */
   const overdue = Effect.fnUntraced(function*(retention: Retention, limit: number) {
     const ages = [-1, retention.delivered, retention.dead, Math.max(retention.delivered, retention.dead)]
-    for (const [stage, age] of ages.entries()) {
+    // Each lot begins with another, so that none waits until there is nothing of those before it.
+    const first = turn++ % ages.length
+    const stages = [...ages.entries()]
+    for (const [stage, age] of [...stages.slice(first), ...stages.slice(0, first)]) {
       const found = yield* sql<{ readonly id: string }>`SELECT id FROM deliveries
         WHERE stage = ${number(stage)} AND stage_at < ${dialect.now()} - ${number(age)}
         ORDER BY stage_at LIMIT ${number(limit)} ${dialect.forUpdate("skip")}`
@@ -141,8 +150,14 @@ export const make = (session: StoreSession) => {
   /** In the middle of a round: these are done once in it, and not with each step. */
   let isMended = false
   let isBuried = false
+  let begun = 0
 
   const prune = Effect.fnUntraced(function*(retention: Retention, limit: number) {
+    const clock = yield* Clock
+    const now = Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
+    // Under load there is always something to look at, and a round would have no end.
+    if (now - begun > longestRound) isMended = isBuried = false
+    if (!isMended && !isBuried) begun = now
     if (!isMended) isMended = yield* mend(limit)
     if (!isBuried) isBuried = (yield* bury(retention.maxAge, limit)) < limit
     let looked = 0

@@ -75,7 +75,8 @@ export const open = Effect.fnUntraced(
       clock: () => clock.now(),
       beside: () => {
         isNoted = false
-        if (checked === undefined || clock.now() - notedAt < notedEach) return []
+        // A stop is told by the time that was seen before it.
+        if (checked === undefined || clock.unsaved !== undefined || clock.now() - notedAt < notedEach) return []
         notedAt = clock.now()
         return [note]
       }
@@ -87,8 +88,20 @@ export const open = Effect.fnUntraced(
     let checked: SqliteClient.Opening | undefined
     let last: SqliteClient.Opening | undefined
     let checking: Fiber.Fiber<void, SqlError | StoreUnusable> | undefined
+    let tidying: Fiber.Fiber<void, SqlError> | undefined
+    const warned = new Set<string>()
     let isStarted = false
     let told = ""
+
+    /** What does not work now, on a full disk say, is tried again, on whichever opening there is then. */
+    const tidy = Effect.gen(function*() {
+      const stop = clock.unsaved
+      if (stop !== undefined) {
+        yield* saveStop(client, stop)
+        clock.saved()
+      }
+      yield* releaseOthers(client, owner)
+    }).pipe(Effect.retry(Schedule.spaced("5 seconds")))
 
     const check = Effect.gen(function*() {
       const opening = yield* client.open
@@ -97,19 +110,18 @@ export const open = Effect.fnUntraced(
         const failure = last?.failure()
         // Whoever met it first may have been nobody who writes.
         if (failure !== undefined) yield* Effect.logError(`the store was opened anew: ${reasonOf(failure)}`)
-        yield* Effect.forEach(opening.warnings, (warning) => Effect.logWarning(warning))
+        // A file that can only be read is opened again each second.
+        yield* Effect.forEach(
+          opening.warnings.filter((warning) => !warned.has(warning)),
+          (warning) => Effect.logWarning(warning)
+        )
+        for (const warning of opening.warnings) warned.add(warning)
         last = opening
       }
       yield* Effect.provideService(brought, SqlClient, client)
       yield* resume(client, clock)
-      // What did not work now, on a full disk say, is tried again.
-      yield* releaseOthers(client, owner).pipe(
-        Effect.retry(Schedule.spaced("5 seconds")),
-        Effect.forkIn(scope),
-        Effect.flatMap(Fiber.join),
-        Effect.timeoutOption(longestRelease),
-        Effect.ignore
-      )
+      if (tidying === undefined || tidying.pollUnsafe() !== undefined) tidying = yield* Effect.forkIn(tidy, scope)
+      yield* Fiber.join(tidying).pipe(Effect.timeoutOption(longestRelease), Effect.ignore)
       checked = opening
     }).pipe(
       Effect.tapError((error) => {
@@ -120,7 +132,7 @@ export const open = Effect.fnUntraced(
       })
     )
 
-    yield* Effect.addFinalizer(() => isNoted ? Effect.void : Effect.ignore(noteNow))
+    yield* Effect.addFinalizer(() => isNoted || clock.unsaved !== undefined ? Effect.void : Effect.ignore(noteNow))
 
     // In a fiber of its own: a migration goes on when those who wait for it have given up.
     const gate = Semaphore.makeUnsafe(1)
@@ -141,7 +153,7 @@ export const open = Effect.fnUntraced(
     )
     isStarted = true
     return {
-      dialect: StoreDialect.sqlite(client, (millis) => clock.ago(millis)),
+      dialect: StoreDialect.sqlite(client, clock),
       sql: client,
       reading: client.reading,
       sqlite: { client },
@@ -173,19 +185,20 @@ const brought = Effect.gen(function*() {
   if (steps.length > 0) yield* Effect.ignore(sql`PRAGMA wal_checkpoint(TRUNCATE)`)
 })
 
-/** The clock goes on from where it was; a stop is kept, together with what it changes. */
+/** The clock goes on from where it was. */
 const resume = Effect.fnUntraced(function*(sql: SqliteClient.SqliteClient, clock: StoreClock) {
   const [row] = yield* sql<{ readonly seen_at: number }>`SELECT seen_at FROM store_clock`
   const stops = yield* sql<Stop>`SELECT at, length FROM store_stops ORDER BY at DESC`
-  const stop = clock.resume(row!.seen_at === 0 ? undefined : row!.seen_at, stops)
-  if (stop === undefined) return
-  // On a full disk it is known to this process alone.
-  yield* Effect.ignore(sql.withTransaction(Effect.gen(function*() {
-    yield* sql`INSERT INTO store_stops (at, length) VALUES (${stop.at}, ${stop.length})`
-    yield* sql`UPDATE backends SET expires_at = expires_at + ${stop.length} WHERE expires_at > ${stop.at}`
-    yield* sql`UPDATE store_clock SET seen_at = store_now()`
-  })))
+  clock.resume(row!.seen_at === 0 ? undefined : row!.seen_at, stops)
 })
+
+/** Together with what it changes. */
+const saveStop = (sql: SqliteClient.SqliteClient, { at, length }: Stop) =>
+  sql.withTransaction(Effect.gen(function*() {
+    yield* sql`INSERT INTO store_stops (at, length) VALUES (${at}, ${length})`
+    yield* sql`UPDATE backends SET expires_at = expires_at + ${length} WHERE expires_at > ${at}`
+    yield* sql`UPDATE store_clock SET seen_at = store_now()`
+  }))
 
 /** Whoever else owned a row is gone, and the row is due: the file is ours alone. */
 const releaseOthers = Effect.fnUntraced(function*(sql: SqliteClient.SqliteClient, owner: string) {

@@ -117,17 +117,19 @@ export class StoreWriter extends Context.Service<StoreWriter, {
         })
       )
 
+      const tellLeft = () =>
+        log.write("warn", "the store did not take the last outcomes: some deliveries will be sent again", {
+          outcomes: settlements.length
+        })
+
       // What was attempted is said before what was not is given back.
       const flush = Effect.gen(function*() {
         for (let written = true; written && settlements.length + writes.length > 0;) written = yield* writeNext
         yield* store.release
+        if (settlements.length > 0) tellLeft()
       }).pipe(
         Effect.timeout("5 seconds"),
-        Effect.catchCause(() =>
-          Effect.sync(() =>
-            log.write("warn", "the store did not take the last outcomes: some deliveries will be sent again")
-          )
-        )
+        Effect.catchCause(() => Effect.sync(tellLeft))
       )
 
       metrics.up(true)

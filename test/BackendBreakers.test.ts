@@ -182,6 +182,17 @@ describe("a backend's breaker", () => {
       given(breakers.admitStored(backend))
     }).pipe(provided))
 
+  it.effect("takes one of the backlog at once again where the held one was not found yet", () =>
+    Effect.gen(function*() {
+      const breakers = yield* BackendBreakers
+      fail(breakers, 5)
+      given(breakers.admitFresh(backend))
+      breakers.admitFresh(backend)
+      given(breakers.admitStored(backend)).notMade()
+      assert.isTrue(given(breakers.admitStored(backend)).forHeld)
+      assert.isUndefined(breakers.admitStored(backend))
+    }).pipe(provided))
+
   it.effect("tells once how many were held while the probe was under way that closed it", () =>
     Effect.gen(function*() {
       const breakers = yield* BackendBreakers

@@ -23,7 +23,8 @@ describe("a store's clock", () => {
   it.effect("goes on from what was seen, and the system's time catches up", () =>
     Effect.gen(function*() {
       const clock = yield* started
-      assert.isUndefined(clock.resume(1_001 * hour, []))
+      clock.resume(1_001 * hour, [])
+      assert.isUndefined(clock.unsaved)
       assert.strictEqual(clock.now(), 1_001 * hour)
       yield* TestClock.adjust(64 * hour)
       assert.strictEqual(clock.now(), 1_064 * hour + hour / 2)
@@ -36,7 +37,8 @@ describe("a store's clock", () => {
       const clock = yield* started
       clock.resume(undefined, [])
       yield* TestClock.adjust(hour)
-      assert.isUndefined(clock.resume(900 * hour, []))
+      clock.resume(900 * hour, [])
+      assert.isUndefined(clock.unsaved)
       assert.strictEqual(clock.now(), 1_001 * hour)
       clock.resume(1_010 * hour, [])
       assert.strictEqual(clock.now(), 1_010 * hour)
@@ -46,7 +48,12 @@ describe("a store's clock", () => {
     Effect.gen(function*() {
       const clock = yield* started
       const before = { at: 700 * hour, length: 50 * hour }
-      assert.deepStrictEqual(clock.resume(900 * hour, [before]), { at: 900 * hour, length: 100 * hour })
+      clock.resume(900 * hour, [before])
+      const stop = { at: 900 * hour, length: 100 * hour }
+      assert.deepStrictEqual([clock.unsaved, clock.stops], [stop, [stop, before]])
+      // The file, opened anew, has not got it.
+      clock.resume(900 * hour, [before])
+      assert.deepStrictEqual([clock.unsaved, clock.stops], [stop, [stop, before]])
       yield* TestClock.adjust(hour)
       assert.strictEqual(clock.now(), 1_001 * hour)
       assert.strictEqual(clock.ago(hour / 2), 1_000 * hour + hour / 2)
@@ -57,6 +64,7 @@ describe("a store's clock", () => {
   it.effect("takes a short gap for a restart", () =>
     Effect.gen(function*() {
       const clock = yield* started
-      assert.isUndefined(clock.resume(1_000 * hour - hour / 2, []))
+      clock.resume(1_000 * hour - hour / 2, [])
+      assert.isUndefined(clock.unsaved)
     }))
 })

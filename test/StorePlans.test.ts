@@ -48,7 +48,7 @@ const setUp = Effect.gen(function*() {
   yield* client.open
   yield* Effect.provideService(migrate, SqlClient, client)
   const { plans, recorder } = recording(client)
-  const dialect = StoreDialect.sqlite(recorder, (millis) => Date.now() - millis)
+  const dialect = StoreDialect.sqlite(recorder, { ago: (millis) => Date.now() - millis, stops: [] })
   const sqlite = { client }
   const session = {
     dialect,
