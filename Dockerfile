@@ -34,7 +34,7 @@ LABEL org.opencontainers.image.title="sprayproxy" \
 # V8 sizes its heap for a machine: with 16 MiB semi-spaces pushes at full speed peak at 152 MiB instead of 177, at the same
 # CPU; with 8 at 139 (and 1 to 3 % more CPU), with 2 at 126 (25 % more). The rest of 384 MiB is for bodies and sockets.
 # Memory above the threshold goes back to the system when it is freed. Left to itself, glibc raises the threshold to 32 MiB once a
-# large body has been freed: 64 of 24.9 MiB at once, kept in PostgreSQL, then peak at 404 MiB instead of 346.
+# large body has been freed: 64 of 24.9 MiB at once, kept in PostgreSQL, then peak at 430 MiB instead of 345.
 ENV NODE_ENV=production \
     MALLOC_MMAP_THRESHOLD_=131072 \
     NODE_OPTIONS="--max-semi-space-size=16 --max-old-space-size=192" \

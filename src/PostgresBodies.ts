@@ -16,11 +16,11 @@ import { StoredParts } from "./StoreDialect.ts"
 /** A body that is larger goes in parts. */
 export const wholeBytes = 2 * 1024 * 1024
 
-/** At least; a chunk more at most. */
-const sentBytes = 1024 * 1024
+/** The client's buffers double until a message fits: one that is a little smaller than a power of two wastes nothing. */
+const sentBytes = 1024 * 1024 - 4 * 1024
 
-/** Compressed, a body is unpacked from its beginning for each: few are better. */
-const receivedBytes = 4 * 1024 * 1024
+/** Compressed, a body is unpacked from its beginning for each: few are better. What comes next is in the same buffer. */
+const receivedBytes = 4 * 1024 * 1024 - 128 * 1024
 
 /** In a transaction. */
 export const send = Effect.fnUntraced(function*(
@@ -28,20 +28,28 @@ export const send = Effect.fnUntraced(function*(
   body: ReadonlyArray<Uint8Array>
 ): Effect.fn.Return<StoredParts, SqlError> {
   const parts = new StoredParts(randomUUID())
-  let sent = 0
-  let gathered: Array<Uint8Array> = []
-  let gatheredBytes = 0
-  for (const [at, chunk] of body.entries()) {
-    gathered.push(chunk)
-    gatheredBytes += chunk.byteLength
-    if (gatheredBytes < sentBytes && at < body.length - 1) continue
-    yield* sql`INSERT INTO payload_parts (key, n, bytes) VALUES (${parts.key}, ${sent}, ${Buffer.concat(gathered)})`
-    sent += 1
-    gathered = []
-    gatheredBytes = 0
+  let n = 0
+  for (const bytes of gathered(body, sentBytes)) {
+    yield* sql`INSERT INTO payload_parts (key, n, bytes) VALUES (${parts.key}, ${n}, ${bytes})`
+    n += 1
   }
   return parts
 })
+
+/** Chunks one after the other, as few as there can be of so many bytes at most; a larger chunk by itself. */
+function* gathered(chunks: ReadonlyArray<Uint8Array>, most: number): Generator<Uint8Array> {
+  let from = 0
+  let length = 0
+  for (const [at, chunk] of chunks.entries()) {
+    if (at > from && length + chunk.byteLength > most) {
+      yield Buffer.concat(chunks.slice(from, at), length)
+      from = at
+      length = 0
+    }
+    length += chunk.byteLength
+  }
+  yield Buffer.concat(chunks.slice(from), length)
+}
 
 /** Before the transaction ends. */
 export const forget = (sql: SqlClient, parts: StoredParts) => sql`DELETE FROM payload_parts WHERE key = ${parts.key}`
