@@ -101,8 +101,9 @@ export const layerStore = Layer.effect(
     const write = Effect.fnUntraced(function*(key: string, { endsAt, isRemoval, madeAt, url }: Change) {
       const age = now() - madeAt
       const ttl = endsAt === undefined ? undefined : endsAt - now()
-      if (isRemoval) yield* store.deleteBackend(key, age)
-      else if (ttl === undefined || ttl > 0) {
+      // One whose time is over meanwhile has ended, whatever the store has of it.
+      if (isRemoval || (ttl !== undefined && ttl <= 0)) yield* store.deleteBackend(key, age)
+      else {
         const put = yield* store.putBackend({ key, url, ttl, age }, dynamicBackendLimit)
         if (put === "limit") log.write("error", "the limit of backends is reached: one is not kept", { backend: url })
       }

@@ -155,7 +155,8 @@ export class BackendRequest implements Dispatcher.DispatchHandler {
 
   #onUnreadable(error: Error): void {
     this.#error = describeError(error)
-    const line = StatusLines.ofError(error)
+    // Before it has begun, it is a proxy's line, and nothing was sent.
+    const line = this.#controller === undefined ? undefined : StatusLines.ofError(error)
     if (line === undefined || line.order <= this.#statusLinesBefore) return
     this.#answered(line.status)
     this.#error = `the answer's head can't be read: ${this.#error}`

@@ -19,7 +19,7 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { BackendRegistry, type Registration } from "./BackendRegistry.ts"
-import { refusingOtherSites } from "./CrossSite.ts"
+import { refusingPages } from "./CrossSite.ts"
 import * as GoDuration from "./GoDuration.ts"
 import { answerUnreadable, readJson } from "./JsonRequest.ts"
 import { addPath } from "./MethodRoutes.ts"
@@ -66,7 +66,7 @@ const routes = HttpRouter.use(Effect.fnUntraced(function*(router) {
     answerUnreadable
   )
 
-  yield* addPath(router, "/backends", refusingOtherSites({ GET: list, POST: register, DELETE: unregister }))
+  yield* addPath(router, "/backends", refusingPages({ GET: list, POST: register, DELETE: unregister }))
 }))
 
 /** Needs an `HttpRouter`; adds nothing to it unless dynamic backends are enabled. */

@@ -16,7 +16,7 @@ import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type { ServerResponse } from "node:http"
 import { BackendRegistry } from "./BackendRegistry.ts"
-import { refusingOtherSites } from "./CrossSite.ts"
+import { refusingPages } from "./CrossSite.ts"
 import { withPayloads } from "./DeliveryPayloads.ts"
 import {
   cursorText,
@@ -201,10 +201,10 @@ export const DeliveryRoutes = HttpRouter.use(Effect.fnUntraced(function*(router)
     answerUnreadable
   )
 
-  yield* addPath(router, "/deliveries", refusingOtherSites({ GET: list }))
-  yield* addPath(router, "/deliveries/redeliver", refusingOtherSites({ POST: redeliverAll }))
-  yield* addPath(router, "/deliveries/:guid", refusingOtherSites({ GET: show }))
-  yield* addPath(router, "/deliveries/:guid/redeliver", refusingOtherSites({ POST: redeliver }))
+  yield* addPath(router, "/deliveries", refusingPages({ GET: list }))
+  yield* addPath(router, "/deliveries/redeliver", refusingPages({ POST: redeliverAll }))
+  yield* addPath(router, "/deliveries/:guid", refusingPages({ GET: show }))
+  yield* addPath(router, "/deliveries/:guid/redeliver", refusingPages({ POST: redeliver }))
 }))
 
 const usualLimit = 50

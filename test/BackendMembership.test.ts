@@ -393,6 +393,23 @@ describe("a replica that was cut off", () => {
     }))
 })
 
+describe("a registration with a ttl that ends while the store is away", () => {
+  it.effect("ends what the store has of it too", () =>
+    Effect.gen(function*() {
+      const database = new MemoryDeliveryStore.MemoryDatabase()
+      const [one, other] = [yield* startReplica(database), yield* startReplica(database)]
+      yield* one.register("a.test")
+      yield* second
+      one.link.isCut = true
+      yield* one.register("a.test", Duration.seconds(5))
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual([one.hosts(), other.hosts()], [[], ["a.test"]])
+      one.link.isCut = false
+      yield* TestClock.adjust("3 seconds")
+      assert.deepStrictEqual([one.hosts(), other.hosts()], [[], []])
+    }))
+})
+
 describe("a change that can't be written", () => {
   it.effect("is refused where the store would never take it, and stops nothing", () =>
     Effect.gen(function*() {

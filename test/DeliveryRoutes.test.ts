@@ -39,7 +39,7 @@ const refused = Effect.fnUntraced(
   }
 )
 
-describe("what a browser sends for another site", () => {
+describe("what a page in a browser sends", () => {
   it.effect("is refused", () =>
     Effect.gen(function*() {
       const to = yield* port
@@ -59,7 +59,7 @@ describe("what a browser sends for another site", () => {
             ...(method === "GET" ? {} : { body: "{}" })
           })
         )
-        assert.deepStrictEqual([reply.status, reply.text], [403, "requests of other sites are refused"])
+        assert.deepStrictEqual([reply.status, reply.text], [403, "requests of web pages are refused"])
       }
       assert.deepStrictEqual((yield* StoreContents).redeliveries, [])
     }).pipe(Effect.provide(OperatorServer())))

@@ -26,9 +26,12 @@ const fixture = (name: string) => fileURLToPath(new URL(`fixtures/tls/${name}`, 
 const certificate = { cert: readFileSync(fixture("localhost.pem")), key: readFileSync(fixture("localhost-key.pem")) }
 
 /** Forwards on real connections; an attempt succeeds when undici has let go of it. */
-const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Service"]> = {}) {
+const setUp = Effect.fnUntraced(function*(
+  settings: Partial<Settings["Service"]> = {},
+  env: Readonly<Record<string, string>> = {}
+) {
   const services = yield* Layer.build(Forwarder.layer.pipe(
-    Layer.provide(BackendConnections.layerFrom({})),
+    Layer.provide(BackendConnections.layerFrom(env)),
     Layer.provide(Layer.mergeAll(
       NodeFileSystem.layer,
       Log.layerTest,
@@ -99,6 +102,21 @@ const ok = "HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok"
 const interim = "HTTP/1.1 100 Continue\r\n\r\n"
 
 const eachByte = (text: string) => text.split("")
+
+describe("a proxy's answer to CONNECT", () => {
+  it.live.each([
+    "HTTP/1.1 200 OK\r\nBad Header\r\n\r\n",
+    "HTTP/1.1 503 Service Unavailable\r\nBad Header\r\n\r\n"
+  ])("that can't be read is no answer of the backend: %j", (answer) =>
+    Effect.gen(function*() {
+      const port = yield* listen(Net.createServer((socket) => {
+        socket.on("error", () => {}).once("data", () => socket.write(answer))
+      }))
+      const backend = Result.getOrThrow(parse("https://pac.example.com", "static"))
+      const attempt = yield* setUp({ backends: [backend] }, { HTTPS_PROXY: `http://127.0.0.1:${port}` })
+      expect(yield* attempt(backend)).toMatchObject({ outcome: "unreachable", status: undefined })
+    }))
+})
 
 describe("a status line decides although", () => {
   const answers: ReadonlyArray<{ readonly what: string; readonly parts: ReadonlyArray<string>; readonly kept?: true }> =

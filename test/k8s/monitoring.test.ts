@@ -111,7 +111,7 @@ describe.skipIf(kustomize() === undefined)("the alerts", () => {
       const asking = base.flatMap(({ spec }) => spec.groups).flatMap((group) => group.rules).filter(({ expr }) =>
         namedIn(expr).metrics.some((name) => storeMetricNames.includes(name))
       )
-      assert.deepStrictEqual(asking.map(({ alert }) => alert), ["SprayproxyReplyDeadlineHit"])
+      assert.deepStrictEqual(asking.map(({ alert }) => alert), ["SprayproxyNoBackends", "SprayproxyReplyDeadlineHit"])
     }
   })
 
