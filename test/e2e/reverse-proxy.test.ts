@@ -78,7 +78,15 @@ const upload = (
   headers: Record<string, string>
 ): Promise<{ readonly status: number; readonly text: string }> =>
   new Promise((resolve, reject) => {
-    const request = Http.request({ host: "127.0.0.1", port, method: "POST", path: "/proxy", agent: false, headers })
+    const request = Http.request({
+      host: "127.0.0.1",
+      port,
+      method: "POST",
+      path: "/proxy",
+      agent: false,
+      // Else the proxy closes the connection with the answer, and what is still on its way resets it.
+      headers: { connection: "keep-alive", ...headers }
+    })
     const answered = new AbortController()
     let sent = 0
     const write = () => {
