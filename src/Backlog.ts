@@ -184,7 +184,7 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
   }
 
   const tick = Effect.gen(function*() {
-    if (readiness.isDraining() || !writer.isUp()) return
+    if (readiness.isDraining() || !writer.hasCaughtUp()) return
     const ready = registry.snapshot().flatMap((backend) => {
       const drain = drainOf(backend)
       drain.tick(breakers.takeHeld(backend))

@@ -36,7 +36,11 @@ import { Timers } from "./Timers.ts"
 export class StoreWriter extends Context.Service<StoreWriter, {
   readonly write: (request: WriteRequest) => void
   readonly settle: (settlement: Settlement) => void
-  readonly isUp: () => boolean
+  /**
+   * Whether it is up and has what became of deliveries while it was not. Before that a row whose lease has ended may have been
+   * delivered.
+   */
+  readonly hasCaughtUp: () => boolean
 }>()("sprayproxy/StoreWriter") {
   static readonly layer = Layer.effect(
     StoreWriter,
@@ -51,10 +55,13 @@ export class StoreWriter extends Context.Service<StoreWriter, {
       const wake = yield* Latch.make()
       let used = 0
       let dropped = 0
+      /** Outcomes that waited when it came up, and wait still. */
+      let behind = 0
 
       const health = new StoreHealth({
         changed: (isUp) => {
           Latch.openUnsafe(wake)
+          if (isUp) behind = settlements.length
           if (!isUp) { for (const write of writes.splice(0)) write.failed() }
         },
         told: (isUp, reason) => {
@@ -75,7 +82,14 @@ export class StoreWriter extends Context.Service<StoreWriter, {
         }
         return { deliveries: writes.splice(0, count), settlements: settlements.take() }
       }
-      const writeNext = Effect.suspend(() => writer.write(nextBatch()))
+      const writeNext = Effect.suspend(() => {
+        const batch = nextBatch()
+        const wasUp = health.isUp
+        return Effect.tap(writer.write(batch), (written) =>
+          Effect.sync(() => {
+            if (written && wasUp) behind = Math.max(0, behind - batch.settlements.length)
+          }))
+      })
 
       const probe = Effect.exit(Effect.timeout(store.probe, BatchWriter.longestWrite))
 
@@ -167,7 +181,7 @@ export class StoreWriter extends Context.Service<StoreWriter, {
           }
           Latch.openUnsafe(wake)
         },
-        isUp: () => health.isUp
+        hasCaughtUp: () => health.isUp && behind === 0
       })
     })
   )

@@ -53,7 +53,7 @@ const setUpWith = Effect.fnUntraced(function*(given: Partial<Settings["Service"]
   const writer = StoreWriter.of({
     write: (request) => void requests.push(request),
     settle: (settlement) => void settlements.push(settlement),
-    isUp: () => true
+    hasCaughtUp: () => true
   })
   const services = yield* Layer.build(
     DurableLedger.layer.pipe(

@@ -154,7 +154,7 @@ describe("the store's writer", () => {
       write("1")
       yield* TestClock.adjust(5)
       assert.deepStrictEqual(said, ["1 unavailable", "1 unknown"])
-      assert.isFalse(writer.isUp())
+      assert.isFalse(writer.hasCaughtUp())
       write("2")
       assert.deepStrictEqual(said.slice(2), ["2 unavailable"])
     }))
@@ -168,7 +168,7 @@ describe("the store's writer", () => {
       yield* TestClock.adjust("10 seconds")
       script.write = () => Effect.void
       yield* TestClock.adjust("2 seconds")
-      assert.isTrue(writer.isUp())
+      assert.isTrue(writer.hasCaughtUp())
       write("2")
       yield* TestClock.adjust(5)
       assert.deepStrictEqual(said.slice(2), ["2 written"])
@@ -197,7 +197,7 @@ describe("the store's writer", () => {
       const ids = Array.from({ length: 40 }, (_, at) => `${at}`)
       for (const id of ids) settle(id)
       for (let second = 0; second < 600; second += 1) yield* TestClock.adjust("1 second")
-      assert.isFalse(writer.isUp())
+      assert.isFalse(writer.hasCaughtUp())
       script.write = () => Effect.void
       yield* TestClock.adjust("2 seconds")
       assert.deepStrictEqual(batches.at(-1)?.settlements.map(({ id }) => id), ids)
@@ -241,19 +241,40 @@ describe("the store's writer", () => {
       script.write = () => Effect.void
       settle("1")
       yield* TestClock.adjust("2 seconds")
-      assert.isTrue(writer.isUp())
+      assert.isTrue(writer.hasCaughtUp())
       assert.strictEqual(yield* up, 1)
     })))
+
+  it.effect("has not caught up before all is written that waited while it was down", () =>
+    Effect.gen(function*() {
+      const { script, settle, writer } = yield* setUp()
+      script.write = () => down
+      script.probe = down
+      let left = 2_500
+      for (let n = 0; n < left; n += 1) settle(`${n}`)
+      yield* TestClock.adjust("5 seconds")
+      const seen: Array<boolean> = []
+      script.probe = Effect.void
+      script.write = ({ settlements }) =>
+        Effect.sync(() => {
+          seen.push(writer.hasCaughtUp())
+          left -= settlements.length
+        })
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual([left, writer.hasCaughtUp()], [0, true])
+      assert.isAbove(seen.length, 2)
+      assert.notInclude(seen, true)
+    }))
 
   it.effect("finds out that a store is gone to which nobody writes", () =>
     Effect.gen(function*() {
       const { script, writer } = yield* setUp()
       script.probe = down
       yield* TestClock.adjust("31 seconds")
-      assert.isFalse(writer.isUp())
+      assert.isFalse(writer.hasCaughtUp())
       script.probe = Effect.void
       yield* TestClock.adjust("2 seconds")
-      assert.isTrue(writer.isUp())
+      assert.isTrue(writer.hasCaughtUp())
     }))
 
   it.effect("writes all others where a delivery can't be stored, in few transactions, and is not down", () =>
@@ -267,7 +288,7 @@ describe("the store's writer", () => {
       const others = ids.filter((id) => id !== "77" && id !== "200")
       assert.sameMembers(said, [...others.map((id) => `${id} written`), "77 unstorable", "200 unstorable"])
       assert.isBelow(batches.length, 40)
-      assert.isTrue(writer.isUp())
+      assert.isTrue(writer.hasCaughtUp())
       const settled = batches.filter(({ deliveries }) => deliveries.length === 0).flatMap((batch) => batch.settlements)
       assert.deepStrictEqual(settled.map(({ id }) => id), ids.map((id) => `outcome ${id}`))
       const line = "a delivery can't be stored, and is forwarded without the store"
@@ -287,7 +308,7 @@ describe("the store's writer", () => {
       write("good")
       yield* TestClock.adjust(5)
       assert.strictEqual(said.at(-1), "good written")
-      assert.isTrue(writer.isUp())
+      assert.isTrue(writer.hasCaughtUp())
     }))
 
   it.effect("keeps an outcome without its texts if these can't be stored, and drops it if it can't be either", () =>
@@ -306,7 +327,7 @@ describe("the store's writer", () => {
       const written = batches.filter((batch) => !failed.has(batch)).flatMap(({ settlements }) => settlements)
       const kept = new Map(written.map(({ attempt, id }) => [id, attempt?.answer]))
       assert.deepStrictEqual([...kept], [["1", "no"], ["2", "no"], ["foreign", undefined], ["3", undefined]])
-      assert.isTrue(writer.isUp())
+      assert.isTrue(writer.hasCaughtUp())
       assert.deepStrictEqual(lines(), ["an outcome can't be stored, and is dropped"])
       const drops = "sprayproxy_store_outcomes_dropped_total{reason=\"unstorable\"}"
       assert.strictEqual((yield* scrape).value(drops), 1)
