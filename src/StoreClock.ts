@@ -16,7 +16,7 @@ import type { Clock } from "effect/Clock"
 
 /** A gap between two lives of the store, by its clock. */
 export interface Stop {
-  /** When it began. */
+  /** The last time that is known before it. What was written after that, before a crash, lies within the stop. */
   readonly at: number
   /** Milliseconds. */
   readonly length: number

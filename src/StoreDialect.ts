@@ -87,7 +87,8 @@ export const sqlite = (
     ago: (millis) => sql`${clock.ago(millis)}`,
     age: (since) =>
       clock.stops.reduce(
-        (age, { at, length }) => sql`(${age} - CASE WHEN ${since} <= ${at} THEN ${length} ELSE 0 END)`,
+        // What came after the last note of the clock lies within the stop.
+        (age, { at, length }) => sql`(${age} - CASE WHEN ${since} < ${at + length} THEN ${length} ELSE 0 END)`,
         sql`(${now} - ${since})`
       ),
     inTime: (column) => sql`store_in_time(${column})`,

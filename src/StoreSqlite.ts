@@ -65,7 +65,7 @@ export const open = Effect.fnUntraced(
   function*(path: string, owner: string): Effect.fn.Return<StoreDatabase, StoreUnusable, Scope.Scope> {
     const scope = yield* Effect.scope
     const clock = new StoreClock(yield* Clock)
-    let notedAt = clock.now()
+    let notedAt = -Infinity
     let isNoted = true
     const client = yield* SqliteClient.make({
       path: Path.resolve(path),

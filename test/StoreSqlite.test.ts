@@ -381,6 +381,24 @@ describe("while a store is closed", () => {
       assert.isBelow(Math.abs(backend!.expiresIn! - hours(1)), 10_000)
     }))
 
+  it.effect("after a crash, days may pass: what came just before it is no older for them", () =>
+    Effect.gen(function*() {
+      yield* TestClock.setTime(hours(1_000))
+      const path = yield* fileIn
+      const left = `${path}-left`
+      const store = yield* open(path)
+      yield* store.putBackend({ key: keyOf("a"), url: keyOf("a"), ttl: hours(1) }, 10)
+      yield* write(store, newDelivery())
+      yield* TestClock.adjust("2 seconds")
+      yield* write(store, newDelivery())
+      for (const ending of ["", "-wal"]) Fs.copyFileSync(`${path}${ending}`, `${left}${ending}`)
+      yield* TestClock.adjust(hours(96))
+      const next = yield* open(left, "two")
+      const claimed = yield* next.claim(keyOf("a"), 10, "oldest")
+      assert.strictEqual(claimed.length, 2)
+      for (const { age } of claimed) assert.isBelow(age, 10_000)
+    }))
+
   it.effect("days may pass, or be skipped by its clock, more than once: nothing is given up for it", () =>
     Effect.gen(function*() {
       yield* TestClock.setTime(hours(1_000))
