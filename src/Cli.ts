@@ -25,12 +25,12 @@ import * as GlobalFlag from "effect/cli/GlobalFlag"
 import type { FlagDoc } from "effect/cli/HelpDoc"
 import { ChildProcessSpawner, make as makeSpawner } from "effect/process/ChildProcessSpawner"
 import packageJson from "../package.json" with { type: "json" }
-import type { DeliveriesFailed } from "./DeliveriesClient.ts"
-import { deliveriesCommand, type DeliveriesRequest } from "./DeliveriesFlags.ts"
-import { type InvalidSetting, printable, quote } from "./SettingDefinition.ts"
-import { type Environment, resolve, type Settings } from "./Settings.ts"
-import { settingsHelp } from "./SettingsHelp.ts"
-import { definitions } from "./SettingsTable.ts"
+import type { DeliveriesFailed } from "./operator/Client.ts"
+import { deliveriesCommand, type DeliveriesRequest } from "./operator/Flags.ts"
+import { type InvalidSetting, printable, quote } from "./settings/Definition.ts"
+import { settingsHelp } from "./settings/Help.ts"
+import { type Environment, resolve, type Settings } from "./settings/Settings.ts"
+import { definitions } from "./settings/Table.ts"
 
 type Service = Settings["Service"]
 
@@ -49,7 +49,7 @@ export const run = <E, R>(
     deliveries: (request) =>
       Effect.succeed(
         // The server does not pay for it in its start.
-        Effect.flatMap(Effect.promise(() => import("./DeliveriesCommand.ts")), (command) => command.run(request, env))
+        Effect.flatMap(Effect.promise(() => import("./operator/Command.ts")), (command) => command.run(request, env))
       )
   }).pipe(
     Effect.flatMap(Option.getOrElse(() => Effect.void)),

@@ -1,10 +1,10 @@
 /** All routes of the public listener, on Effect's `HttpServer`. */
 import * as Layer from "effect/Layer"
 import * as HttpRouter from "effect/http/HttpRouter"
-import { BackendRoutes } from "./BackendRoutes.ts"
-import { HealthRoutes } from "./HealthRoutes.ts"
-import { addNotFound } from "./MethodRoutes.ts"
-import { WebhookRoutes } from "./WebhookRoutes.ts"
+import { BackendRoutes } from "./backends/Routes.ts"
+import { addNotFound } from "./http/MethodRoutes.ts"
+import { HealthRoutes } from "./webhook/HealthRoutes.ts"
+import { WebhookRoutes } from "./webhook/Routes.ts"
 
 /** Paths match exactly, as the sidecar's do. */
 export const routerConfig = { caseSensitive: true, ignoreTrailingSlash: false, ignoreDuplicateSlashes: false }

@@ -11,12 +11,12 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { Log } from "./Logging.ts"
-import { PublicServer } from "./PublicServer.ts"
-import { Readiness } from "./Readiness.ts"
-import { RefusalLog } from "./RefusalLog.ts"
-import { Settings } from "./Settings.ts"
-import { type CutOff, Spray } from "./Spray.ts"
+import { type CutOff, Spray } from "./forwarding/Spray.ts"
+import { PublicServer } from "./http/PublicServer.ts"
+import { Readiness } from "./http/Readiness.ts"
+import { Log } from "./observability/logs/Logging.ts"
+import { RefusalLog } from "./observability/logs/RefusalLog.ts"
+import { Settings } from "./settings/Settings.ts"
 
 /** Attempts were still without an outcome when the grace was over. */
 export class GraceExceeded extends Schema.TaggedError<GraceExceeded>()("GraceExceeded", {

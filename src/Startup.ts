@@ -4,12 +4,12 @@ import * as Option from "effect/Option"
 import { HttpServer } from "effect/http/HttpServer"
 import * as NetAddress from "effect/net/NetAddress"
 import packageJson from "../package.json" with { type: "json" }
-import { BackendPolicy } from "./BackendPolicy.ts"
-import { BackendRegistry } from "./BackendRegistry.ts"
-import { Log } from "./Logging.ts"
-import { unusedFaults } from "./ProxyRules.ts"
-import { variableWarnings } from "./SettingVariables.ts"
-import { type Environment, Settings, warnings } from "./Settings.ts"
+import { BackendPolicy } from "./backends/Policy.ts"
+import { BackendRegistry } from "./backends/Registry.ts"
+import { unusedFaults } from "./backends/connections/ProxyRules.ts"
+import { Log } from "./observability/logs/Logging.ts"
+import { type Environment, Settings, warnings } from "./settings/Settings.ts"
+import { variableWarnings } from "./settings/Variables.ts"
 
 export const announceFrom = Effect.fnUntraced(function*(env: Environment) {
   const settings = yield* Settings

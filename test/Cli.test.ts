@@ -7,8 +7,8 @@ import * as Schema from "effect/Schema"
 import * as TestConsole from "effect/testing/TestConsole"
 import packageJson from "../package.json" with { type: "json" }
 import { run } from "../src/Cli.ts"
-import type { Environment, Settings } from "../src/Settings.ts"
-import { definitions } from "../src/SettingsTable.ts"
+import type { Environment, Settings } from "../src/settings/Settings.ts"
+import { definitions } from "../src/settings/Table.ts"
 
 const secretEnv = { GH_APP_WEBHOOK_SECRET: "s3cret" }
 

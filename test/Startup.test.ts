@@ -8,13 +8,13 @@ import * as Result from "effect/Result"
 import * as HttpServer from "effect/http/HttpServer"
 import * as NetAddress from "effect/net/NetAddress"
 import packageJson from "../package.json" with { type: "json" }
-import { parse } from "../src/Backend.ts"
-import { BackendPolicy } from "../src/BackendPolicy.ts"
-import { BackendRegistry } from "../src/BackendRegistry.ts"
-import { Log, LogEntries } from "../src/Logging.ts"
-import { Metrics } from "../src/Metrics.ts"
-import { type Environment, Settings } from "../src/Settings.ts"
 import { announceFrom } from "../src/Startup.ts"
+import { BackendPolicy } from "../src/backends/Policy.ts"
+import { BackendRegistry } from "../src/backends/Registry.ts"
+import { parse } from "../src/domain/Backend.ts"
+import { Log, LogEntries } from "../src/observability/logs/Logging.ts"
+import { Metrics } from "../src/observability/metrics/Metrics.ts"
+import { type Environment, Settings } from "../src/settings/Settings.ts"
 
 const backend = (url: string) => Result.getOrThrow(parse(url, "static"))
 

@@ -9,7 +9,7 @@ import { listPage, type Query, redeliver } from "../crash/Operator.ts"
 import type { Random } from "../crash/Random.ts"
 import type { Targets } from "../crash/Traffic.ts"
 import type { Witness } from "../crash/Witness.ts"
-import { deliver, listen, send } from "../e2e/harness.ts"
+import { deliver, listen, send } from "../support/harness.ts"
 import type { Replica } from "./Replica.ts"
 import type { StoreTrouble } from "./Stores.ts"
 

@@ -1,6 +1,6 @@
 /** What an operator asks a server with a store, and what `/metrics` says of it. */
-import { Scrape } from "../Scrape.ts"
-import { eventually, send } from "../e2e/harness.ts"
+import { Scrape } from "../support/Scrape.ts"
+import { eventually, send } from "../support/harness.ts"
 import type { Witness } from "./Witness.ts"
 
 export interface ShownDelivery {

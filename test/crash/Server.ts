@@ -4,7 +4,7 @@ import type * as Scope from "effect/Scope"
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import { createInterface } from "node:readline"
-import { programFile, secret } from "../e2e/harness.ts"
+import { programFile, secret } from "../support/harness.ts"
 
 export interface ServerOptions {
   readonly env?: Readonly<Record<string, string>>

@@ -8,8 +8,8 @@ import { Agent, createServer } from "node:http"
 import * as Https from "node:https"
 import type { Socket } from "node:net"
 import { fileURLToPath } from "node:url"
+import { deliver, listen, send, startBackend, startProgram } from "../support/harness.ts"
 import { attemptLogged, closedPort, spray, startRawBackend } from "./edges.ts"
-import { deliver, listen, send, startBackend, startProgram } from "./harness.ts"
 
 const MiB = 1024 * 1024
 

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import { existsSync, mkdirSync, mkdtempSync, rmdirSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { deliver, eventually, startBackend, startProgram } from "./harness.ts"
+import { deliver, eventually, startBackend, startProgram } from "../support/harness.ts"
 
 const setUp = Effect.gen(function*() {
   const directory = yield* Effect.acquireRelease(

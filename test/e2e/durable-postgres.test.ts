@@ -10,9 +10,9 @@ import { Random } from "../crash/Random.ts"
 import { startServer } from "../crash/Server.ts"
 import { startTraffic, Targets } from "../crash/Traffic.ts"
 import { Witness } from "../crash/Witness.ts"
-import { pgBouncerUnavailable, startPgBouncer } from "../pgbouncer.ts"
-import { postgresUnavailable, query, startPostgres } from "../postgres.ts"
-import { deliver, eventually, type Program, send, startBackend, startProgram } from "./harness.ts"
+import { deliver, eventually, type Program, send, startBackend, startProgram } from "../support/harness.ts"
+import { pgBouncerUnavailable, startPgBouncer } from "../support/pgbouncer.ts"
+import { postgresUnavailable, query, startPostgres } from "../support/postgres.ts"
 
 /** Milliseconds: a lease outlives the forwarding timeout by 15 s, and then the backlog has to drain. */
 const patience = 90_000

@@ -15,7 +15,15 @@ import { Random } from "../crash/Random.ts"
 import { startServer } from "../crash/Server.ts"
 import { startTraffic, Targets } from "../crash/Traffic.ts"
 import { Witness } from "../crash/Witness.ts"
-import { deliver, eventually, type Program, send, startBackend, startProgram, type TestBackend } from "./harness.ts"
+import {
+  deliver,
+  eventually,
+  type Program,
+  send,
+  startBackend,
+  startProgram,
+  type TestBackend
+} from "../support/harness.ts"
 
 const temporaryDirectory = Effect.acquireRelease(
   Effect.sync(() => mkdtempSync(join(tmpdir(), "sprayproxy-durable-"))),

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
 import * as Net from "node:net"
-import { deliver, listen, type LogLine, type Program, type Reply, type SendOptions } from "./harness.ts"
+import { deliver, listen, type LogLine, type Program, type Reply, type SendOptions } from "../support/harness.ts"
 
 export interface Spray {
   readonly reply: Reply

@@ -4,8 +4,8 @@ import * as Effect from "effect/Effect"
 import { randomUUID } from "node:crypto"
 import { readFileSync } from "node:fs"
 import * as Http from "node:http"
+import { githubHeaders, type Program, type Reply, send, startBackend, startProgram } from "../support/harness.ts"
 import { startRawBackend } from "./edges.ts"
-import { githubHeaders, type Program, type Reply, send, startBackend, startProgram } from "./harness.ts"
 
 const seconds = Number(process.env["SPRAYPROXY_TEST_HANGING_SECONDS"] ?? 10)
 const perSecond = 300

@@ -14,7 +14,7 @@ import {
   startBackend,
   startProgram,
   type TestBackend
-} from "./harness.ts"
+} from "../support/harness.ts"
 
 const hangUps = ["destroy", "resetAndDestroy"] as const
 

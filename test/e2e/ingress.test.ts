@@ -19,7 +19,7 @@ import {
   startBackend,
   startProgram,
   type TestBackend
-} from "./harness.ts"
+} from "../support/harness.ts"
 
 const MiB = 1024 * 1024
 

@@ -14,7 +14,7 @@ import {
   send,
   startBackend,
   startProgram
-} from "./harness.ts"
+} from "../support/harness.ts"
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import { deliver, type Program, send, startBackend, startProgram } from "../support/harness.ts"
 import { type Relay, spray, startRelay } from "./edges.ts"
-import { deliver, type Program, send, startBackend, startProgram } from "./harness.ts"
 
 const refusedLoops = (program: Program) => program.logs.filter((line) => line["reason"] === "loop")
 

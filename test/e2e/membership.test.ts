@@ -2,8 +2,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Net from "node:net"
-import { postgresUnavailable, startPostgres } from "../postgres.ts"
-import { deliver, eventually, listen, type Program, send, startBackend, startProgram } from "./harness.ts"
+import { deliver, eventually, listen, type Program, send, startBackend, startProgram } from "../support/harness.ts"
+import { postgresUnavailable, startPostgres } from "../support/postgres.ts"
 
 const isUnavailable = postgresUnavailable() !== undefined
 

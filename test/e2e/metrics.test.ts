@@ -11,7 +11,7 @@ import { createInterface } from "node:readline"
 import { text as textOf } from "node:stream/consumers"
 import { fileURLToPath } from "node:url"
 import { isDeepStrictEqual } from "node:util"
-import { Scrape } from "../Scrape.ts"
+import { Scrape } from "../support/Scrape.ts"
 import {
   deliver,
   eventually,
@@ -21,7 +21,7 @@ import {
   send,
   startBackend,
   startProgram
-} from "./harness.ts"
+} from "../support/harness.ts"
 
 const fixture = (name: string) => fileURLToPath(new URL(`../fixtures/tls/${name}.pem`, import.meta.url))
 

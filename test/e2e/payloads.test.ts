@@ -7,8 +7,16 @@ import * as Layer from "effect/Layer"
 import { createHmac, randomBytes, randomUUID } from "node:crypto"
 import * as Http from "node:http"
 import { createRequire } from "node:module"
-import { openConnection, type Program, type Received, secret, send, startBackend, startProgram } from "./harness.ts"
-import type { TestBackend } from "./harness.ts"
+import {
+  openConnection,
+  type Program,
+  type Received,
+  secret,
+  send,
+  startBackend,
+  startProgram
+} from "../support/harness.ts"
+import type { TestBackend } from "../support/harness.ts"
 
 const examples = createRequire(import.meta.url)("@octokit/webhooks-examples") as ReadonlyArray<{
   readonly name: string

@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { spawnSync } from "node:child_process"
-import { deliver, type Program, runToEnd, send, startBackend, startProgram } from "./harness.ts"
+import { deliver, type Program, runToEnd, send, startBackend, startProgram } from "../support/harness.ts"
 
 interface Listed {
   readonly url: string

@@ -10,12 +10,12 @@ import * as Http from "node:http"
 import { connect, createServer, type NetConnectOpts, type Socket } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { Log } from "../../src/Logging.ts"
-import { PublicServer } from "../../src/PublicServer.ts"
-import { Readiness } from "../../src/Readiness.ts"
-import { RefusalLog } from "../../src/RefusalLog.ts"
-import { Settings } from "../../src/Settings.ts"
-import { deliver, eventually, githubHeaders, listen, send, startBackend, startProgram } from "./harness.ts"
+import { PublicServer } from "../../src/http/PublicServer.ts"
+import { Readiness } from "../../src/http/Readiness.ts"
+import { Log } from "../../src/observability/logs/Logging.ts"
+import { RefusalLog } from "../../src/observability/logs/RefusalLog.ts"
+import { Settings } from "../../src/settings/Settings.ts"
+import { deliver, eventually, githubHeaders, listen, send, startBackend, startProgram } from "../support/harness.ts"
 
 /** Keeps connections, at most `size` of them, and tells how many it has opened. */
 class CountingAgent extends Http.Agent {

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as fs from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { eventually, githubHeaders, type Program, send, startBackend, startProgram } from "./harness.ts"
+import { eventually, githubHeaders, type Program, send, startBackend, startProgram } from "../support/harness.ts"
 
 const oldSecret = "the-old-secret"
 const newSecret = "the-new-secret"

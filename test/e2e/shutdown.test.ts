@@ -15,7 +15,7 @@ import {
   send,
   startBackend,
   startProgram
-} from "./harness.ts"
+} from "../support/harness.ts"
 
 /** Call it before the program is told to stop: the exit code, when all that it has logged is here too. */
 const ending = (program: Program): Promise<number | null> =>

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import { createHmac, randomUUID } from "node:crypto"
 import { once } from "node:events"
 import * as Net from "node:net"
-import { deliver, openConnection, secret, startBackend, startProgram } from "./harness.ts"
+import { deliver, openConnection, secret, startBackend, startProgram } from "../support/harness.ts"
 
 const slowBody = "a".repeat(1_000)
 

@@ -22,7 +22,7 @@ import {
   send,
   startBackend,
   startProgram
-} from "./harness.ts"
+} from "../support/harness.ts"
 
 const withSecret = { GH_APP_WEBHOOK_SECRET: secret }
 const loopback = ["--host", "127.0.0.1", "--port", "0", "--metrics-port", "0"]

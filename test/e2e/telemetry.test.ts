@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { vi } from "vitest"
-import { deliver, githubHeaders, send, startBackend, startProgram, type TestBackend } from "./harness.ts"
+import { deliver, githubHeaders, send, startBackend, startProgram, type TestBackend } from "../support/harness.ts"
 import { type Collector, type Span, startCollector } from "./otlp.ts"
 
 /** What is exported is exported soon. */

@@ -4,8 +4,8 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import { dirname } from "node:path"
 import packageJson from "../../package.json" with { type: "json" }
-import { resolve } from "../../src/Settings.ts"
-import { definitions } from "../../src/SettingsTable.ts"
+import { resolve } from "../../src/settings/Settings.ts"
+import { definitions } from "../../src/settings/Table.ts"
 import {
   find,
   type KubernetesObject,

@@ -4,7 +4,7 @@ import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFile
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { parse, stringify } from "yaml"
-import { metricNames, storeMetricNames } from "../../src/MetricNames.ts"
+import { metricNames, storeMetricNames } from "../../src/observability/metrics/Names.ts"
 import { find, type KubernetesObject, kustomize, render, root } from "./kustomize.ts"
 import type { PrometheusRule, Rule } from "./objects.ts"
 import { namedIn } from "./promql.ts"

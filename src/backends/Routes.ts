@@ -1,0 +1,127 @@
+/**
+ * `/backends`: shows, registers and unregisters backends.
+ *
+ * **Details**
+ *
+ * The body is JSON whatever its `Content-Type` says, on DELETE too: the scripts in use send it with `curl --data`, which
+ * calls it a form.
+ *
+ * Without dynamic backends in the settings there is no such path.
+ */
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as HttpRouter from "effect/http/HttpRouter"
+import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import { refusingPages } from "../http/CrossSite.ts"
+import { answerUnreadable, readJson } from "../http/JsonRequest.ts"
+import { addPath } from "../http/MethodRoutes.ts"
+import { plainText } from "../http/PlainText.ts"
+import * as GoDuration from "../settings/GoDuration.ts"
+import { Settings } from "../settings/Settings.ts"
+import { BackendRegistry, type Registration } from "./Registry.ts"
+
+const routes = HttpRouter.use(Effect.fnUntraced(function*(router) {
+  const registry = yield* BackendRegistry
+
+  const list = (request: HttpServerRequest) =>
+    Effect.map(registry.list, (registrations) =>
+      prefersJson(request.headers["accept"] ?? "")
+        ? HttpServerResponse.jsonUnsafe(registrations.map(toJson))
+        : plainText(200, `Backend urls: ${registrations.map(({ backend }) => backend.url).join(", ")}`))
+
+  const register = Effect.fnUntraced(
+    function*(request: HttpServerRequest) {
+      const { ttl, url } = yield* readBody(request)
+      const registered = yield* registry.register({ url, ttl: yield* Effect.fromResult(parseTtl(ttl)) })
+      return registered === "registered"
+        ? plainText(200, "registered the backend server")
+        : plainText(302, "backend server already registered")
+    },
+    Effect.catchTags({
+      InvalidTtl: ({ reason }) => Effect.succeed(plainText(422, reason)),
+      InvalidBackendUrl: ({ reason }) => Effect.succeed(plainText(422, reason)),
+      BackendRefused: ({ reason }) => Effect.succeed(plainText(422, reason)),
+      BackendLimitReached: ({ limit }) =>
+        Effect.succeed(plainText(409, `no more than ${limit} dynamic backends are allowed`))
+    }),
+    answerUnreadable
+  )
+
+  const unregister = Effect.fnUntraced(
+    function*(request: HttpServerRequest) {
+      const { url } = yield* readBody(request)
+      yield* registry.unregister(url)
+      return plainText(200, "backend server unregistered")
+    },
+    Effect.catchTags({
+      BackendNotFound: () => Effect.succeed(plainText(404, "backend server not found in the list")),
+      StaticBackend: () => Effect.succeed(plainText(403, "a static backend can't be unregistered"))
+    }),
+    answerUnreadable
+  )
+
+  yield* addPath(router, "/backends", refusingPages({ GET: list, POST: register, DELETE: unregister }))
+}))
+
+/** Needs an `HttpRouter`; adds nothing to it unless dynamic backends are enabled. */
+export const BackendRoutes = Layer.unwrap(
+  Effect.map(Settings, (settings) => settings.enableDynamicBackends ? routes : Layer.empty)
+)
+
+class InvalidTtl extends Schema.TaggedError<InvalidTtl>()("InvalidTtl", { reason: Schema.String }) {}
+
+const decodeBody = Schema.decodeEffect(Schema.fromJsonString(Schema.Struct({
+  url: Schema.String,
+  ttl: Schema.optional(Schema.Unknown)
+})))
+
+const readBody = readJson(decodeBody)
+
+const parseTtl = (ttl: unknown): Result.Result<Duration.Duration | undefined, InvalidTtl> => {
+  if (ttl === undefined || ttl === null) return Result.succeed(undefined)
+  const parsed = typeof ttl === "string" ? Result.getSuccess(GoDuration.parse(ttl)) : Option.none()
+  if (Option.isSome(parsed) && Duration.isPositive(parsed.value)) return Result.succeed(parsed.value)
+  const written = JSON.stringify(ttl).slice(0, 64)
+  return Result.fail(
+    new InvalidTtl({ reason: `ttl is ${written}; a ttl is a duration above zero, like "24h" or "1h30m"` })
+  )
+}
+
+const toJson = ({ backend, expiresAt, lastOutcome, lastOutcomeAt, registeredAt }: Registration) => ({
+  url: backend.url,
+  source: backend.source,
+  registeredAt: isoTime(registeredAt),
+  expiresAt: isoTime(expiresAt),
+  lastOutcome: lastOutcome ?? null,
+  lastOutcomeAt: isoTime(lastOutcomeAt)
+})
+
+const isoTime = (millis: number | undefined): string | null =>
+  millis === undefined ? null : DateTime.formatIso(DateTime.makeUnsafe(millis))
+
+/** RFC 9110 §12.5.1. At the same weight the type that is named wins over a wildcard, then the one that is named first. */
+const prefersJson = (accept: string): boolean => {
+  const ranges = accept.toLowerCase().split(",").map((range, place) => {
+    const [type, ...parameters] = range.split(";").map((part) => part.trim())
+    const weight = parameters.find((parameter) => parameter.startsWith("q="))
+    return { type, place, weight: weight === undefined ? 1 : Number(weight.slice("q=".length)) }
+  })
+  const rangeOf = (...names: ReadonlyArray<string>) => {
+    for (const [generality, name] of names.entries()) {
+      const range = ranges.find(({ type }) => type === name)
+      if (range !== undefined) return { ...range, generality }
+    }
+    return { weight: 0, generality: names.length, place: ranges.length }
+  }
+  const json = rangeOf("application/json", "application/*", "*/*")
+  const other = rangeOf("text/plain", "text/*", "*/*")
+  if (json.weight !== other.weight || json.weight === 0) return json.weight > other.weight
+  if (json.generality !== other.generality) return json.generality < other.generality
+  return json.place < other.place
+}

@@ -1,0 +1,153 @@
+/**
+ * The connections to backends: kept, trusted, and for dynamic backends checked.
+ *
+ * **Details**
+ *
+ * Static backends are reached directly or through the proxy that the environment names; dynamic ones always directly,
+ * because a proxy would look names up itself and the rules on addresses could not hold. Those rules are applied to every
+ * connection: to all addresses of a name, of which one that is refused fails the connection, and to IP literals.
+ *
+ * HTTP/1.1 only. A connection is idle for at most 20 s, which is less than the 30 s of PaC's server, and takes no new
+ * request once it is five minutes old, so that changes in DNS are followed; what it is carrying then is finished. undici
+ * watches no deadline but that of connecting: an attempt has its own.
+ *
+ * **Gotchas**
+ *
+ * Nothing closes the connections of a backend that was unregistered: they are idle, and gone after 20 s. Nor those that were
+ * made before `--backend-ca` changed: they are used until they are five minutes old.
+ */
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import type { SecureContext } from "node:tls"
+import * as Undici from "undici"
+import type { Backend } from "../../domain/Backend.ts"
+import { Timers } from "../../runtime/Timers.ts"
+import { Settings } from "../../settings/Settings.ts"
+import { BackendPolicy } from "../Policy.ts"
+import * as BackendConnector from "./Connector.ts"
+import { BackendPool, type Sender } from "./Pool.ts"
+import * as ProxyDispatcher from "./ProxyDispatcher.ts"
+import { type Environment, type InvalidProxy, proxyFor } from "./ProxyRules.ts"
+import { Resolver } from "./Resolver.ts"
+import * as StatusLines from "./StatusLines.ts"
+import * as BackendTrust from "./Trust.ts"
+
+export class BackendConnections extends Context.Service<BackendConnections, {
+  /**
+   * What sends requests to a backend; the request's `origin` is the backend's, and its headers are without `Host`. Asked
+   * once for each backend: each answer has connections of its own.
+   */
+  readonly dispatcherFor: (backend: Backend) => Sender
+}>()("sprayproxy/BackendConnections") {
+  /**
+   * Takes the proxies from `env`. Fails where a static backend's proxy or the file of `--backend-ca` can't be used. Destroys
+   * every connection when its scope ends: let what is under way finish before.
+   */
+  static readonly layerFrom = (env: Environment) => Layer.effect(BackendConnections, Effect.suspend(() => make(env)))
+
+  static readonly layer = BackendConnections.layerFrom(process.env)
+}
+
+const clientOptions = {
+  allowH2: false,
+  pipelining: 1,
+  keepAliveTimeout: 20_000,
+  // Without it a server's `Keep-Alive: timeout=…` is believed up to ten minutes.
+  keepAliveMaxTimeout: 20_000,
+  headersTimeout: 0,
+  bodyTimeout: 0,
+  maxHeaderSize: 64 * 1024
+}
+
+const agentOptions = { ...clientOptions, clientTtl: 300_000 }
+
+const make = Effect.fnUntraced(function*(env: Environment) {
+  const settings = yield* Settings
+  const { lookup } = yield* Resolver
+  const policy = yield* BackendPolicy
+  const timers = yield* Timers
+  const trust = yield* BackendTrust.make(settings.backendCa)
+  const connectTimeout = Math.max(1, Math.ceil(Math.min(5_000, Duration.toMillis(settings.forwardingTimeout))))
+
+  const trusting = (secureContext: SecureContext) => ({
+    allowH2: false,
+    timeout: connectTimeout,
+    secureContext,
+    rejectUnauthorized: !settings.insecureSkipTlsVerify
+  })
+
+  const connector = (protocol: string, check?: (address: string) => Error | undefined) =>
+    BackendConnector.make({
+      lookup,
+      timers,
+      timeout: connectTimeout,
+      check,
+      // Each has TLS sessions of its own: one that is resumed is not checked again.
+      secure: protocol === "https:"
+        ? trust.withContext((context) => Undici.buildConnector(trusting(context)))
+        : undefined
+    })
+
+  const checkedConnector = ({ port, protocol }: URL) =>
+    connector(protocol, (address) => {
+      const refused = policy.checkAddress(address, port === "" ? (protocol === "https:" ? 443 : 80) : Number(port))
+      return refused === undefined ? undefined : new Error(`address refused: ${refused.reason}`, { cause: refused })
+    })
+
+  yield* Effect.acquireRelease(Effect.sync(StatusLines.watchConnections), (end) => Effect.sync(end))
+  const open = new Set<Undici.Client>()
+  const proxies = new Map<string, Sender>()
+  const proxyDispatchers = new Set<ProxyDispatcher.ProxyDispatcher>()
+  yield* Effect.addFinalizer(() =>
+    Effect.promise(() => Promise.all(Array.from([...open, ...proxyDispatchers], (one) => one.destroy())))
+  )
+  const direct = (origin: string, connect: Undici.buildConnector.connector): Sender =>
+    new BackendPool(() => new Undici.Client(origin, { ...clientOptions, connect }), open)
+  const through = (key: string, create: () => Sender): Sender => {
+    const sender = proxies.get(key) ?? create()
+    proxies.set(key, sender)
+    return sender
+  }
+  const forwarding = (proxy: URL): Sender => {
+    const created = ProxyDispatcher.forwarding(proxy, { ...agentOptions, connect: connector(proxy.protocol) })
+    proxyDispatchers.add(created)
+    return created.dispatcher
+  }
+  const tunnelling = (proxy: URL, hostname: string): Sender => {
+    let last: ProxyDispatcher.ProxyDispatcher | undefined
+    const connect = connector(proxy.protocol)
+    const current = trust.withContext((context) => {
+      const outdated = last
+      // What is under way in its tunnels is finished.
+      if (outdated !== undefined) void outdated.close().finally(() => proxyDispatchers.delete(outdated))
+      last = ProxyDispatcher.tunnelling(proxy, {
+        agent: agentOptions,
+        connect,
+        connectTimeout,
+        tls: { ...trusting(context), servername: BackendConnector.serverName(hostname) }
+      })
+      proxyDispatchers.add(last)
+      return last.dispatcher
+    })
+    return { dispatch: (options, handler) => current().dispatch(options, handler) }
+  }
+  const proxied = (proxy: URL, { hostname, origin, protocol }: URL): Sender =>
+    protocol === "http:" && proxy.protocol !== "socks5:"
+      ? through(`forwarding ${proxy.href}`, () => forwarding(proxy))
+      // One for each backend, whose name it says in TLS.
+      : through(`tunnelling ${proxy.href} to ${origin}`, () => tunnelling(proxy, hostname))
+
+  const dispatcherFor = ({ origin, source }: Backend): Result.Result<Sender, InvalidProxy> => {
+    const url = new URL(origin)
+    if (source === "dynamic") return Result.succeed(direct(origin, checkedConnector(url)))
+    return Result.map(
+      proxyFor(url, env),
+      (proxy) => proxy === undefined ? direct(origin, connector(url.protocol)) : proxied(proxy, url)
+    )
+  }
+  for (const { origin } of settings.backends) yield* Effect.fromResult(proxyFor(new URL(origin), env))
+  return BackendConnections.of({ dispatcherFor: (backend) => Result.getOrThrow(dispatcherFor(backend)) })
+})

@@ -1,0 +1,82 @@
+/**
+ * How fast one backend gets what has waited for it.
+ *
+ * **Details**
+ *
+ * - From 4 deliveries a second on, rising by half with each second in which the backend kept up, to 200, and halved when it
+ *   seems to be away. A refusal is an answer: the backend keeps up. An error of its own (5xx) is neither.
+ * - At most half of the backend's permits: fresh deliveries always find some.
+ * - What was held only while the backend was being probed comes on top of the rate: without a breaker it would have gone at
+ *   once.
+ */
+import * as Outcome from "../domain/Outcome.ts"
+import type { AttemptReport } from "../forwarding/Forwarder.ts"
+import type { ClaimOrder } from "../store/DeliveryStore.ts"
+import type { Admission } from "./BackendBreakers.ts"
+
+/** Milliseconds from one look at what is due to the next. */
+export const tickMillis = 250
+
+const firstRate = 4
+const highestRate = 200
+
+export class BackendDrain {
+  /** Somebody is asking the store for its rows. */
+  isClaiming = false
+  #active = 0
+  #rate = firstRate
+  #credit = 0
+  #owed = 0
+  #claims = 0
+  #ticks = 0
+  #hasKeptUp = false
+  readonly #mostActive: number
+
+  constructor(permits: number) {
+    this.#mostActive = Math.max(1, Math.floor(permits / 2))
+  }
+
+  /** A tick has passed. `held`: how many deliveries were held because of a probe that has succeeded. */
+  tick(held: number): void {
+    this.#owed += held
+    this.#ticks += 1
+    if (this.#ticks % (1_000 / tickMillis) === 0) {
+      if (this.#hasKeptUp) this.#rate = Math.min(highestRate, this.#rate * 1.5)
+      this.#hasKeptUp = false
+    }
+    this.#credit = Math.min(this.#rate, this.#credit + this.#rate * tickMillis / 1_000)
+  }
+
+  /** How many may begin. */
+  allowance(): number {
+    return Math.max(0, Math.min(Math.floor(this.#credit) + this.#owed, this.#mostActive - this.#active))
+  }
+
+  /** Whom to take next. Of what was held the latest is what was held last. */
+  order({ forHeld, isProbe }: Pick<Admission, "forHeld" | "isProbe">): ClaimOrder {
+    this.#claims += 1
+    return forHeld || this.#owed > 0 || this.#claims % (isProbe ? 2 : 4) === 0 ? "newest" : "oldest"
+  }
+
+  /** So many of those that were asked for have begun. */
+  began(count: number, asked: number): void {
+    this.#active += count
+    const owed = Math.min(count, this.#owed)
+    this.#owed = count < asked ? 0 : this.#owed - owed
+    this.#credit -= count - owed
+  }
+
+  nothingDue(): void {
+    this.#owed = 0
+  }
+
+  notMade(): void {
+    this.#active -= 1
+  }
+
+  ended({ outcome, status }: Pick<AttemptReport, "outcome" | "status">): void {
+    this.#active -= 1
+    if (Outcome.isAway(outcome, status)) this.#rate = Math.max(firstRate, this.#rate / 2)
+    else if (status !== undefined && status < 500) this.#hasKeptUp = true
+  }
+}

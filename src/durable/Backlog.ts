@@ -1,0 +1,264 @@
+/**
+ * Sends what is stored and due: first attempts that could not be made at once, and those that are made again.
+ *
+ * **Details**
+ *
+ * - How fast, `BackendDrain` says; behind an open breaker a single one goes, as the probe.
+ * - The longest due goes first. Each fourth claim (each second probe) takes the latest arrival instead, or what came in just
+ *   before a backend recovered would wait behind hours of backlog.
+ * - A claimed delivery that can't begin, for want of memory or because what is stored of it can't be read, has had an attempt
+ *   for all but the backend: shown, counted, and made again later and later. Only when the store itself is away is it nobody's
+ *   fault.
+ *
+ * **Gotchas**
+ *
+ * A claim is not interrupted, nor is it waited for by those on other backends: it may have happened, and what it took would be
+ * nobody's until the lease is over.
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Semaphore from "effect/Semaphore"
+import { BackendRegistry } from "../backends/Registry.ts"
+import type { Backend } from "../domain/Backend.ts"
+import { forwardedTarget } from "../domain/Backend.ts"
+import { Body } from "../domain/Body.ts"
+import type { Delivery } from "../domain/Delivery.ts"
+import type { AttemptReport } from "../forwarding/Forwarder.ts"
+import type { LedgerEntry } from "../forwarding/Ledger.ts"
+import { chargeOf, Spray } from "../forwarding/Spray.ts"
+import { Readiness } from "../http/Readiness.ts"
+import { Log } from "../observability/logs/Logging.ts"
+import { contained } from "../runtime/Defects.ts"
+import { MemoryBudget, type Reservation } from "../runtime/MemoryBudget.ts"
+import { Timers } from "../runtime/Timers.ts"
+import { Settings } from "../settings/Settings.ts"
+import {
+  type Claimed,
+  DeliveryStore,
+  type Settlement,
+  type StoredDelivery,
+  StoreUnavailable
+} from "../store/DeliveryStore.ts"
+import { type Admission, BackendBreakers } from "./BackendBreakers.ts"
+import { BackendDrain, tickMillis } from "./BackendDrain.ts"
+import { SettlementPolicy } from "./SettlementPolicy.ts"
+import { StoreMetrics } from "./StoreMetrics.ts"
+import { StoreWriter } from "./StoreWriter.ts"
+
+export const layer = Layer.effectDiscard(Effect.gen(function*() {
+  const settings = yield* Settings
+  const store = yield* DeliveryStore
+  const writer = yield* StoreWriter
+  const registry = yield* BackendRegistry
+  const breakers = yield* BackendBreakers
+  const budget = yield* MemoryBudget
+  const spray = yield* Spray
+  const readiness = yield* Readiness
+  const policy = yield* SettlementPolicy
+  const metrics = yield* StoreMetrics
+  const log = yield* Log
+  const timers = yield* Timers
+  const scope = yield* Effect.scope
+  const loading = yield* Semaphore.make(mostLoading)
+  const claiming = yield* Semaphore.make(mostClaiming)
+  const drains = new WeakMap<Backend, BackendDrain>()
+  const drainOf = (backend: Backend): BackendDrain => {
+    let drain = drains.get(backend)
+    if (drain === undefined) drains.set(backend, drain = new BackendDrain(settings.backendConcurrency))
+    return drain
+  }
+
+  /** Whether it is kept. */
+  const settle = (row: Row, report: AttemptReport, become?: Settlement["become"]): boolean => {
+    const { id, key, tries } = row.claimed
+    const age = row.claimed.age + timers.now() - row.claimedAt
+    const settlement = policy.settlement({ id, key, tries, age }, report)
+    const final = become ?? settlement.become
+    writer.settle({ ...settlement, become: final })
+    return final !== "dead"
+  }
+
+  const giveBack = ({ admission, backend, claimed: { id, key } }: Row, retryIn: number) => {
+    drainOf(backend).notMade()
+    admission.notMade()
+    writer.settle({ id, key, attempt: undefined, become: { retryIn } })
+  }
+
+  /** Surely not sent, and not for the backend's sake. */
+  const notSent = (row: Row, error: string, become?: "dead") => {
+    const { admission, backend, claimed, claimedAt } = row
+    drainOf(backend).notMade()
+    admission.notMade()
+    const latency = timers.now() - claimedAt
+    const isKept = settle(row, { ...unsent, error, latency }, become)
+    log.write("error", "a stored delivery could not be sent", {
+      id: claimed.id,
+      backend: backend.name,
+      outcome: unsent.outcome,
+      error,
+      tries: claimed.tries + 1,
+      "given-up": isKept ? undefined : true
+    })
+  }
+
+  const entryOf = (row: Row): LedgerEntry => ({
+    backends: [row.backend],
+    isDurable: true,
+    lateReply: "accepted",
+    settled: (backend, report) => {
+      drainOf(backend).ended(report)
+      row.admission.ended(report)
+      metrics.sentAgain(backend.name)
+      return settle(row, report)
+    },
+    abandoned: () => readiness.isDraining() ? giveBack(row, 0) : notSent(row, noMemory)
+  })
+
+  /** Whether the store answers, to tell one that is away from a row that can't be read. */
+  const isStoreThere = store.due([]).pipe(Effect.timeout(longestAnswer), Effect.isSuccess)
+
+  const load = (id: string) =>
+    store.load(id).pipe(
+      loading.withPermit,
+      Effect.timeoutOrElse({
+        duration: longestLoad,
+        orElse: () => Effect.fail(tooLong)
+      }),
+      Effect.result
+    )
+
+  const send = Effect.fnUntraced(
+    function*(row: Row) {
+      const { backend, claimed } = row
+      const reservation = budget.open()
+      reservation.verified()
+      // Idempotent, and the spray's own once that has taken it over.
+      yield* Effect.gen(function*() {
+        const room = yield* Effect.timeoutOption(
+          roomFor(reservation, claimed.bodyLength + chargeOf([backend])),
+          longestWait
+        )
+        if (Option.isNone(room)) return notSent(row, noMemory)
+        const stored = yield* load(claimed.id)
+        if (readiness.isDraining()) return giveBack(row, 0)
+        if (Result.isFailure(stored)) {
+          const { fault, reason } = stored.failure
+          if (fault === "away" && !(yield* isStoreThere)) return giveBack(row, storePause)
+          return notSent(row, `can't be read from the store: ${reason}`)
+        }
+        if (stored.success === undefined) return notSent(row, "its body is not kept any more", "dead")
+        const delivery = deliveryOf(stored.success)
+        reservation.hold(delivery.body.length)
+        spray.begin(delivery, reservation, entryOf(row))
+        return true
+      }).pipe(
+        Effect.withErrorReporting({ defectsOnly: true }),
+        Effect.catchDefect(() => Effect.sync(() => notSent(row, "what is stored of it can't be read"))),
+        Effect.flatMap((begun) => begun === true ? Effect.void : Effect.sync(() => reservation.release())),
+        Effect.onInterrupt(() => Effect.sync(() => reservation.release()))
+      )
+    }
+  )
+
+  const sendDue = Effect.fnUntraced(function*(backend: Backend, drain: BackendDrain) {
+    const admission = breakers.admitStored(backend)
+    if (admission === undefined) return
+    const limit = admission.isProbe ? 1 : drain.allowance()
+    const claimedAt = timers.now()
+    const claimed = limit === 0 ? [] : yield* store.claim(backend.key, limit, drain.order(admission)).pipe(
+      Effect.onError(() => Effect.sync(() => admission.notMade()))
+    )
+    if (claimed.length === 0) admission.notMade()
+    drain.began(claimed.length, limit)
+    for (const [at, one] of claimed.entries()) {
+      const row = { backend, claimed: one, claimedAt, admission: at === 0 ? admission : breakers.admitAnyway(backend) }
+      yield* Effect.forkIn(send(row), scope)
+    }
+  })
+
+  /** By itself: it may take its time, and fail. */
+  const beginSending = (backend: Backend, drain: BackendDrain) => {
+    drain.isClaiming = true
+    return sendDue(backend, drain).pipe(
+      claiming.withPermit,
+      Effect.ensuring(Effect.sync(() => drain.isClaiming = false)),
+      contained,
+      Effect.forkIn(scope)
+    )
+  }
+
+  const tick = Effect.gen(function*() {
+    if (readiness.isDraining() || !writer.hasCaughtUp()) return
+    const ready = registry.snapshot().flatMap((backend) => {
+      const drain = drainOf(backend)
+      drain.tick(breakers.takeHeld(backend))
+      const mayBegin = !drain.isClaiming && drain.allowance() > 0 && breakers.mayAdmitStored(backend)
+      return mayBegin ? [{ backend, drain }] : []
+    })
+    if (ready.length === 0) return
+    const due = new Set(
+      yield* Effect.timeoutOrElse(store.due(ready.map(({ backend }) => backend.key)), {
+        duration: longestAnswer,
+        orElse: () => Effect.fail(tooLong)
+      })
+    )
+    for (const { backend, drain } of ready) {
+      if (due.has(backend.key)) yield* beginSending(backend, drain)
+      else drain.nothingDue()
+    }
+  }).pipe(contained)
+
+  yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(tickMillis), tick)))
+}))
+
+/** A row that was claimed, until its attempt ends. */
+interface Row {
+  readonly backend: Backend
+  readonly claimed: Claimed
+  /** On `Timers.now`. */
+  readonly claimedAt: number
+  readonly admission: Admission
+}
+
+const tooLong = new StoreUnavailable({ reason: "it took too long" })
+
+/** Waits until the bytes have room. */
+const roomFor = (reservation: Reservation, bytes: number) =>
+  Effect.callback<void>((resume) => {
+    const leaveQueue = reservation.wait(bytes, () => resume(Effect.void))
+    return Effect.sync(leaveQueue)
+  })
+
+/** Bodies that are read from the store at once, of all backends. */
+const mostLoading = 16
+
+/** Claims at once: others want to ask the store too. */
+const mostClaiming = 8
+
+/** A claimed delivery begins within both, which is less than its lease has beyond the forwarding timeout. */
+const longestWait = "7 seconds"
+const longestLoad = "5 seconds"
+
+const longestAnswer = "10 seconds"
+
+/** Milliseconds until a delivery is tried again that a store which is away kept from being read. */
+const storePause = 5_000
+
+const noMemory = "no memory in time"
+
+const unsent = { outcome: "unreachable", status: undefined, answer: undefined, tries: 0 } as const
+
+/** As it was when it came, byte for byte. */
+const deliveryOf = (stored: StoredDelivery): Delivery => ({
+  requestId: stored.requestId,
+  guid: stored.guid,
+  event: stored.event,
+  method: stored.method,
+  target: stored.target,
+  forwardedTarget: forwardedTarget(stored.target),
+  headers: [...stored.headers],
+  body: Body.of(stored.body),
+  logged: undefined
+})

@@ -1,0 +1,116 @@
+/**
+ * Writes a batch to the store, or all of it that can be written.
+ *
+ * **Details**
+ *
+ * A write that is refused for its content says nothing of the store. The batch is taken apart until what can't be written is
+ * alone: a delivery goes without the store, an outcome loses its texts or is dropped, and all others are written.
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type { Log } from "../observability/logs/Logging.ts"
+import type { Timers } from "../runtime/Timers.ts"
+import { type DeliveryStore, StoreUnavailable } from "../store/DeliveryStore.ts"
+import type { SettlementQueue } from "./SettlementQueue.ts"
+import { isEmpty, joined, split, type StoreBatch, withoutTexts } from "./StoreBatch.ts"
+import type { StoreHealth } from "./StoreHealth.ts"
+import type { StoreMetrics } from "./StoreMetrics.ts"
+
+interface BatchWriterOptions {
+  readonly store: DeliveryStore["Service"]
+  readonly health: StoreHealth
+  /** Where outcomes go back to that were not written. */
+  readonly settlements: SettlementQueue
+  readonly log: Log["Service"]
+  readonly metrics: StoreMetrics["Service"]
+  readonly timers: Timers["Service"]
+}
+
+export const make = ({ health, log, metrics, settlements, store, timers }: BatchWriterOptions) => {
+  /** When the transaction that is under way began. */
+  let since: number | undefined
+
+  const writeOnce = (part: StoreBatch) =>
+    Effect.suspend(() => {
+      since = timers.now()
+      return store.write({
+        deliveries: part.deliveries.map((write) => write.begin()),
+        settlements: part.settlements
+      })
+    }).pipe(Effect.timeout(longestWrite))
+
+  const ended = () => {
+    metrics.wrote(timers.now() - since!)
+    since = undefined
+  }
+
+  /** A single thing that can't be written as it is; what is left of it to be tried. */
+  const refused = ({ deliveries: [write], settlements: [settlement] }: StoreBatch, reason: string) => {
+    if (write !== undefined) {
+      const { guid, requestId } = write.begin()
+      const fields = { "request-id": requestId, delivery: guid, reason }
+      log.write("error", "a delivery can't be stored, and is forwarded without the store", fields)
+      write.refuse("unstorable")
+      return []
+    }
+    const bare = withoutTexts(settlement!)
+    if (bare !== undefined) return [{ deliveries: [], settlements: [bare] }]
+    metrics.droppedOutcome("unstorable")
+    log.write("error", "an outcome can't be stored, and is dropped", { id: settlement!.id, reason })
+    return []
+  }
+
+  /** False: not all of it was written, and it is not to be gone on with now. */
+  const write = (batch: StoreBatch) =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function*() {
+        let parts: ReadonlyArray<StoreBatch> = [batch]
+        for (let transactions = 0; transactions < mostTransactions; transactions += 1) {
+          const [part, ...others] = parts.filter((one) => !isEmpty(one))
+          if (part === undefined) return true
+          const written = yield* restore(writeOnce(part)).pipe(Effect.exit)
+          ended()
+          if (Exit.isSuccess(written)) {
+            for (const [at, delivery] of part.deliveries.entries()) delivery.written(written.value[at]!)
+            if (part.settlements.length > 0) settlements.written()
+            health.wrote()
+            parts = others
+          } else if (isForContent(written.cause)) {
+            parts = [...split(part) ?? refused(part, reasonOf(written.cause)), ...others]
+          } else {
+            if (!Cause.hasInterruptsOnly(written.cause)) health.failed(reasonOf(written.cause))
+            const { deliveries, settlements: outcomes } = joined([part, ...others])
+            settlements.putBack(outcomes)
+            for (const delivery of deliveries) delivery.failed()
+            return false
+          }
+        }
+        const { deliveries, settlements: outcomes } = joined(parts)
+        settlements.putBack(outcomes)
+        log.write("error", "deliveries are forwarded without the store: too many beside them can't be stored", {
+          deliveries: deliveries.length
+        })
+        for (const delivery of deliveries) delivery.refuse("unstorable")
+        return false
+      })
+    )
+
+  return { write, since: () => since }
+}
+
+/** Beyond this a write is given up; whether it happened is open. */
+export const longestWrite = "10 seconds"
+
+/** Into which one batch is taken apart: enough for a few things in it that can't be written, not for a batch of them. */
+const mostTransactions = 64
+
+export const reasonOf = (cause: Cause.Cause<unknown>): string => {
+  const error = Cause.squash(cause)
+  return error instanceof StoreUnavailable ? error.reason : String(error)
+}
+
+const isForContent = (cause: Cause.Cause<unknown>): boolean => {
+  const error = Cause.squash(cause)
+  return error instanceof StoreUnavailable && error.fault === "content"
+}

@@ -1,0 +1,48 @@
+/**
+ * What durable mode adds to the program. Loaded only when a store is set: direct mode does not pay for it, in its start
+ * least of all.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { layerWebCrypto } from "effect/crypto/SecureRandom"
+import * as BackendMembership from "../backends/Membership.ts"
+import { DeliveryRoutes } from "../operator/Routes.ts"
+import { Identity } from "../runtime/Identity.ts"
+import { Settings } from "../settings/Settings.ts"
+import type { StoreLocation } from "../settings/StoreLocation.ts"
+import * as SqlDeliveryStore from "../store/SqlDeliveryStore.ts"
+import { BackendBreakers } from "./BackendBreakers.ts"
+import * as Backlog from "./Backlog.ts"
+import * as DurableLedger from "./DurableLedger.ts"
+import { SettlementPolicy } from "./SettlementPolicy.ts"
+import * as StoreFailures from "./StoreFailures.ts"
+import * as StoreMaintenance from "./StoreMaintenance.ts"
+import { StoreMetrics } from "./StoreMetrics.ts"
+import { StoreWriter } from "./StoreWriter.ts"
+
+/** Below the spray: the store, and the ledger that writes to it. */
+export const layerLedger = (location: StoreLocation) =>
+  Layer.mergeAll(DurableLedger.layer, BackendMembership.layerStore).pipe(
+    Layer.provideMerge(StoreWriter.layer),
+    Layer.provideMerge(Layer.mergeAll(BackendBreakers.layer, SettlementPolicy.layer, layerWebCrypto)),
+    Layer.provideMerge(
+      StoreFailures.layer.pipe(Layer.provide(Layer.unwrap(Effect.gen(function*() {
+        const { instance } = yield* Identity
+        const { forwardingTimeout } = yield* Settings
+        // An attempt ends with the forwarding timeout, so whoever holds a row for longer is gone.
+        const lease = Duration.toMillis(forwardingTimeout) + leaseMargin
+        return SqlDeliveryStore.layer(location, { owner: instance, lease })
+      }))))
+    ),
+    Layer.provideMerge(StoreMetrics.layer)
+  )
+
+/** Above it: what sends the rest, and cleans up. */
+export const layerBacklog = Layer.mergeAll(Backlog.layer, StoreMaintenance.layer)
+
+/** What an operator sees of it. */
+export const layerRoutes = DeliveryRoutes
+
+/** Milliseconds in which an attempt that was claimed begins, and its outcome is written. */
+const leaseMargin = 15_000

@@ -1,0 +1,178 @@
+/**
+ * The ledger that writes each delivery down before it is answered, and what becomes of it at each backend.
+ *
+ * **Details**
+ *
+ * - A delivery that can't be written is forwarded without the store, as in direct mode. If it was written after all, its
+ *   rows are settled with the outcomes of that.
+ * - A backend whose breaker does not admit the delivery gets its row, and no attempt now.
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { SecureRandom } from "effect/crypto/SecureRandom"
+import { createHash, hash } from "node:crypto"
+import type { Backend } from "../domain/Backend.ts"
+import type { Delivery } from "../domain/Delivery.ts"
+import type { AttemptReport } from "../forwarding/Forwarder.ts"
+import { Ledger, type LedgerEntry, unwritten } from "../forwarding/Ledger.ts"
+import { Timers } from "../runtime/Timers.ts"
+import type { NewDelivery, Recorded } from "../store/DeliveryStore.ts"
+import { type Admission, BackendBreakers } from "./BackendBreakers.ts"
+import type { WriteRequest } from "./DeliveryWrite.ts"
+import { SettlementPolicy } from "./SettlementPolicy.ts"
+import { StoreWriter } from "./StoreWriter.ts"
+
+export const layer = Layer.effect(
+  Ledger,
+  Effect.gen(function*() {
+    const writer = yield* StoreWriter
+    const breakers = yield* BackendBreakers
+    const policy = yield* SettlementPolicy
+    const timers = yield* Timers
+    const { uuidV7 } = yield* SecureRandom
+
+    const settlementOf = (id: string, backend: Backend, report: AttemptReport, since: number) =>
+      policy.settlement({ id, key: backend.key, tries: 0, age: timers.now() - since }, report)
+
+    const durable = (id: string, admissions: Admissions, since: number): LedgerEntry => ({
+      backends: [...admissions.keys()],
+      isDurable: true,
+      lateReply: "accepted",
+      settled: (backend, report) => {
+        admissions.get(backend)!.ended(report)
+        const settlement = settlementOf(id, backend, report, since)
+        writer.settle(settlement)
+        return settlement.become !== "dead"
+      },
+      abandoned: () => {
+        for (const [backend, admission] of admissions) {
+          admission.notMade()
+          writer.settle({ id, key: backend.key, attempt: undefined, become: { retryIn: 0 } })
+        }
+      }
+    })
+
+    const admit = (backends: ReadonlyArray<Backend>): Admissions => {
+      const admissions = new Map<Backend, Admission>()
+      for (const backend of backends) {
+        const admission = breakers.admitFresh(backend)
+        if (admission !== undefined) admissions.set(backend, admission)
+      }
+      return admissions
+    }
+
+    /** Without the store nobody would send later what is held. */
+    const withHeld = (backends: ReadonlyArray<Backend>, admissions: Admissions): Admissions =>
+      new Map(backends.map((backend) => [backend, admissions.get(backend) ?? breakers.admitAnyway(backend)]))
+
+    return Ledger.of({
+      record: (delivery, backends) =>
+        Effect.flatMap(uuidV7(), (id) =>
+          Effect.callback<LedgerEntry>((resume) => {
+            const since = timers.now()
+            const admissions = admit(backends)
+            const fallback = new Fallback(
+              id,
+              (settledId, backend, report) => writer.settle(settlementOf(settledId, backend, report, since))
+            )
+            const request: WriteRequest = {
+              size: delivery.body.length,
+              delivery: () => newDelivery(id, delivery, backends, admissions),
+              written: ({ id: recordedId, owned }) =>
+                resume(Effect.succeed(durable(recordedId, ownedOf(admissions, owned), since))),
+              refused: () => resume(Effect.succeed(undurable(withHeld(backends, admissions), fallback))),
+              writtenLate: (recorded) => fallback.resolve(recorded)
+            }
+            writer.write(request)
+          }))
+    })
+  })
+)
+
+/** Who may be attempted now. */
+type Admissions = ReadonlyMap<Backend, Admission>
+
+/** Those whose rows are ours. */
+const ownedOf = (admissions: Admissions, owned: ReadonlyArray<string>): Admissions => {
+  if (owned.length === admissions.size) return admissions
+  const isOwned = new Set(owned)
+  const left = new Map<Backend, Admission>()
+  for (const [backend, admission] of admissions) {
+    if (isOwned.has(backend.key)) left.set(backend, admission)
+    else admission.notMade()
+  }
+  return left
+}
+
+/** The outcomes of a delivery that went without the store, for the case that it is there after all. */
+class Fallback {
+  readonly #settle: (id: string, backend: Backend, report: AttemptReport) => void
+  readonly #outcomes: Array<readonly [Backend, AttemptReport]> = []
+  #id: string
+  #isResolved = false
+
+  constructor(id: string, settle: (id: string, backend: Backend, report: AttemptReport) => void) {
+    this.#id = id
+    this.#settle = settle
+  }
+
+  settled(backend: Backend, report: AttemptReport): void {
+    if (this.#isResolved) this.#settle(this.#id, backend, report)
+    else this.#outcomes.push([backend, report])
+  }
+
+  resolve(recorded: Recorded | undefined): void {
+    this.#id = recorded?.id ?? this.#id
+    this.#isResolved = true
+    for (const [backend, report] of this.#outcomes.splice(0)) this.#settle(this.#id, backend, report)
+  }
+}
+
+const undurable = (admissions: Admissions, fallback: Fallback): LedgerEntry => ({
+  ...unwritten([...admissions.keys()]),
+  lateReply: "forwarding",
+  settled: (backend, report) => {
+    admissions.get(backend)!.ended(report)
+    fallback.settled(backend, report)
+    return false
+  },
+  abandoned: () => {
+    for (const admission of admissions.values()) admission.notMade()
+  }
+})
+
+const newDelivery = (
+  id: string,
+  delivery: Delivery,
+  backends: ReadonlyArray<Backend>,
+  admissions: Admissions
+): NewDelivery => {
+  const body = delivery.body.chunks
+  return {
+    id,
+    requestId: delivery.requestId,
+    hookId: headerOf(delivery.headers, "x-github-hook-id") ?? "",
+    guid: delivery.guid,
+    event: delivery.event,
+    method: delivery.method,
+    target: delivery.target,
+    headers: delivery.headers,
+    body,
+    bodyHash: sha256(body),
+    targets: backends.map((backend) => ({ key: backend.key, url: backend.url, held: !admissions.has(backend) }))
+  }
+}
+
+const sha256 = (chunks: ReadonlyArray<Buffer>): string => {
+  if (chunks.length === 1) return hash("sha256", chunks[0]!, "hex")
+  const digest = createHash("sha256")
+  for (const chunk of chunks) digest.update(chunk)
+  return digest.digest("hex")
+}
+
+const headerOf = (headers: ReadonlyArray<string>, name: string): string | undefined => {
+  for (let at = 0; at < headers.length; at += 2) {
+    if (headers[at]!.length === name.length && headers[at]!.toLowerCase() === name) return headers[at + 1]
+  }
+  return undefined
+}

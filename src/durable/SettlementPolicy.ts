@@ -1,0 +1,68 @@
+/**
+ * What an attempt's outcome makes of a row: done, dead, or due again.
+ *
+ * **Details**
+ *
+ * Between attempts: from 1 s, doubling up to 5 min, with jitter; `Retry-After` where it asks for more, up to an hour.
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type { AttemptReport } from "../forwarding/Forwarder.ts"
+import { Settings } from "../settings/Settings.ts"
+import { longestDelay, type Settlement } from "../store/DeliveryStore.ts"
+
+/** The row that was attempted. */
+export interface AttemptedRow {
+  readonly id: string
+  readonly key: string
+  /** Attempts before this one. */
+  readonly tries: number
+  /** Milliseconds since its delivering began. */
+  readonly age: number
+}
+
+export class SettlementPolicy extends Context.Service<SettlementPolicy, {
+  readonly settlement: (row: AttemptedRow, report: AttemptReport) => Settlement
+}>()("sprayproxy/SettlementPolicy") {
+  static readonly layer = Layer.effect(
+    SettlementPolicy,
+    Effect.gen(function*() {
+      const settings = yield* Settings
+      const clock = yield* Clock.Clock
+      const maxAge = Duration.toMillis(settings.maxDeliveryAge)
+
+      const become = (row: AttemptedRow, { outcome, retryAfter }: AttemptReport): Settlement["become"] => {
+        if (outcome === "delivered" || outcome === "rejected") return outcome
+        const mayHaveArrived = outcome === "timed out" || outcome === "broken off"
+        if (row.age > maxAge || (mayHaveArrived && !settings.retryUnknown)) return "dead"
+        return { retryIn: Math.min(longestDelay, Math.max(backoff(row.tries), retryAfter ?? 0)) }
+      }
+
+      return SettlementPolicy.of({
+        settlement: (row, report) => ({
+          id: row.id,
+          key: row.key,
+          attempt: {
+            at: clock.currentTimeMillisUnsafe(),
+            outcome: report.outcome,
+            status: report.status,
+            latency: report.latency,
+            error: report.error,
+            answer: report.answer
+          },
+          become: become(row, report)
+        })
+      })
+    })
+  )
+}
+
+const firstBackoff = 1_000
+const longestBackoff = 300_000
+
+/** Jitter on the upper half: what failed together is not sent again together. */
+const backoff = (tries: number): number =>
+  Math.round(Math.min(longestBackoff, firstBackoff * 2 ** Math.min(tries, 20)) * (0.5 + Math.random() / 2))

@@ -1,0 +1,38 @@
+/**
+ * What is written in one transaction, and how it is taken apart where something in it can't be written.
+ */
+import type { NumberedSettlement } from "../store/DeliveryStore.ts"
+import type { DeliveryWrite } from "./DeliveryWrite.ts"
+
+export interface StoreBatch {
+  readonly deliveries: ReadonlyArray<DeliveryWrite>
+  readonly settlements: ReadonlyArray<NumberedSettlement>
+}
+
+export const isEmpty = ({ deliveries, settlements }: StoreBatch): boolean =>
+  deliveries.length === 0 && settlements.length === 0
+
+/** Two batches to be written one after the other instead; undefined: it is a single thing. */
+export const split = ({ deliveries, settlements }: StoreBatch): readonly [StoreBatch, StoreBatch] | undefined => {
+  if (deliveries.length > 0 && settlements.length > 0) {
+    return [{ deliveries, settlements: [] }, { deliveries: [], settlements }]
+  }
+  const middle = Math.floor(Math.max(deliveries.length, settlements.length) / 2)
+  if (middle === 0) return undefined
+  return [
+    { deliveries: deliveries.slice(0, middle), settlements: settlements.slice(0, middle) },
+    { deliveries: deliveries.slice(middle), settlements: settlements.slice(middle) }
+  ]
+}
+
+export const joined = (batches: ReadonlyArray<StoreBatch>): StoreBatch => ({
+  deliveries: batches.flatMap(({ deliveries }) => deliveries),
+  settlements: batches.flatMap(({ settlements }) => settlements)
+})
+
+/** The outcome alone: texts come from outside. Undefined: it has none. */
+export const withoutTexts = (settlement: NumberedSettlement): NumberedSettlement | undefined => {
+  const { attempt } = settlement
+  if (attempt?.answer === undefined && attempt?.error === undefined) return undefined
+  return { ...settlement, attempt: { ...attempt, error: undefined, answer: undefined } }
+}

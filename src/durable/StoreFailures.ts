@@ -1,0 +1,55 @@
+/**
+ * The delivery store as it is, with each failure counted and told.
+ *
+ * **Details**
+ *
+ * A question that fails again for the same reason is logged once a minute. That it takes nothing is told by who writes.
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { Log } from "../observability/logs/Logging.ts"
+import { Timers } from "../runtime/Timers.ts"
+import { DeliveryStore, type StoreUnavailable } from "../store/DeliveryStore.ts"
+import { StoreMetrics } from "./StoreMetrics.ts"
+
+export const layer = Layer.effect(
+  DeliveryStore,
+  Effect.gen(function*() {
+    const store = yield* DeliveryStore
+    const metrics = yield* StoreMetrics
+    const log = yield* Log
+    const timers = yield* Timers
+    const told = new Map<string, { readonly reason: string; readonly at: number }>()
+
+    const failed = (operation: string, { fault, reason }: StoreUnavailable) => {
+      metrics.failed(operation)
+      if (toldElsewhere.has(operation)) return
+      const last = told.get(operation)
+      const at = timers.now()
+      if (last?.reason === reason && at - last.at < silence) return
+      told.set(operation, { reason, at })
+      log.write("warn", "the store failed", { operation, fault, reason })
+    }
+
+    const watched = (operation: string, effect: Effect.Effect<unknown, StoreUnavailable>) =>
+      Effect.tapError(effect, (error) => Effect.sync(() => failed(operation, error)))
+
+    const operations = Object.entries(store).map(([name, operation]) => {
+      metrics.watched(name)
+      return [
+        name,
+        typeof operation === "function"
+          ? (...args: ReadonlyArray<unknown>) => watched(name, (operation as AnyOperation)(...args))
+          : watched(name, operation)
+      ] as const
+    })
+    return DeliveryStore.of(Object.fromEntries(operations) as unknown as DeliveryStore["Service"])
+  })
+)
+
+type AnyOperation = (...args: ReadonlyArray<unknown>) => Effect.Effect<unknown, StoreUnavailable>
+
+const toldElsewhere = new Set(["write", "probe"])
+
+/** Milliseconds. */
+const silence = 60_000

@@ -1,0 +1,69 @@
+/** What the store needs from time to time: what is too old goes, and backlogs are counted. */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
+import { BackendRegistry } from "../backends/Registry.ts"
+import { parse } from "../domain/Backend.ts"
+import { contained } from "../runtime/Defects.ts"
+import { Settings } from "../settings/Settings.ts"
+import { type BackendBacklog, DeliveryStore } from "../store/DeliveryStore.ts"
+import { type HostBacklog, StoreMetrics } from "./StoreMetrics.ts"
+
+export const layer = Layer.effectDiscard(Effect.gen(function*() {
+  const settings = yield* Settings
+  const store = yield* DeliveryStore
+  const metrics = yield* StoreMetrics
+  const registry = yield* BackendRegistry
+  const retention = {
+    delivered: Duration.toMillis(settings.retainDelivered),
+    dead: Duration.toMillis(settings.retainDead),
+    maxAge: Duration.toMillis(settings.maxDeliveryAge)
+  }
+
+  // Between two steps deliveries are written: pruning never makes one wait for longer than a step takes.
+  const prune = Effect.gen(function*() {
+    for (let steps = 0; steps < mostSteps; steps += 1) {
+      if (!(yield* store.prune(retention, stepSize))) return
+      yield* Effect.sleep("20 millis")
+    }
+  })
+
+  const count = Effect.map(store.backlogs, (backlogs) => {
+    const nameOf = new Map(registry.snapshot().map(({ key, name }) => [key, name]))
+    const byHost = new Map<string, HostBacklog>()
+    for (const name of nameOf.values()) byHost.set(name, { pending: 0, dead: 0, oldestAge: 0 })
+    for (const backlog of backlogs) {
+      const host = nameOf.get(backlog.key) ?? nameOfKey(backlog)
+      const { dead, oldestAge, pending } = byHost.get(host) ?? { pending: 0, dead: 0, oldestAge: 0 }
+      // Backends that differ in their schemes alone share their series.
+      byHost.set(host, {
+        pending: pending + backlog.pending,
+        dead: dead + backlog.dead,
+        oldestAge: Math.max(oldestAge, (backlog.oldestAge ?? 0) / 1_000)
+      })
+    }
+    metrics.backlogs(byHost)
+  })
+
+  yield* Effect.forkScoped(contained(prune).pipe(Effect.repeat(Schedule.spaced("10 seconds"))))
+  const counting = Effect.gen(function*() {
+    const [took] = yield* Effect.timed(contained(count))
+    yield* Effect.sleep(Duration.max(countInterval, Duration.times(took, 1 / longestShare)))
+  })
+  yield* Effect.forkScoped(Effect.forever(counting))
+}))
+
+/** Deliveries in one transaction of pruning. */
+const stepSize = 200
+const mostSteps = 400
+
+/** Counting goes through all that is pending: of millions it takes a second, and is worth this share of the time. */
+const countInterval = Duration.seconds(5)
+const longestShare = 0.02
+
+/** A backend that is gone has rows for a while. */
+const nameOfKey = ({ key }: BackendBacklog): string =>
+  Option.match(Result.getSuccess(parse(key, "dynamic")), { onNone: () => key, onSome: ({ name }) => name })

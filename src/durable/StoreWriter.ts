@@ -1,0 +1,202 @@
+/**
+ * Everything that is written to the store while deliveries pass, in few transactions: those that come together share one,
+ * and with it the sync of the disk.
+ *
+ * **Details**
+ *
+ * - One transaction at a time. What comes meanwhile goes with the next; what comes to an idle store waits 2 ms for more.
+ * - A delivery is not waited for longer than 2 s. Once a write has failed or is that late, the store counts as down: all that
+ *   comes is refused at once until it takes a write, which is tried each second.
+ * - Settlements are kept until the store takes them. Nobody waits for them.
+ *
+ * **Gotchas**
+ *
+ * What was refused because it was late, or because its write failed, may be in the store nevertheless.
+ */
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import { Log } from "../observability/logs/Logging.ts"
+import { contained } from "../runtime/Defects.ts"
+import { Timers } from "../runtime/Timers.ts"
+import { Settings } from "../settings/Settings.ts"
+import { DeliveryStore, type Settlement } from "../store/DeliveryStore.ts"
+import * as BatchWriter from "./BatchWriter.ts"
+import { DeliveryWrite, type WriteRequest } from "./DeliveryWrite.ts"
+import { SettlementQueue } from "./SettlementQueue.ts"
+import type { StoreBatch } from "./StoreBatch.ts"
+import { StoreHealth } from "./StoreHealth.ts"
+import { StoreMetrics } from "./StoreMetrics.ts"
+
+export class StoreWriter extends Context.Service<StoreWriter, {
+  readonly write: (request: WriteRequest) => void
+  readonly settle: (settlement: Settlement) => void
+  /**
+   * Whether it is up and has what became of deliveries while it was not. Before that a row whose lease has ended may have been
+   * delivered.
+   */
+  readonly hasCaughtUp: () => boolean
+}>()("sprayproxy/StoreWriter") {
+  static readonly layer = Layer.effect(
+    StoreWriter,
+    Effect.gen(function*() {
+      const store = yield* DeliveryStore
+      const settings = yield* Settings
+      const timers = yield* Timers
+      const log = yield* Log
+      const metrics = yield* StoreMetrics
+      const writes: Array<DeliveryWrite> = []
+      const settlements = new SettlementQueue()
+      const wake = yield* Latch.make()
+      let used = 0
+      let dropped = 0
+      /** Outcomes that waited when it came up, and wait still. */
+      let behind = 0
+
+      const health = new StoreHealth({
+        changed: (isUp) => {
+          Latch.openUnsafe(wake)
+          if (isUp) behind = settlements.length
+          if (!isUp) { for (const write of writes.splice(0)) write.failed() }
+        },
+        told: (isUp, reason) => {
+          metrics.up(isUp)
+          if (isUp) log.write("info", "the store is used again", { settlements: settlements.length })
+          else log.write("error", "the store is down: deliveries are forwarded without it", { reason })
+        }
+      })
+      const observer = { stored: (size: number) => void (used += size), refused: metrics.fellBack }
+      const writer = BatchWriter.make({ store, health, settlements, log, metrics, timers })
+
+      const nextBatch = (): StoreBatch => {
+        let bytes = 0
+        let count = 0
+        for (; count < Math.min(writes.length, mostDeliveries); count += 1) {
+          bytes += writes[count]!.size
+          if (count > 0 && bytes > mostBytes) break
+        }
+        return { deliveries: writes.splice(0, count), settlements: settlements.take() }
+      }
+      const writeNext = Effect.suspend(() => {
+        const batch = nextBatch()
+        const wasUp = health.isUp
+        return Effect.tap(writer.write(batch), (written) =>
+          Effect.sync(() => {
+            if (written && wasUp) behind = Math.max(0, behind - batch.settlements.length)
+          }))
+      })
+
+      const probe = Effect.exit(Effect.timeout(store.probe, BatchWriter.longestWrite))
+
+      const run = Effect.gen(function*() {
+        if (!health.isUp) {
+          yield* Effect.sleep(probeInterval)
+          if (Exit.isFailure(yield* probe)) return
+          if (settlements.length === 0) health.probed()
+          else yield* writeNext
+          return
+        }
+        if (writes.length === 0 && settlements.length === 0) {
+          Latch.closeUnsafe(wake)
+          yield* wake.await
+          yield* Effect.sleep(linger)
+          if (!health.isUp) return
+        }
+        yield* writeNext
+      })
+
+      /** A store that nobody writes to may be gone as well. */
+      const watch = Effect.gen(function*() {
+        if (!health.isUp) return
+        const probed = yield* probe
+        if (Exit.isFailure(probed)) health.probeFailed(BatchWriter.reasonOf(probed.cause))
+      })
+
+      /** A store that can't be counted, because it has grown so large, is not down. */
+      const measure = Effect.timeout(store.usage, BatchWriter.longestWrite).pipe(
+        Effect.match({
+          onFailure: (error) => {
+            if (!health.isUp) return
+            log.write("warn", "the store's size is not known", { reason: BatchWriter.reasonOf(Cause.fail(error)) })
+          },
+          onSuccess: (bytes) => {
+            used = bytes
+            metrics.used(bytes)
+          }
+        })
+      )
+
+      const tellLeft = () =>
+        log.write("warn", "the store did not take the last outcomes: some deliveries will be sent again", {
+          outcomes: settlements.length
+        })
+
+      // What was attempted is said before what was not is given back.
+      const flush = Effect.gen(function*() {
+        for (let written = true; written && settlements.length + writes.length > 0;) written = yield* writeNext
+        yield* store.release
+        if (settlements.length > 0) tellLeft()
+      }).pipe(
+        Effect.timeout("5 seconds"),
+        Effect.catchCause(() => Effect.sync(tellLeft))
+      )
+
+      metrics.up(true)
+      metrics.limit(settings.storeLimit)
+      // In a fiber of its own: in a finalizer no time-out could interrupt anything.
+      yield* Effect.addFinalizer(() => Effect.flatMap(Effect.forkDetach(flush), Fiber.join))
+      yield* Effect.forkScoped(Effect.forever(contained(run)))
+      yield* Effect.forkScoped(contained(watch).pipe(Effect.repeat(Schedule.spaced(watchInterval))))
+      yield* Effect.forkScoped(contained(measure).pipe(Effect.repeat(Schedule.spaced(usageInterval))))
+      return StoreWriter.of({
+        write: (request) => {
+          const write = new DeliveryWrite(request, observer)
+          if (!health.isUp) return write.refuse("unavailable")
+          if (used + request.size >= settings.storeLimit) return write.refuse("full")
+          write.cancelPatience = timers.after(patience, () => {
+            const at = writes.indexOf(write)
+            if (at >= 0) writes.splice(at, 1)
+            write.refuse("timeout")
+            // Whoever comes next should not have to wait for nothing.
+            const since = writer.since()
+            if (since !== undefined && timers.now() - since > patience / 2) {
+              health.failed(`no answer in ${patience} ms`)
+            }
+          })
+          writes.push(write)
+          Latch.openUnsafe(wake)
+        },
+        settle: (settlement) => {
+          if (!settlements.add(settlement)) {
+            metrics.droppedOutcome("overflow")
+            dropped += 1
+            if (dropped % 1_000 === 1) {
+              log.write("error", "outcomes are not kept: too many wait for the store", { dropped })
+            }
+          }
+          Latch.openUnsafe(wake)
+        },
+        hasCaughtUp: () => health.isUp && behind === 0
+      })
+    })
+  )
+}
+
+/** Milliseconds for which a delivery waits to be on disk. */
+const patience = 2_000
+
+/** A store that stores at all is worth that much latency: a sync is shared by what comes within it. */
+const linger = "2 millis"
+
+const probeInterval = "1 second"
+const watchInterval = "30 seconds"
+const usageInterval = "10 seconds"
+
+/** One transaction holds that much at most: its bodies are copied while it is under way. */
+const mostDeliveries = 256
+const mostBytes = 2 * 1024 * 1024

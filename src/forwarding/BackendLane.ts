@@ -1,0 +1,150 @@
+/**
+ * What all attempts on one backend share: its permits, who waits for one, and how far it is behind the other backends.
+ *
+ * **Details**
+ *
+ * A backend that is behind the others with many deliveries gives way, so that its hanging can't use up their memory: its
+ * oldest attempts that still wait, for a permit or for a retry, end. A backend that is merely slow goes on draining.
+ */
+import type { Sender } from "../backends/connections/Pool.ts"
+import type { Backend } from "../domain/Backend.ts"
+import type { Timers } from "../runtime/Timers.ts"
+
+export interface LaneLimits {
+  /** Permits. */
+  readonly concurrency: number
+  /** Bytes of memory with which a backend may be behind while it hangs. */
+  readonly behindBytes: number
+}
+
+/** What waits in a lane. */
+export interface Waiting {
+  /** Called with a permit, which is given back by `release`. */
+  readonly send: () => void
+  readonly isBehindSince: (time: number) => boolean
+  readonly giveWay: () => void
+}
+
+/** With more deliveries than this, or its share of the memory, a backend may not be behind while it hangs. */
+const behindDeliveries = 500
+
+/** A backend hangs when it has answered nothing for this long. */
+const hangingAfter = 1_000
+
+/** What has been behind for so long gives way to newer deliveries although its backend answers now and then. */
+const longestBehind = 5_000
+
+/** One backend's permits, and the attempts that wait for one. */
+export class Lane {
+  readonly backend: Backend
+  readonly dispatcher: Sender
+  readonly #limits: LaneLimits
+  readonly timers: Timers["Service"]
+  #active = 0
+  #behindCount = 0
+  #behindBytes = 0
+  #answeredAt: number
+  #cancelCheck = () => {}
+  readonly #waiting = new Set<Waiting>()
+  /** Those that wait for a retry. */
+  readonly #resting = new Set<Waiting>()
+
+  constructor(
+    backend: Backend,
+    dispatcher: Sender,
+    limits: LaneLimits,
+    timers: Timers["Service"]
+  ) {
+    this.backend = backend
+    this.dispatcher = dispatcher
+    this.#limits = limits
+    this.timers = timers
+    this.#answeredAt = timers.now()
+  }
+
+  /** Sends now if there is a permit, else when one is given back. */
+  acquire(attempt: Waiting): void {
+    if (this.#active < this.#limits.concurrency && this.#waiting.size === 0) {
+      this.#active += 1
+      attempt.send()
+    } else {
+      this.#waiting.add(attempt)
+    }
+  }
+
+  /** Acquires after `delay` milliseconds. */
+  acquireAfter(attempt: Waiting, delay: number): () => void {
+    this.#resting.add(attempt)
+    return this.timers.after(delay, () => {
+      this.#resting.delete(attempt)
+      this.acquire(attempt)
+    })
+  }
+
+  leave(attempt: Waiting): void {
+    this.#waiting.delete(attempt)
+    this.#resting.delete(attempt)
+  }
+
+  answered(now: number): void {
+    this.#answeredAt = now
+  }
+
+  release(): void {
+    if (this.#waiting.size === 0) {
+      this.#active -= 1
+      return
+    }
+    // undici has the connection free in the turn after the next: before that it would open another one.
+    setImmediate(() =>
+      setImmediate(() => {
+        this.#active -= 1
+        this.#serve()
+      })
+    )
+  }
+
+  /** Permits are free: the attempts that have waited longest get them. */
+  #serve(): void {
+    for (const next of this.#waiting) {
+      if (this.#active >= this.#limits.concurrency) return
+      this.#waiting.delete(next)
+      this.#active += 1
+      next.send()
+    }
+  }
+
+  behind(bytes: number): void {
+    this.#behindCount += 1
+    this.#behindBytes += bytes
+    this.#checkBehind()
+  }
+
+  notBehind(bytes: number): void {
+    this.#behindCount -= 1
+    this.#behindBytes -= bytes
+    if (!this.#isTooFarBehind()) this.#cancelCheck()
+  }
+
+  #isTooFarBehind(): boolean {
+    return this.#behindCount > behindDeliveries || this.#behindBytes > this.#limits.behindBytes
+  }
+
+  #checkBehind(): void {
+    const now = this.timers.now()
+    this.#giveWay(this.#resting, now)
+    this.#giveWay(this.#waiting, now)
+    this.#cancelCheck()
+    // Once the memory is full no delivery comes that would bring the next look.
+    if (this.#isTooFarBehind()) this.#cancelCheck = this.timers.after(hangingAfter, () => this.#checkBehind())
+  }
+
+  #giveWay(attempts: Iterable<Waiting>, now: number): void {
+    for (const oldest of attempts) {
+      if (!this.#isTooFarBehind()) return
+      const hangs = this.#answeredAt <= now - hangingAfter || this.#behindBytes > 2 * this.#limits.behindBytes
+      if (!oldest.isBehindSince(now - (hangs ? hangingAfter : longestBehind))) return
+      oldest.giveWay()
+    }
+  }
+}

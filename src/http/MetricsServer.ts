@@ -1,0 +1,143 @@
+/**
+ * `GET /metrics` on a listener of its own, for a sidecar or Prometheus itself. Plain HTTP, or TLS with a certificate that
+ * is loaded again when its files change.
+ */
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as HttpRouter from "effect/http/HttpRouter"
+import { HttpServer } from "effect/http/HttpServer"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as NetAddress from "effect/net/NetAddress"
+import { X509Certificate } from "node:crypto"
+import { createServer } from "node:http"
+import { createServer as createTlsServer } from "node:https"
+import { createSecureContext } from "node:tls"
+import { routerConfig } from "../Routes.ts"
+import { BackendPolicy } from "../backends/Policy.ts"
+import { Log } from "../observability/logs/Logging.ts"
+import * as Names from "../observability/metrics/Names.ts"
+import * as PrometheusText from "../observability/metrics/PrometheusText.ts"
+import { reading } from "../observability/metrics/Readings.ts"
+import * as FollowedFiles from "../runtime/FollowedFiles.ts"
+import { Settings } from "../settings/Settings.ts"
+import { addNotFound, addPath } from "./MethodRoutes.ts"
+
+/** The certificate or key of the metrics listener can't be used. */
+export class InvalidMetricsCertificate
+  extends Schema.TaggedError<InvalidMetricsCertificate>()("InvalidMetricsCertificate", {
+    cert: Schema.String,
+    key: Schema.String,
+    reason: Schema.String
+  })
+{
+  override get message() {
+    return `--metrics-cert ${JSON.stringify(this.cert)} and --metrics-key ${JSON.stringify(this.key)} can't be used ` +
+      `(${this.reason}); they take PEM files of a certificate and its key`
+  }
+}
+
+const routes = HttpRouter.use(Effect.fnUntraced(function*(router) {
+  yield* addPath(router, "/metrics", {
+    GET: () =>
+      Effect.succeed(HttpServerResponse.stream(PrometheusText.stream, { contentType: PrometheusText.contentType }))
+  })
+  yield* addNotFound(router)
+}))
+
+const announce = Layer.effectDiscard(Effect.gen(function*() {
+  const { address } = yield* HttpServer
+  const policy = yield* BackendPolicy
+  const log = yield* Log
+  if (NetAddress.isUnixPathAddress(address)) return
+  policy.addOwnListener(address.port)
+  log.write("info", "metrics listening", { address: NetAddress.formatIp(address.address), port: address.port })
+}))
+
+const listener = Layer.unwrap(Effect.gen(function*() {
+  const { host, metricsCert, metricsKey, metricsPort } = yield* Settings
+  const server = Option.isNone(metricsCert) || Option.isNone(metricsKey)
+    ? createServer()
+    : yield* tlsServer(metricsCert.value, metricsKey.value)
+  // A scraper that is connected and silent must not hold up the end of the process.
+  const end = Effect.sync(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+  return Layer.effectDiscard(Effect.addFinalizer(() => end)).pipe(
+    Layer.provideMerge(NodeHttpServer.layerServer(() => server, {
+      port: metricsPort,
+      ...(host === "" ? {} : { host }),
+      disablePreemptiveShutdown: true
+    }))
+  )
+}))
+
+interface Certificate {
+  readonly cert: string
+  readonly key: string
+  /** Unix seconds. */
+  readonly expiresAt: number
+}
+
+const tlsServer = Effect.fnUntraced(function*(certFile: string, keyFile: string) {
+  const log = yield* Log
+  const load = (readings: ReadonlyArray<FollowedFiles.Reading>) =>
+    Result.mapError(
+      certificateOf([certFile, keyFile], readings),
+      (reason) => new InvalidMetricsCertificate({ cert: certFile, key: keyFile, reason })
+    )
+
+  let failed: string | undefined
+  const changed = (readings: ReadonlyArray<FollowedFiles.Reading>) =>
+    Result.match(load(readings), {
+      onSuccess: (next) => {
+        failed = undefined
+        if (next.cert === loaded.cert && next.key === loaded.key) return
+        loaded = next
+        server.setSecureContext({ cert: next.cert, key: next.key })
+        log.write("info", "metrics certificate loaded", { path: certFile })
+      },
+      // Half of a pair, for one: the next look may find the other half.
+      onFailure: ({ message }) => {
+        if (failed !== message) {
+          log.write("warn", "metrics certificate not loaded, keeping the last one", { error: message })
+        }
+        failed = message
+      }
+    })
+  const readings = yield* FollowedFiles.follow([certFile, keyFile], { mostBytes: 1024 * 1024, changed })
+  let loaded = yield* Effect.fromResult(load(readings))
+  const server = createTlsServer({ cert: loaded.cert, key: loaded.key })
+  yield* reading(Names.certificateExpiry, () => loaded.expiresAt)
+  return server
+})
+
+const certificateOf = (
+  paths: readonly [cert: string, key: string],
+  readings: ReadonlyArray<FollowedFiles.Reading>
+): Result.Result<Certificate, string> =>
+  Result.gen(function*() {
+    const [cert, key] = yield* Result.all(readings.map((file, index) => {
+      if (file.kind === "content") return Result.succeed(Buffer.from(file.bytes).toString("utf8"))
+      const path = JSON.stringify(paths[index])
+      return Result.fail(
+        file.kind === "gone" ? `${path} is not there` : `${path} can't be read: ${file.reason}`
+      )
+    }))
+    return yield* Result.try({
+      try: () => {
+        createSecureContext({ cert: cert!, key: key! })
+        return { cert: cert!, key: key!, expiresAt: Date.parse(new X509Certificate(cert!).validTo) / 1_000 }
+      },
+      catch: (error) => error instanceof Error ? error.message : String(error)
+    })
+  })
+
+export const layer = Layer.mergeAll(
+  HttpRouter.serve(routes, { disableLogger: true, disableListenLog: true, routerConfig }),
+  announce
+).pipe(Layer.provide(listener))

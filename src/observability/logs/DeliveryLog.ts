@@ -1,0 +1,90 @@
+/**
+ * The log lines of deliveries: one for the reply, one for each attempt. Never a secret or a signature, and of a payload only
+ * what a backend's error answer repeats.
+ *
+ * The original's words `proxied request` stay, since people search for them.
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type { Backend } from "../../domain/Backend.ts"
+import type { Delivery } from "../../domain/Delivery.ts"
+import * as Outcome from "../../domain/Outcome.ts"
+import type { AttemptReport } from "../../forwarding/Forwarder.ts"
+import { Log, SharedFields } from "./Logging.ts"
+import { Rejections } from "./Rejections.ts"
+
+export class DeliveryLog extends Context.Service<DeliveryLog, {
+  readonly attempted: (delivery: Delivery, backend: Backend, report: AttemptReport) => void
+  /** `outcome` is what became of the spray; `latency` in seconds since the request's head was read. */
+  readonly answered: (delivery: Delivery, status: number, outcome: string, latency: number) => void
+  readonly hungUp: (delivery: Delivery, latency: number) => void
+  /** Its sender sends nothing more. Most have hung up then, some read on: it gets its reply all the same. */
+  readonly senderClosed: (delivery: Delivery, latency: number) => void
+}>()("sprayproxy/DeliveryLog") {
+  static readonly layer = Layer.effect(
+    DeliveryLog,
+    Effect.map(Log, (log) => {
+      const rejections = new Rejections()
+      return DeliveryLog.of({
+        attempted: (delivery, backend, report) => {
+          log.write(
+            Outcome.isSuccess(report.outcome) ? "info" : "error",
+            report.status === undefined ? "proxy error" : "proxied request",
+            {
+              backend: backend.name,
+              status: report.status,
+              latency: seconds(report.latency),
+              outcome: report.outcome,
+              error: report.error,
+              tries: report.tries > 1 ? report.tries : undefined,
+              answer: report.answer
+            },
+            shared(delivery)
+          )
+          const warning = rejections.warning(delivery, backend, report)
+          if (warning !== undefined) log.write("warn", warning, { backend: backend.name }, shared(delivery))
+        },
+        answered: (delivery, status, outcome, latency) =>
+          log.write(
+            status < 500 ? "info" : "error",
+            "delivery answered",
+            { status, latency, outcome },
+            shared(delivery)
+          ),
+        hungUp: (delivery, latency) =>
+          log.write("warn", "client hung up before the reply, forwarding goes on", { latency }, shared(delivery)),
+        senderClosed: (delivery, latency) =>
+          log.write(
+            "warn",
+            "client hung up or closed its side before the reply, forwarding goes on",
+            { latency },
+            shared(delivery)
+          )
+      })
+    })
+  )
+}
+
+const shared = (delivery: Delivery): SharedFields => delivery.logged ??= new SharedFields(fieldsOf(delivery))
+
+const fieldsOf = (delivery: Delivery) => ({
+  "request-id": delivery.requestId,
+  delivery: delivery.guid,
+  event: delivery.event,
+  trace_id: delivery.trace?.traceId,
+  span_id: delivery.trace?.spanId,
+  method: delivery.method,
+  ...targetFields(delivery.target)
+})
+
+/** A request target as the log shows it. */
+export const targetFields = (target: string) => {
+  const queryAt = target.indexOf("?")
+  return queryAt < 0
+    ? { path: target, query: "" }
+    : { path: target.slice(0, queryAt), query: target.slice(queryAt + 1) }
+}
+
+/** Milliseconds as the seconds of the log, to the microsecond. */
+export const seconds = (millis: number): number => Math.round(millis * 1_000) / 1_000_000

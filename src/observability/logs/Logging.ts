@@ -1,0 +1,141 @@
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Formatter from "effect/Formatter"
+import * as Layer from "effect/Layer"
+import type * as EffectLogLevel from "effect/LogLevel"
+import * as Logger from "effect/Logger"
+import * as References from "effect/References"
+import { Settings } from "../../settings/Settings.ts"
+import { Metrics } from "../metrics/Metrics.ts"
+import { makeJson, makePretty } from "./LogLine.ts"
+import { type LogSink, makeLogWriter } from "./LogWriter.ts"
+
+export type LogLevel = "debug" | "info" | "warn" | "error"
+
+/** Fields of a line, in the order they are printed. `undefined` ones are left out. */
+export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>
+
+/** Fields that several lines have in common. They come first, and are rendered once. */
+export class SharedFields {
+  readonly fields: LogFields
+  /** The renderer's own. */
+  rendered: string | undefined
+
+  constructor(fields: LogFields) {
+    this.fields = fields
+  }
+}
+
+/** Writes the program's log lines. Synchronous: attempts end in callbacks, and a line must not cost a fiber. */
+export class Log extends Context.Service<Log, {
+  readonly write: (level: LogLevel, message: string, fields?: LogFields, shared?: SharedFields) => void
+}>()("sprayproxy/Log") {
+  /** To stdout, together with what Effect's own logger has to say. Closing it waits for what is unwritten, 2 s at most. */
+  static readonly layer: Layer.Layer<Log, never, Settings | Metrics> = Layer.suspend(() =>
+    Log.layerSink(process.stdout)
+  )
+
+  /** The same to any stream. */
+  static readonly layerSink = (sink: LogSink): Layer.Layer<Log, never, Settings | Metrics> =>
+    layerEffectLogger.pipe(
+      Layer.provideMerge(Layer.effect(Log, makeLog(sink))),
+      Layer.merge(Layer.effect(
+        References.MinimumLogLevel,
+        Effect.map(Settings, (settings) => EFFECT_LEVELS[settings.logLevel])
+      ))
+    )
+
+  /** Collects the entries of all levels in `LogEntries` and prints nothing. */
+  static readonly layerTest: Layer.Layer<Log | LogEntries> = Layer.suspend(() => {
+    const entries: Array<LogEntry> = []
+    return layerEffectLogger.pipe(
+      Layer.provideMerge(Layer.succeed(Log, {
+        write: (level, message, fields, shared) =>
+          void entries.push({ level, message, fields: { ...shared?.fields, ...fields } })
+      })),
+      Layer.merge(Layer.succeed(LogEntries, { entries }))
+    )
+  })
+}
+
+export interface LogEntry {
+  readonly level: LogLevel
+  readonly message: string
+  readonly fields: LogFields
+}
+
+/** What was written under `Log.layerTest`, oldest first. */
+export class LogEntries extends Context.Service<LogEntries, {
+  readonly entries: ReadonlyArray<LogEntry>
+}>()("sprayproxy/LogEntries") {}
+
+const RANKS: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 }
+
+/** Whether lines of `level` are written where `minimum` is the log level. */
+export const isLogged = (level: LogLevel, minimum: LogLevel): boolean => RANKS[level] >= RANKS[minimum]
+
+const EFFECT_LEVELS: Record<LogLevel, EffectLogLevel.LogLevel> = {
+  debug: "Debug",
+  info: "Info",
+  warn: "Warn",
+  error: "Error"
+}
+
+const makeLog = Effect.fnUntraced(function*(sink: LogSink) {
+  const settings = yield* Settings
+  const metrics = yield* Metrics
+  const clock = yield* Clock.Clock
+  // https://no-color.org: any value but an empty one turns colours off.
+  const noColor = yield* Config.String("NO_COLOR").pipe(Config.withDefault(""), Effect.orDie)
+  const render = settings.logFormat === "json"
+    ? makeJson()
+    : makePretty({ colors: sink.isTTY === true && noColor === "" })
+  const minimum = RANKS[settings.logLevel]
+  const writer = makeLogWriter(
+    sink,
+    (count) => {
+      metrics.logLinesDropped(count)
+      return render(clock.currentTimeMillisUnsafe(), "warn", "log lines dropped", { count })
+    }
+  )
+  yield* Effect.addFinalizer(() => writer.close)
+  return Log.of({
+    write: (level, message, fields, shared) => {
+      if (RANKS[level] >= minimum) writer.write(render(clock.currentTimeMillisUnsafe(), level, message, fields, shared))
+    }
+  })
+})
+
+const LEVELS: Record<EffectLogLevel.LogLevel, LogLevel> = {
+  All: "debug",
+  Trace: "debug",
+  Debug: "debug",
+  Info: "info",
+  Warn: "warn",
+  Error: "error",
+  Fatal: "error",
+  None: "debug"
+}
+
+/** Members that each line has of its own; an annotation of that name would be a second one. */
+const RESERVED: ReadonlySet<string> = new Set(["ts", "level", "msg", "service", "audit"])
+
+const layerEffectLogger: Layer.Layer<never, never, Log> = Logger.layer([
+  Effect.map(Log, (log) =>
+    Logger.make<unknown, void>(({ cause, fiber, logLevel, message }) => {
+      const fields: Record<string, string | number | boolean> = {}
+      for (const [key, value] of Object.entries(fiber.getRef(References.CurrentLogAnnotations))) {
+        fields[RESERVED.has(key) ? `${key}_` : key] = typeof value === "number" || typeof value === "boolean"
+          ? value
+          : textOf(value)
+      }
+      if (cause.reasons.length > 0) fields["error"] = Cause.pretty(cause).replaceAll(/\s*\n\s*/g, " ")
+      const text = Array.isArray(message) ? message.map(textOf).join(" ") : textOf(message)
+      log.write(LEVELS[logLevel], text, fields)
+    }))
+])
+
+const textOf = (value: unknown): string => typeof value === "string" ? value : Formatter.format(value)

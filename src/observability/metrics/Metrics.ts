@@ -1,0 +1,232 @@
+/**
+ * What is counted while deliveries pass, in Effect's metrics.
+ *
+ * **Details**
+ *
+ * Recording is synchronous, because attempts end in callbacks. A series is built once, when its backend first shows up
+ * (an update of a ready one costs 55 ns, `Metric.withAttributes` 1,455), and starts at 0, so that it is there before its
+ * first event. A backend's series go when it has left the registry and its last attempt has ended: a later update would
+ * bring them back.
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
+import type { Backend } from "../../domain/Backend.ts"
+import { isSuccess, type Outcome, outcomes } from "../../domain/Outcome.ts"
+import type { AttemptReport } from "../../forwarding/Forwarder.ts"
+import * as Names from "./Names.ts"
+
+/** What a request was answered with, or `gone` if nobody waited for the answer. */
+const answers = ["proxied", "accepted", "forwarding", "failed", "refused", "gone"] as const
+export type Answer = typeof answers[number]
+
+/** Why a request was refused. Closed, because it is a label: never a word of the sender's. */
+const refusalReasons = [
+  "backends unknown",
+  "body cut off",
+  "body too large",
+  "loop",
+  "no secret",
+  "overloaded",
+  "sender too slow",
+  "signature malformed",
+  "signature mismatch",
+  "signature missing"
+] as const
+export type RefusalReason = typeof refusalReasons[number]
+
+const registryChanges = ["registered", "renewed", "unregistered", "expired"] as const
+export type RegistryChange = typeof registryChanges[number]
+
+export class Metrics extends Context.Service<Metrics, {
+  readonly inbound: () => void
+  /** `duration` in milliseconds since receipt. */
+  readonly answered: (answer: Exclude<Answer, "refused">, duration: number) => void
+  readonly refused: (reason: RefusalReason, duration: number) => void
+  /** An attempt begins; its series live at least until `released`. */
+  readonly began: (backend: Backend) => void
+  readonly settled: (backend: Backend, report: AttemptReport) => void
+  readonly released: (backend: Backend) => void
+  readonly retried: (backend: Backend) => void
+  readonly added: (backend: Backend) => void
+  readonly removed: (backend: Backend) => void
+  readonly registryChanged: (change: RegistryChange) => void
+  readonly logLinesDropped: (count: number) => void
+}>()("sprayproxy/Metrics") {
+  static readonly layer = Layer.effect(
+    Metrics,
+    Effect.gen(function*() {
+      const context = yield* Effect.context<never>()
+      const clock = yield* Clock.Clock
+      const series = new Series(context)
+      const inbound = series.counter(Names.inboundRequests)
+      const responseTime = series.histogram(Names.responseTime, originalBuckets)
+      const dropped = series.counter(Names.logLinesDropped)
+      const attemptsInFlight = series.gauge(Names.attemptsInFlight)
+      const durations = recordOf(
+        answers,
+        (answer) => series.histogram(Names.deliveryDuration, buckets, { answer })
+      )
+      const answered = recordOf(
+        answers.filter((answer) => answer !== "refused"),
+        (answer) => series.counter(Names.deliveries, { answer, reason: "none" })
+      )
+      const refused = recordOf(
+        refusalReasons,
+        (reason) => series.counter(Names.deliveries, { answer: "refused", reason })
+      )
+      const changes = recordOf(registryChanges, (change) => series.counter(Names.registryChanges, { change }))
+      let inFlight = 0
+
+      // By name, the label: two backends that differ in their schemes alone share their series.
+      const byName = new Map<string, BackendSeries>()
+      const join = ({ name }: Backend) => {
+        let found = byName.get(name)
+        if (found === undefined) byName.set(name, found = new BackendSeries(series, name))
+        found.users += 1
+      }
+      const leave = ({ name }: Backend) => {
+        const found = byName.get(name)
+        if (found === undefined) return
+        found.users -= 1
+        if (found.users > 0) return
+        found.remove()
+        byName.delete(name)
+      }
+
+      return Metrics.of({
+        inbound: () => inbound(1),
+        answered: (answer, duration) => {
+          answered[answer](1)
+          durations[answer](duration / 1_000)
+        },
+        refused: (reason, duration) => {
+          refused[reason](1)
+          durations.refused(duration / 1_000)
+        },
+        began: (backend) => {
+          join(backend)
+          attemptsInFlight(inFlight += 1)
+        },
+        settled: (backend, report) => {
+          byName.get(backend.name)?.settled(report, clock)
+          if (report.status !== undefined) responseTime(report.latency / 1_000)
+        },
+        released: (backend) => {
+          leave(backend)
+          attemptsInFlight(inFlight -= 1)
+        },
+        retried: (backend) => byName.get(backend.name)?.retries(1),
+        added: join,
+        removed: leave,
+        registryChanged: (change) => changes[change](1),
+        logLinesDropped: (count) => dropped(count)
+      })
+    })
+  )
+}
+
+type Recorder = (value: number) => void
+
+const recordOf = <K extends string, A>(keys: ReadonlyArray<K>, f: (key: K) => A) =>
+  Object.fromEntries(keys.map((key) => [key, f(key)])) as Record<K, A>
+
+/** The original's label `error`. */
+const errorOf = {
+  "delivered": "none",
+  "rejected": "http-error",
+  "failed": "http-error",
+  "unreachable": "non-http-error",
+  "broken off": "non-http-error",
+  "timed out": "non-http-error"
+} as const satisfies Record<Outcome, string>
+
+/** The original's. */
+const originalBuckets = [0.005, 0.05, 0.5, 5]
+
+/** Seconds; the reply deadline (9) and the forwarding timeout (15) are buckets of their own. */
+const buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 9, 15]
+
+class Series {
+  readonly context: Context.Context<never>
+
+  constructor(context: Context.Context<never>) {
+    this.context = context
+  }
+
+  counter({ help, name }: Names.MetricName, attributes: Record<string, string> = {}): Recorder {
+    let count = 0
+    const metric = Metric.counter(name, { description: help, incremental: true, attributes })
+    this.#register(metric, () => ({ count, incremental: true }))
+    return (more) => {
+      count += more
+    }
+  }
+
+  gauge({ help, name }: Names.MetricName, attributes: Record<string, string> = {}): Recorder {
+    let value = 0
+    this.#register(Metric.gauge(name, { description: help, attributes }), () => ({ value }))
+    return (now) => {
+      value = now
+    }
+  }
+
+  histogram(
+    { help, name }: Names.MetricName,
+    boundaries: ReadonlyArray<number>,
+    attributes: Record<string, string> = {}
+  ): Recorder {
+    const histogram = Metric.histogram(name, { description: help, boundaries, attributes })
+    histogram.valueUnsafe(this.context)
+    this.#onRemove?.push(() => Metric.removeUnsafe(histogram, this.context))
+    return (value) => histogram.updateUnsafe(value, this.context)
+  }
+
+  #register<State>(metric: Metric.Metric<number, State>, get: () => State): void {
+    const registration = Metric.registerUnsafe(metric, this.context, { get, update: () => {}, modify: () => {} })
+    this.#onRemove?.push(() => registration.remove())
+  }
+
+  #onRemove: Array<() => void> | undefined
+
+  /** Makes series that can be removed together. */
+  removable(): { readonly series: Series; readonly remove: () => void } {
+    const series = new Series(this.context)
+    const removals: Array<() => void> = series.#onRemove = []
+    return { series, remove: () => removals.forEach((remove) => remove()) }
+  }
+}
+
+/** What one backend is counted in. */
+class BackendSeries {
+  /** Registrations and attempts that need these series. */
+  users = 0
+  readonly retries: Recorder
+  readonly remove: () => void
+  readonly #forwarded: Readonly<Record<typeof errorOf[Outcome], Recorder>>
+  readonly #attempts: Readonly<Record<Outcome, Recorder>>
+  readonly #duration: Recorder
+  readonly #lastSuccess: Recorder
+
+  constructor(all: Series, host: string) {
+    const { remove, series } = all.removable()
+    this.remove = remove
+    this.retries = series.counter(Names.retries, { host })
+    this.#forwarded = recordOf(
+      ["none", "http-error", "non-http-error"],
+      (error) => series.counter(Names.forwardedRequests, { host, error })
+    )
+    this.#attempts = recordOf(outcomes, (outcome) => series.counter(Names.attempts, { host, outcome }))
+    this.#duration = series.histogram(Names.attemptDuration, buckets, { host })
+    this.#lastSuccess = series.gauge(Names.lastSuccess, { host })
+  }
+
+  settled({ latency, outcome }: AttemptReport, clock: Clock.Clock): void {
+    this.#attempts[outcome](1)
+    this.#forwarded[errorOf[outcome]](1)
+    this.#duration(latency / 1_000)
+    if (isSuccess(outcome)) this.#lastSuccess(clock.currentTimeMillisUnsafe() / 1_000)
+  }
+}

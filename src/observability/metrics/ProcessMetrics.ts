@@ -1,0 +1,104 @@
+/** The process itself, under the names that Prometheus's client libraries use. */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
+import { readdirSync, readFileSync } from "node:fs"
+import { constants, monitorEventLoopDelay, type PerformanceEntry, PerformanceObserver } from "node:perf_hooks"
+import * as Names from "./Names.ts"
+import { counted, reading } from "./Readings.ts"
+
+export const layer = Layer.effectDiscard(Effect.gen(function*() {
+  yield* counted(Names.cpuUser, () => process.cpuUsage().user / 1e6)
+  yield* counted(Names.cpuSystem, () => process.cpuUsage().system / 1e6)
+  yield* counted(Names.cpu, () => {
+    const { system, user } = process.cpuUsage()
+    return (user + system) / 1e6
+  })
+  yield* reading(Names.residentMemory, () => process.memoryUsage.rss())
+  yield* reading(Names.startTime, () => startedAt)
+  yield* reading(Names.heapTotal, () => process.memoryUsage().heapTotal)
+  yield* reading(Names.heapUsed, () => process.memoryUsage().heapUsed)
+  yield* reading(Names.externalMemory, () => process.memoryUsage().external)
+  // Linux only; elsewhere they are absent.
+  const limit = maxFds()
+  if (limit !== undefined) {
+    yield* reading(Names.maxFds, () => limit)
+    yield* reading(Names.openFds, () => openFds(limit))
+  }
+  yield* eventLoop
+  yield* garbageCollections
+}))
+
+/** Looking takes a descriptor: if there is none, all of them are in use. */
+const openFds = (limit: number): number => {
+  try {
+    return readdirSync("/proc/self/fd").length
+  } catch {
+    return limit
+  }
+}
+
+const startedAt = Math.floor(Date.now() / 1_000 - process.uptime())
+
+const maxFds = (): number | undefined => {
+  try {
+    const limit = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1]
+    return limit === undefined ? undefined : Number(limit)
+  } catch {
+    return undefined
+  }
+}
+
+/** The two are read one after the other at each scrape; the second reading starts the next interval. */
+const eventLoop = Effect.gen(function*() {
+  const delay = yield* Effect.acquireRelease(
+    Effect.sync(() => {
+      const histogram = monitorEventLoopDelay({ resolution: resolutionMillis })
+      histogram.enable()
+      return histogram
+    }),
+    (histogram) => Effect.sync(() => histogram.disable())
+  )
+  yield* reading(Names.eventLoopLag, () => lag(delay.mean))
+  yield* reading(Names.eventLoopLagP99, () => {
+    const p99 = delay.count === 0 ? 0 : lag(delay.percentile(99))
+    delay.reset()
+    return p99
+  })
+})
+
+const resolutionMillis = 10
+
+/** The histogram holds the intervals of a timer: what exceeds its period is the delay. */
+const lag = (nanos: number) => Number.isFinite(nanos) ? Math.max(0, nanos / 1e9 - resolutionMillis / 1e3) : 0
+
+/** Node's types leave `detail` out. */
+type GcEntry = PerformanceEntry & { readonly detail: { readonly kind: number } }
+
+const garbageCollections = Effect.gen(function*() {
+  const context = yield* Effect.context<never>()
+  const { help, name } = Names.gcDuration
+  const kinds = new Map([
+    [constants.NODE_PERFORMANCE_GC_MINOR, "minor"],
+    [constants.NODE_PERFORMANCE_GC_MAJOR, "major"],
+    [constants.NODE_PERFORMANCE_GC_INCREMENTAL, "incremental"],
+    [constants.NODE_PERFORMANCE_GC_WEAKCB, "weakcb"]
+  ].map(([kind, label]) => {
+    const boundaries = [0.001, 0.01, 0.1, 1, 2, 5]
+    const histogram = Metric.histogram(name, { description: help, boundaries, attributes: { kind: String(label) } })
+    histogram.valueUnsafe(context)
+    return [kind, histogram]
+  }))
+  yield* Effect.acquireRelease(
+    Effect.sync(() => {
+      const observer = new PerformanceObserver((list) => {
+        for (const { detail, duration } of list.getEntries() as Array<GcEntry>) {
+          kinds.get(detail.kind)?.updateUnsafe(duration / 1_000, context)
+        }
+      })
+      observer.observe({ entryTypes: ["gc"] })
+      return observer
+    }),
+    (observer) => Effect.sync(() => observer.disconnect())
+  )
+})

@@ -1,0 +1,129 @@
+/**
+ * `sprayproxy deliveries`: asks a running server and prints what it says. Loaded only when it is asked for.
+ */
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import type { Environment } from "../settings/Settings.ts"
+import { DeliveriesClient, DeliveriesFailed } from "./Client.ts"
+import type { DeliveriesRequest } from "./Flags.ts"
+import * as ProgressBar from "./ProgressBar.ts"
+import { Screen } from "./Screen.ts"
+import * as DeliveriesTable from "./Table.ts"
+import type { ListAnswer, RedeliverAllAnswer } from "./Views.ts"
+
+type Asked<K> = Extract<DeliveriesRequest, { readonly kind: K }>
+
+/** Does what was asked for, on the process's own stdout and stderr. */
+export const run = (request: DeliveriesRequest, env: Environment): Effect.Effect<void, DeliveriesFailed> =>
+  Effect.provide(execute(request, env), Screen.layer(env))
+
+export const execute = (
+  request: DeliveriesRequest,
+  env: Environment
+): Effect.Effect<void, DeliveriesFailed, Screen> =>
+  Effect.suspend(() => {
+    switch (request.kind) {
+      case "list":
+        return list(request)
+      case "show":
+        return show(request)
+      case "redeliver":
+        return request.guid === undefined ? redeliverMatching(request) : redeliver(request, request.guid)
+    }
+  }).pipe(Effect.provide(
+    DeliveriesClient.layer(request, env).pipe(Layer.provide([FetchHttpClient.layer, NodeFileSystem.layer]))
+  ))
+
+const list = Effect.fnUntraced(function*({ all, filter, json, limit }: Asked<"list">) {
+  const client = yield* DeliveriesClient
+  const screen = yield* Screen
+  const printPage = (page: typeof ListAnswer.Type, isFirst: boolean) => {
+    if (json) return screen.print(`${JSON.stringify(page)}\n`)
+    if (page.deliveries.length === 0) return isFirst ? screen.say("no deliveries\n") : Effect.void
+    const heading = isFirst ? DeliveriesTable.listHeading(screen) : ""
+    return screen.print(heading + DeliveriesTable.list(page.deliveries, screen))
+  }
+  const ask = (cursor: string | undefined) =>
+    client.list({ ...filter, limit: limit ?? (all ? "500" : undefined), cursor })
+  let page = yield* ask(undefined)
+  yield* printPage(page, true)
+  if (all) {
+    while (page.next !== null) {
+      page = yield* ask(page.next)
+      yield* printPage(page, false)
+    }
+  }
+  if (page.next !== null && !json) yield* screen.say("there are more: --all shows them\n")
+})
+
+const show = Effect.fnUntraced(function*({ body, guid, json }: Asked<"show">) {
+  const client = yield* DeliveriesClient
+  const screen = yield* Screen
+  const answer = yield* client.show(guid, body)
+  yield* screen.print(
+    json
+      ? `${JSON.stringify(answer)}\n`
+      : answer.deliveries.map((delivery) => DeliveriesTable.show(delivery, screen)).join("\n")
+  )
+})
+
+const redeliver = Effect.fnUntraced(function*({ all, filter, json, limit }: Asked<"redeliver">, guid: string) {
+  const { backend, ...others } = filter
+  if (all || limit !== undefined || Object.values(others).some((value) => value !== undefined)) {
+    return yield* new DeliveriesFailed({ reason: "beside a delivery's GUID only --backend can be given" })
+  }
+  const client = yield* DeliveriesClient
+  yield* report(yield* client.redeliver(guid, backend), json)
+})
+
+const redeliverMatching = Effect.fnUntraced(function*({ all, filter, json, limit }: Asked<"redeliver">) {
+  if (Object.values(filter).every((value) => value === undefined)) {
+    return yield* new DeliveriesFailed({
+      reason: "name a delivery by its GUID, or several with --state, --backend, --event or --since"
+    })
+  }
+  const client = yield* DeliveriesClient
+  const screen = yield* Screen
+  const first = yield* client.redeliverMatching({ ...filter, limit, cursor: undefined })
+  let { next, redelivered } = first
+  // Of very many the server does not know.
+  const total = first.remaining === undefined ? undefined : redelivered + first.remaining
+  const enough = total ?? Infinity
+  const showProgress = Effect.suspend(() => ProgressBar.show(screen, "redelivering", redelivered, total))
+  const rest = Effect.gen(function*() {
+    yield* showProgress
+    // Those that come to match meanwhile are not waited for.
+    while (next !== null && redelivered < enough) {
+      const batch: typeof RedeliverAllAnswer.Type = yield* client.redeliverMatching({ ...filter, limit, cursor: next })
+      redelivered += batch.redelivered
+      next = batch.next
+      yield* showProgress
+    }
+  }).pipe(
+    Effect.ensuring(ProgressBar.leave(screen)),
+    Effect.mapError(({ reason }) =>
+      new DeliveriesFailed({
+        reason: `after redelivering ${redelivered}${total === undefined ? "" : ` of ${total}`}: ${reason}`
+      })
+    )
+  )
+  if (all && next !== null) yield* rest
+  const remaining = total === undefined ? undefined : Math.max(0, total - redelivered)
+  yield* report({ redelivered, remaining: next === null ? 0 : remaining }, json)
+})
+
+const report = Effect.fnUntraced(function*(
+  { redelivered, remaining }: { readonly redelivered: number; readonly remaining: number | undefined },
+  json: boolean
+) {
+  const screen = yield* Screen
+  yield* screen.print(
+    json
+      ? `${JSON.stringify({ redelivered, remaining })}\n`
+      : `${redelivered === 0 ? "nothing to redeliver" : `redelivering ${redelivered}`}${
+        remaining === 0 ? "" : `, ${remaining ?? "more"} remaining`
+      }\n`
+  )
+})

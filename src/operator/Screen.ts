@@ -1,0 +1,42 @@
+/**
+ * Where a command prints: its result on stdout, what it says meanwhile on stderr.
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type { Environment } from "../settings/Settings.ts"
+
+export class Screen extends Context.Service<Screen, {
+  /** The result goes to a terminal of so many columns; undefined: to a file or a pipe. */
+  readonly columns: number | undefined
+  readonly hasColours: boolean
+  /** Succeeds when the system has taken all of it. Interrupts when nobody reads it any more: `… | head`. */
+  readonly print: (text: string) => Effect.Effect<void>
+  /** What is said meanwhile goes to a terminal too, where it can be overwritten. */
+  readonly canOverwrite: boolean
+  readonly say: (text: string) => Effect.Effect<void>
+}>()("sprayproxy/Screen") {
+  /** The process's own. https://no-color.org */
+  static readonly layer = (env: Environment) =>
+    Layer.sync(Screen, () => {
+      const { stderr, stdout } = process
+      return Screen.of({
+        columns: stdout.isTTY ? Math.max(40, stdout.columns || 120) : undefined,
+        hasColours: stdout.isTTY && (env["NO_COLOR"] ?? "") === "" && env["TERM"] !== "dumb",
+        print: (text) => write(stdout, text),
+        canOverwrite: stderr.isTTY && env["TERM"] !== "dumb",
+        say: (text) => write(stderr, text)
+      })
+    })
+}
+
+const write = (stream: NodeJS.WriteStream, text: string) =>
+  Effect.callback<void>((resume) => {
+    const onError = () => resume(Effect.interrupt)
+    stream.once("error", onError)
+    stream.write(text, (error) => {
+      if (error != null) return
+      stream.off("error", onError)
+      resume(Effect.void)
+    })
+  })

@@ -1,0 +1,206 @@
+/**
+ * One budget of memory for the bodies of all deliveries in this process.
+ *
+ * **Details**
+ *
+ * - A reservation is charged for bytes as they arrive, never for bytes that are only announced.
+ * - A sender that has not been verified may hold more than 256 KiB only within half of the budget.
+ * - Whoever finds no room waits, small deliveries before large ones, the oldest first.
+ * - Waiters can't deadlock each other: one of them at a time may go on beyond the budget until it is released, and one
+ *   beyond the unverified half until it is verified.
+ *
+ * **Gotchas**
+ *
+ * Bytes are charged when they are here, so the budget is exceeded by what a paused socket has already handed over: at
+ * most one chunk (64 KiB) for each delivery that is being read.
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { Settings } from "../settings/Settings.ts"
+
+/** What is charged for the bytes of one delivery. */
+export interface Reservation {
+  /** Bytes charged so far. */
+  readonly bytes: number
+  /** Charges bytes that are here. False: there is no room, so take no more before `wait` says so. */
+  readonly hold: (bytes: number) => boolean
+  /** Calls `resume` once, when `next` more bytes have room. The result takes the place in the queue back. */
+  readonly wait: (next: number, resume: () => void) => () => void
+  /** The sender is known: its bytes no longer count as unverified. */
+  readonly verified: () => void
+  /** Gives everything back; idempotent. */
+  readonly release: () => void
+}
+
+export interface BudgetState {
+  readonly capacity: number
+  readonly used: number
+  readonly waiting: number
+}
+
+export class MemoryBudget extends Context.Service<MemoryBudget, {
+  readonly open: () => Reservation
+  readonly state: () => BudgetState
+}>()("sprayproxy/MemoryBudget") {
+  static readonly layer = Layer.effect(
+    MemoryBudget,
+    Effect.map(Settings, (settings) => MemoryBudget.of(make(settings.bodyMemory)))
+  )
+}
+
+/** Up to this, a delivery is small: most are, and half of the budget is not theirs to run out of. */
+const smallBytes = 256 * 1024
+
+interface Waiter {
+  readonly charge: Charge
+  readonly next: number
+  readonly resume: () => void
+}
+
+class Charge implements Reservation {
+  bytes = 0
+  /** Room kept for the bytes that a resumed waiter is about to read. */
+  promised = 0
+  isVerified = false
+  released = false
+  readonly age: number
+  readonly #ledger: Ledger
+
+  constructor(ledger: Ledger, age: number) {
+    this.#ledger = ledger
+    this.age = age
+  }
+
+  hold(bytes: number): boolean {
+    if (this.released) return true
+    this.#ledger.change(this, this.bytes + bytes, 0)
+    return this.#ledger.fits(this, 0)
+  }
+
+  wait(next: number, resume: () => void): () => void {
+    return this.#ledger.enqueue({ charge: this, next, resume })
+  }
+
+  verified(): void {
+    this.#ledger.verify(this)
+  }
+
+  release(): void {
+    this.#ledger.release(this)
+  }
+}
+
+class Ledger {
+  used = 0
+  #unverifiedLarge = 0
+  #age = 0
+  #beyondBudget: Charge | undefined
+  #beyondHalf: Charge | undefined
+  readonly #small: Array<Waiter> = []
+  readonly #large: Array<Waiter> = []
+  readonly capacity: number
+
+  constructor(capacity: number) {
+    this.capacity = capacity
+  }
+
+  get waiting(): number {
+    return this.#small.length + this.#large.length
+  }
+
+  open(): Reservation {
+    return new Charge(this, this.#age++)
+  }
+
+  change(charge: Charge, bytes: number, promised: number): void {
+    const before = charge.bytes + charge.promised
+    const after = bytes + promised
+    this.used += after - before
+    if (!charge.isVerified) {
+      this.#unverifiedLarge += (after > smallBytes ? after : 0) - (before > smallBytes ? before : 0)
+    }
+    charge.bytes = bytes
+    charge.promised = promised
+  }
+
+  fits(charge: Charge, next: number): boolean {
+    return this.#fitsBudget(charge, next) && this.#fitsHalf(charge, next)
+  }
+
+  #fitsBudget(charge: Charge, next: number): boolean {
+    return this.used + next <= this.capacity || this.#beyondBudget === charge
+  }
+
+  #fitsHalf(charge: Charge, next: number): boolean {
+    // Whoever may exceed the budget may exceed the half too, or it could wait for one who waits for it.
+    if (charge.isVerified || charge === this.#beyondHalf || charge === this.#beyondBudget) return true
+    const held = charge.bytes + charge.promised
+    if (held + next <= smallBytes) return true
+    return this.#unverifiedLarge + next + (held > smallBytes ? 0 : held) <= this.capacity / 2
+  }
+
+  enqueue(waiter: Waiter): () => void {
+    const { charge, next } = waiter
+    const queue = charge.isVerified || charge.bytes + next <= smallBytes ? this.#small : this.#large
+    // The others wait for the one that may exceed the half, so it waits behind none of them.
+    const comesBefore = (other: Charge) =>
+      charge === this.#beyondHalf || (other !== this.#beyondHalf && charge.age < other.age)
+    let at = queue.length
+    while (at > 0 && comesBefore(queue[at - 1]!.charge)) at -= 1
+    queue.splice(at, 0, waiter)
+    this.#serve()
+    return () => {
+      const index = queue.indexOf(waiter)
+      if (index >= 0) queue.splice(index, 1)
+    }
+  }
+
+  verify(charge: Charge): void {
+    if (charge.isVerified || charge.released) return
+    const held = charge.bytes + charge.promised
+    if (held > smallBytes) this.#unverifiedLarge -= held
+    charge.isVerified = true
+    if (this.#beyondHalf === charge) this.#beyondHalf = undefined
+    this.#serve()
+  }
+
+  release(charge: Charge): void {
+    if (charge.released) return
+    this.change(charge, 0, 0)
+    charge.released = true
+    if (this.#beyondBudget === charge) this.#beyondBudget = undefined
+    if (this.#beyondHalf === charge) this.#beyondHalf = undefined
+    this.#serve()
+  }
+
+  #serve(): void {
+    this.#serveQueue(this.#small)
+    this.#serveQueue(this.#large)
+  }
+
+  #serveQueue(queue: Array<Waiter>): void {
+    while (queue.length > 0) {
+      const { charge, next, resume } = queue[0]!
+      if (!this.#fitsBudget(charge, next)) {
+        if (this.#beyondBudget !== undefined) return
+        this.#beyondBudget = charge
+      } else if (!this.#fitsHalf(charge, next)) {
+        if (this.#beyondHalf !== undefined) return
+        this.#beyondHalf = charge
+      }
+      queue.shift()
+      this.change(charge, charge.bytes, next)
+      resume()
+    }
+  }
+}
+
+/** A budget of `capacity` bytes. */
+export const make = (capacity: number): MemoryBudget["Service"] => {
+  const ledger = new Ledger(capacity)
+  return {
+    open: () => ledger.open(),
+    state: () => ({ capacity, used: ledger.used, waiting: ledger.waiting })
+  }
+}

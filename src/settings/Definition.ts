@@ -1,0 +1,144 @@
+/**
+ * One row of the settings table: where a setting's text comes from, what it means, and what the help says of it.
+ */
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Runtime from "effect/Runtime"
+import * as Schema from "effect/Schema"
+import type { Kind, Refusal } from "./Kinds.ts"
+
+/**
+ * A setting is missing or has a bad value. The message is one line: `invalid --port "x": a port is a whole number from 0
+ * to 65535`.
+ */
+export class InvalidSetting extends Schema.TaggedError<InvalidSetting>()("InvalidSetting", {
+  /** As the user wrote it: `--port` or `SPRAYPROXY_SERVER_PORT`. */
+  setting: Schema.String,
+  /** At most 256 characters; absent where nothing was given. */
+  value: Schema.optionalKey(Schema.String),
+  allowed: Schema.String
+}) {
+  /** The command line prints the error itself. */
+  override readonly [Runtime.errorReported] = false
+
+  override get message() {
+    return this.value === undefined
+      ? `missing ${this.setting}: ${this.allowed}`
+      : `invalid ${this.setting} ${quote(this.value)}: ${this.allowed}`
+  }
+}
+
+export const invalidSetting = (setting: string, { allowed, value }: Refusal) =>
+  new InvalidSetting({ setting, value: value.slice(0, 256), allowed })
+
+/** As JSON, on one line whatever is inside. */
+export const quote = (text: string): string => printable(JSON.stringify(text))
+
+/** Without what can break, hide or turn a line: control characters, line separators, marks of direction. */
+export const printable = (text: string): string =>
+  text.replace(
+    // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
+    /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`
+  )
+
+/** What every row says. */
+interface Words {
+  /** Without its dashes; a secret has none, or it would stand in `ps`. */
+  readonly flag?: string
+  readonly variable: string
+  readonly description: string
+}
+
+export interface Definition<A> extends Words {
+  /** The placeholder in the help. */
+  readonly metavar: string
+  /** The default as the help shows it. */
+  readonly defaultText: string
+  readonly repeatable: boolean
+  /** What the flag means when it stands alone. */
+  readonly bareValue?: string
+  /** What `resolve` reads when neither the flag nor the variable is given. */
+  readonly fallback: ReadonlyArray<string>
+  /** A secret is taken byte for byte. */
+  readonly secret: boolean
+  readonly decode: (texts: ReadonlyArray<string>, from: "flag" | "variable") => Result.Result<A, Refusal>
+}
+
+/** A setting with exactly one value. A flag that is repeated means its last value, as in Go. */
+export const one = <A>(
+  kind: Kind<A>,
+  words: Words & { readonly fallback: string; readonly defaultText?: string; readonly bareValue?: string }
+): Definition<A> => ({
+  defaultText: words.fallback,
+  ...words,
+  metavar: kind.metavar,
+  repeatable: false,
+  secret: false,
+  fallback: [words.fallback],
+  decode: (texts) => kind.decode(texts.at(-1) ?? words.fallback)
+})
+
+/** A setting that can be absent; an empty flag takes away what the variable gives. */
+export const optional = <A>(
+  kind: Kind<A>,
+  words: Words & { readonly defaultText?: string; readonly secret?: boolean }
+): Definition<Option.Option<A>> => ({
+  defaultText: "none",
+  secret: false,
+  ...words,
+  metavar: kind.metavar,
+  repeatable: false,
+  fallback: [],
+  decode: (texts) => {
+    const text = texts.at(-1) ?? ""
+    return text === "" ? Result.succeed(Option.none()) : Result.map(kind.decode(text), Option.some)
+  }
+})
+
+/** A setting with any number of values; empty ones count for nothing. */
+export const many = <A>(
+  kind: Kind<A>,
+  words: Words & {
+    readonly defaultText?: string
+    readonly separators: { readonly flag: RegExp | undefined; readonly variable: RegExp }
+  }
+): Definition<ReadonlyArray<A>> => ({
+  defaultText: "none",
+  ...words,
+  metavar: kind.metavar,
+  repeatable: true,
+  secret: false,
+  fallback: [],
+  decode: (texts, from) => {
+    const separator = words.separators[from]
+    const parts = separator === undefined
+      ? texts
+      : texts.flatMap((text) => text.split(separator).map((part) => part.trim()))
+    return Result.all(parts.filter((part) => part.trim() !== "").map(kind.decode))
+  }
+})
+
+/** The flags as they were given: each name, without dashes, with its values in order. */
+export type GivenFlags = Readonly<Record<string, ReadonlyArray<string> | undefined>>
+
+const given = (definition: Definition<unknown>, flags: GivenFlags): ReadonlyArray<string> =>
+  definition.flag === undefined ? [] : flags[definition.flag] ?? []
+
+/** The setting's name as the user wrote it. */
+export const source = (definition: Definition<unknown>, flags: GivenFlags): string =>
+  given(definition, flags).length > 0 ? `--${definition.flag}` : definition.variable
+
+/** Reads one setting: the flag wins over the variable, and a blank variable is an unset one. */
+export const read = <A>(
+  definition: Definition<A>,
+  flags: GivenFlags,
+  variable: string | undefined
+): Result.Result<A, InvalidSetting> => {
+  const texts = given(definition, flags)
+  const text = definition.secret ? variable : variable?.trim()
+  const decoded = texts.length > 0
+    ? definition.decode(texts, "flag")
+    : definition.decode(text === undefined || text.trim() === "" ? definition.fallback : [text], "variable")
+  return Result.mapError(decoded, (refusal) => invalidSetting(source(definition, flags), refusal))
+}

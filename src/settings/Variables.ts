@@ -1,0 +1,97 @@
+/**
+ * Environment variables that look like a setting and are none.
+ *
+ * **Details**
+ *
+ * A misspelt one would be silent: its setting keeps the default. And Kubernetes puts variables into a pod for each Service of
+ * its namespace, as Docker's links did (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables):
+ * of a Service `sprayproxy` those begin as ours do, and one of a Service `sprayproxy-server` is called
+ * `SPRAYPROXY_SERVER_PORT`. They are nobody's settings.
+ */
+import type { Environment } from "./Settings.ts"
+import { clientVariables, definitions } from "./Table.ts"
+
+/** The environment without what Kubernetes has put in the place of a setting. */
+export const withoutServiceLinks = (env: Environment): Environment => {
+  const links = linkedSettings(env)
+  return links.length === 0
+    ? env
+    : Object.fromEntries(Object.entries(env).filter(([name]) => !links.includes(name)))
+}
+
+/** One line for each variable that was surely meant for us and does nothing. Values are in none: they may be secrets. */
+export const variableWarnings = (env: Environment): ReadonlyArray<string> => [
+  ...linkedSettings(env).map((name) =>
+    `${name} is not used: Kubernetes has set it for a Service named ${serviceOf(name)}. enableServiceLinks: false in ` +
+    "the pod keeps such variables out, and another name of the Service does too"
+  ),
+  ...Object.keys(env).filter((name) => (env[name] ?? "").trim() !== "" && !names.has(name)).flatMap((name) => {
+    const meant = nearest(name)
+    if (!ours.test(name) && meant === undefined || isServiceLink(name, env)) return []
+    return [`${name} is set and is no setting${meant === undefined ? "" : `: did you mean ${meant}?`}`]
+  })
+]
+
+const names: ReadonlySet<string> = new Set([
+  ...Object.values(definitions).map(({ variable }) => variable),
+  ...Object.values(clientVariables)
+])
+
+const ours = /^(spray[-_.]?proxy|gh[-_.]?app[-_.]?webhook)[-_.]/i
+
+const linkedSettings = (env: Environment): ReadonlyArray<string> =>
+  [...names].filter((name) => isServiceLink(name, env))
+
+const linkEnding =
+  /^(.+?)_(?:SERVICE_HOST|SERVICE_PORT(?:_.+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)$/
+
+/** `X_PORT` is one only with a link's value: it may be somebody's mistake for a setting. */
+const isServiceLink = (name: string, env: Environment): boolean => {
+  const service = linkEnding.exec(name)?.[1]
+  return service !== undefined && env[`${service}_SERVICE_HOST`] !== undefined &&
+    (name !== `${service}_PORT` || /^(tcp|udp|sctp):\/\//.test(env[name] ?? ""))
+}
+
+const serviceOf = (name: string): string => name.replace(/_PORT$/, "").toLowerCase().replaceAll("_", "-")
+
+/** Each variable, and how else it could be called: after its flag, or with the prefix that others have. */
+const spellings: ReadonlyArray<readonly [spelling: string, variable: string]> = [
+  ...[...names].map((name) => [name, name] as const),
+  ...Object.values(definitions).flatMap(({ flag, variable }) =>
+    [flag?.toUpperCase().replaceAll("-", "_"), variable.replace(/^(GH_APP|SPRAYPROXY(_SERVER)?)_/, "")].flatMap((
+      stem
+    ) =>
+      stem === undefined
+        ? []
+        : [[`SPRAYPROXY_${stem}`, variable] as const, [`SPRAYPROXY_SERVER_${stem}`, variable] as const]
+    )
+  )
+]
+
+const furthest = 3
+
+const nearest = (name: string): string | undefined => {
+  // A start is not slowed by the variables of others, of which there are thousands where there are many Services.
+  if (!/^(spr|gh)/i.test(name)) return undefined
+  const spelt = name.toUpperCase().replaceAll(/[-.]/g, "_")
+  let [best, distance] = [undefined as string | undefined, furthest + 1]
+  for (const [spelling, variable] of spellings) {
+    if (Math.abs(spelling.length - spelt.length) >= distance) continue
+    const next = distanceBetween(spelt, spelling)
+    if (next < distance) [best, distance] = [variable, next]
+  }
+  return best
+}
+
+/** How many letters have to be put in, left out or changed (Levenshtein). */
+const distanceBetween = (one: string, other: string): number => {
+  let row = Array.from({ length: other.length + 1 }, (_, at) => at)
+  for (let i = 1; i <= one.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= other.length; j++) {
+      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (one[i - 1] === other[j - 1] ? 0 : 1)))
+    }
+    row = next
+  }
+  return row[other.length]!
+}

@@ -1,0 +1,126 @@
+/**
+ * The dynamic backends, as all replicas see them.
+ *
+ * **Details**
+ *
+ * - One that is unregistered is one whose time is over: nobody sees it any more. For a minute a replica that has not noticed
+ *   may write rows for it, which are cancelled, a lot in each transaction.
+ * - What is left then tells when it was last changed. A replica that was cut off brings its changes later, with their age, and
+ *   one that is older than what others have decided since is not made.
+ *
+ * **Gotchas**
+ *
+ * A change that is made at once is made whatever the clock says, which may have been set back.
+ */
+import * as Effect from "effect/Effect"
+import type { Fragment } from "effect/sql/Statement"
+import type { StoredBackend } from "./DeliveryStore.ts"
+import { cancelLot, mostCancelled } from "./Queue.ts"
+import type { StoreSession } from "./Session.ts"
+
+/** Milliseconds; replicas notice within a second or two. */
+const clearedAfter = 60_000
+
+/** Milliseconds. A replica that was cut off for longer may bring back what was unregistered meanwhile. */
+const forgottenAfter = 7 * 24 * 3_600_000
+
+export const make = (session: StoreSession) => {
+  const { dialect, sql } = session
+  const isLiving = () => sql`(expires_at IS NULL OR expires_at > ${dialect.now()})`
+  const millis = (value: number) => sql.literal(String(Math.round(value)))
+  const ago = (age: number): Fragment => age === 0 ? dialect.now() : sql`${dialect.now()} - ${millis(age)}`
+
+  const list = Effect.suspend(() =>
+    Effect.map(
+      sql<
+        {
+          readonly key: string
+          readonly url: string
+          readonly registered_at: number
+          readonly expires_at: number | null
+          readonly expires_in: number | null
+        }
+      >`SELECT key, url, registered_at, expires_at, expires_at - ${dialect.now()} AS expires_in
+        FROM backends ${dialect.using("backends_open")}
+        WHERE cleared = 0 AND ${isLiving()} ORDER BY registered_at, key`,
+      (rows) =>
+        rows.map(({ expires_at, expires_in, key, registered_at, url }): StoredBackend => ({
+          key,
+          url,
+          registeredAt: registered_at,
+          expiresAt: expires_at ?? undefined,
+          expiresIn: expires_in ?? undefined
+        }))
+    )
+  )
+
+  const put = Effect.fnUntraced(function*(
+    { age = 0, key, ttl, url }: {
+      readonly key: string
+      readonly url: string
+      readonly ttl: number | undefined
+      readonly age?: number
+    },
+    limit: number
+  ) {
+    // Two replicas that count at once would both find room.
+    yield* sql.onDialectOrElse({
+      pg: () => sql`LOCK TABLE backends IN SHARE ROW EXCLUSIVE MODE`,
+      orElse: () => Effect.void
+    })
+    if (age > 0) {
+      const newer = yield* sql`SELECT key FROM backends WHERE key = ${key} AND changed_at > ${ago(age)}`
+      if (newer.length > 0) return "superseded" as const
+    }
+    const expiresAt = ttl === undefined ? sql`NULL` : sql`${dialect.now()} + ${millis(ttl)}`
+    const renewed = yield* sql`UPDATE backends SET url = ${url}, expires_at = ${expiresAt}, changed_at = ${ago(age)}
+      WHERE key = ${key} AND ${isLiving()} RETURNING key`
+    if (renewed.length > 0) return "renewed" as const
+    const [row] = yield* sql<{ readonly n: number }>`SELECT count(*) AS n
+      FROM backends ${dialect.using("backends_open")} WHERE cleared = 0 AND ${isLiving()}`
+    if (row!.n >= limit) return "limit" as const
+    yield* sql`INSERT INTO backends (key, url, registered_at, expires_at, changed_at, cleared)
+      VALUES (${key}, ${url}, ${ago(age)}, ${expiresAt}, ${ago(age)}, 0)
+      ON CONFLICT (key) DO UPDATE
+        SET url = excluded.url, registered_at = excluded.registered_at, expires_at = excluded.expires_at,
+          changed_at = excluded.changed_at, cleared = 0`
+    return "added" as const
+  }, sql.withTransaction)
+
+  /** Whether it has ended now. What was decided some time ago is remembered in any case, for those who come later still. */
+  const end = (key: string, age: number) => {
+    const now = dialect.now()
+    const ended = age === 0
+      ? sql`UPDATE backends SET expires_at = ${now}, changed_at = ${now} WHERE key = ${key} AND ${isLiving()} RETURNING key`
+      : sql`INSERT INTO backends (key, url, registered_at, expires_at, changed_at, cleared)
+        VALUES (${key}, ${key}, ${ago(age)}, ${now}, ${ago(age)}, 0)
+        ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at, changed_at = excluded.changed_at, cleared = 0
+          WHERE backends.changed_at <= excluded.changed_at RETURNING key`
+    return Effect.map(ended, (rows) => rows.length > 0)
+  }
+
+  const close = (key: string, age = 0) =>
+    sql`UPDATE backends SET cleared = 1 WHERE key = ${key} AND expires_at <= ${ago(age)} RETURNING key`
+
+  /** One step for a backend whose time is over; true: there is more to do. */
+  const clear = Effect.fnUntraced(function*(key: string) {
+    const found =
+      yield* sql`SELECT key FROM backends WHERE key = ${key} AND cleared = 0 AND expires_at <= ${dialect.now()}
+      ${dialect.forUpdate("skip")}`
+    if (found.length === 0) return false
+    if ((yield* cancelLot(session, key)) === mostCancelled) return true
+    const closed = yield* close(key, clearedAfter)
+    if (closed.length > 0) yield* sql`DELETE FROM backends WHERE cleared = 1 AND changed_at <= ${ago(forgottenAfter)}`
+    return false
+  }, sql.withTransaction)
+
+  const ended = Effect.suspend(() =>
+    Effect.map(
+      sql<{ readonly key: string }>`SELECT key FROM backends ${dialect.using("backends_open")}
+        WHERE cleared = 0 AND expires_at <= ${dialect.now()}`,
+      (rows) => rows.map(({ key }) => key)
+    )
+  )
+
+  return { list, put, end, clear, ended, close: (key: string) => Effect.asVoid(close(key)) }
+}

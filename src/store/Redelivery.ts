@@ -1,0 +1,98 @@
+/**
+ * What becomes of the rows of deliveries that may be known already.
+ */
+import type { NewDelivery, Recorded, RowState } from "./DeliveryStore.ts"
+import type { BulkRow } from "./Dialect.ts"
+import { fingerprint } from "./Rows.ts"
+
+/** A row of a delivery that is stored already. */
+export interface KnownRow {
+  readonly id: string
+  readonly key: string
+  readonly state: RowState
+  readonly owner: string | null
+  /** Somebody owns it, and the lease has not ended. */
+  readonly is_leased: number
+}
+
+export interface RecordingPlan {
+  /** In the order of the deliveries. */
+  readonly recorded: ReadonlyArray<Recorded>
+  readonly fresh: ReadonlyArray<NewDelivery>
+  /** Rows that become pending, new ones and old ones. */
+  readonly rows: ReadonlyArray<BulkRow>
+  /** What was received anew for the stored delivery `id`. */
+  readonly received: ReadonlyArray<{ readonly id: string; readonly delivery: NewDelivery }>
+}
+
+interface Row {
+  readonly state: RowState
+  readonly owner: string | null
+  readonly isLeased: boolean
+}
+
+/** `ids`: which stored delivery each is, by its own id. One batch may hold a delivery and its redelivery. */
+export const planOf = (
+  owner: string,
+  deliveries: ReadonlyArray<NewDelivery>,
+  ids: ReadonlyMap<string, string>,
+  known: ReadonlyArray<KnownRow>
+): RecordingPlan => {
+  const rows = new Map<string, Map<string, Row>>()
+  for (const { id, is_leased, key, state, ...row } of known) {
+    const ofDelivery = rows.get(id) ?? new Map<string, Row>()
+    ofDelivery.set(key, { state, owner: row.owner, isLeased: is_leased === 1 })
+    rows.set(id, ofDelivery)
+  }
+  const fresh: Array<NewDelivery> = []
+  const freshIds = new Map<string, string>()
+  const changed = new Map<string, BulkRow>()
+  const received = new Map<string, NewDelivery>()
+
+  const own = (held: boolean): Row => ({ state: "pending", owner: held ? null : owner, isLeased: !held })
+
+  const recorded = deliveries.map((delivery): Recorded => {
+    const { id: ownId, targets } = delivery
+    const print = fingerprint(delivery)
+    const id = ids.get(ownId) ?? freshIds.get(ownId) ?? (print === undefined ? undefined : freshIds.get(print))
+    if (id === undefined) {
+      fresh.push(delivery)
+      freshIds.set(ownId, ownId)
+      if (print !== undefined) freshIds.set(print, ownId)
+      rows.set(ownId, new Map(targets.map(({ held, key }) => [key, own(held)])))
+      return freshlyRecorded(delivery)
+    }
+    const before = rows.get(id) ?? new Map<string, Row>()
+    rows.set(id, before)
+    if (id === ownId) {
+      const isOwned = (key: string) => before.get(key)?.isLeased === true && before.get(key)?.owner === owner
+      return { ...freshlyRecorded(delivery), owned: targets.flatMap(({ key }) => isOwned(key) ? [key] : []) }
+    }
+    const sent = targets.filter(({ key }) =>
+      goesAgain(before.get(key), targets.every((each) => hasIt(before.get(each.key))))
+    )
+    for (const { held, key, url } of sent) {
+      before.set(key, own(held))
+      changed.set(`${id}\n${key}`, { id, key, url, held: held ? 1 : 0 })
+    }
+    if (sent.length > 0) received.set(id, delivery)
+    return { id, isRedelivery: true, owned: sent.flatMap(({ held, key }) => held ? [] : [key]) }
+  })
+  return {
+    recorded,
+    fresh,
+    rows: [...changed.values()],
+    received: [...received].map(([id, delivery]) => ({ id, delivery }))
+  }
+}
+
+export const freshlyRecorded = ({ id, targets }: NewDelivery): Recorded => ({
+  id,
+  isRedelivery: false,
+  owned: targets.flatMap(({ held, key }) => held ? [] : [key])
+})
+
+const hasIt = (row: Row | undefined): boolean => row?.state === "delivered" || row?.state === "rejected"
+
+const goesAgain = (row: Row | undefined, allHaveIt: boolean): boolean =>
+  allHaveIt || !(hasIt(row) || (row?.state === "pending" && row.isLeased))

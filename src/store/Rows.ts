@@ -1,0 +1,141 @@
+/**
+ * Deliveries and settlements as rows of the statements that write them.
+ */
+import type { NewDelivery, NumberedSettlement, StoredAttempt } from "./DeliveryStore.ts"
+import { type BulkRow, storable } from "./Dialect.ts"
+
+export const deliveryColumns = {
+  id: "text",
+  guid: "text",
+  hook_id: "text",
+  body_hash: "text",
+  request_id: "text",
+  event: "text",
+  method: "text",
+  target: "text",
+  body_length: "bigint"
+} as const
+
+export const deliveryRow = (delivery: NewDelivery): BulkRow => ({
+  id: delivery.id,
+  guid: nameOf(delivery.guid),
+  hook_id: nameOf(delivery.hookId),
+  body_hash: delivery.bodyHash,
+  request_id: delivery.requestId,
+  event: nameOf(delivery.event),
+  method: delivery.method,
+  target: storable(delivery.target),
+  body_length: bodyLengthOf(delivery)
+})
+
+export const bodyLengthOf = ({ body }: NewDelivery): number => body.reduce((sum, { length }) => sum + length, 0)
+
+/** What two deliveries have in common when one is a redelivery of the other. */
+export const fingerprint = (delivery: NewDelivery): string | undefined =>
+  delivery.guid === undefined ? undefined : `${nameOf(delivery.guid)}\n${nameOf(delivery.hookId)}\n${delivery.bodyHash}`
+
+export const payloadColumns = { id: "text", headers: "text", body: "bytes" } as const
+
+export const payloadRow = (delivery: NewDelivery): BulkRow => ({
+  id: delivery.id,
+  headers: JSON.stringify(delivery.headers),
+  body: delivery.body
+})
+
+export const targetColumns = { id: "text", key: "text", url: "text", held: "bigint" } as const
+
+export const targetRows = ({ id, targets }: NewDelivery): ReadonlyArray<BulkRow> =>
+  targets.map(({ held, key, url }) => ({ id, key, url, held: held ? 1 : 0 }))
+
+export const settlementColumns = {
+  id: "text",
+  key: "text",
+  state: "text",
+  delay: "bigint",
+  attempts: "bigint",
+  first_at: "bigint",
+  last_at: "bigint",
+  first_n: "bigint",
+  last_n: "bigint",
+  outcome: "text"
+} as const
+
+/** One for each row: what they come to when they are applied one after the other. */
+export const settlementRows = (settlements: ReadonlyArray<NumberedSettlement>): ReadonlyArray<SettlementRow> => {
+  const rows = new Map<string, SettlementRow>()
+  for (const { attempt, become, id, key, n } of settlements) {
+    const before = rows.get(`${id}\n${key}`)
+    const state = typeof become === "string" ? become : "pending"
+    const delay = typeof become === "string" ? 0 : become.retryIn
+    const stays = before !== undefined && before.state !== "pending" && (state === "pending" || state === "dead")
+    const at = attempt === undefined ? [] : [timeOf(attempt)]
+    rows.set(`${id}\n${key}`, {
+      id,
+      key,
+      state: stays ? before.state : state,
+      delay: stays ? before.delay : Math.max(0, Math.round(delay)),
+      attempts: (before?.attempts ?? 0) + at.length,
+      // Of those that were attempts; where there are none, nothing is between them.
+      first_at: Math.min(before?.first_at ?? Number.MAX_SAFE_INTEGER, ...at),
+      last_at: Math.max(before?.last_at ?? 0, ...at),
+      first_n: Math.min(before?.first_n ?? n, n),
+      last_n: Math.max(before?.last_n ?? n, n),
+      outcome: attempt?.outcome ?? before?.outcome ?? null
+    })
+  }
+  return [...rows.entries()].toSorted(byName).map(([, row]) => row)
+}
+
+/** Everybody locks rows in the same order, or two replicas would wait for each other. */
+const byName = ([one]: readonly [string, unknown], [other]: readonly [string, unknown]) =>
+  one < other ? -1 : one > other ? 1 : 0
+
+interface SettlementRow extends BulkRow {
+  readonly id: string
+  readonly key: string
+  readonly state: string
+  readonly delay: number
+  readonly attempts: number
+  readonly first_at: number
+  readonly last_at: number
+  readonly first_n: number
+  readonly last_n: number
+  readonly outcome: string | null
+}
+
+export const attemptColumns = {
+  id: "text",
+  key: "text",
+  at: "bigint",
+  n: "bigint",
+  outcome: "text",
+  status: "bigint",
+  latency: "double precision",
+  error: "text",
+  answer: "text"
+} as const
+
+export const attemptRows = (settlements: ReadonlyArray<NumberedSettlement>): ReadonlyArray<BulkRow> =>
+  settlements.flatMap(({ attempt, id, key, n }) =>
+    attempt === undefined ? [] : [{
+      id,
+      key,
+      at: timeOf(attempt),
+      n,
+      outcome: attempt.outcome,
+      status: attempt.status,
+      latency: attempt.latency,
+      error: attempt.error === undefined ? undefined : storable(attempt.error),
+      answer: attempt.answer === undefined ? undefined : storable(attempt.answer)
+    }]
+  )
+
+/** Deliveries of which a row may have ended: they are looked at again. */
+export const endedRows = (rows: ReadonlyArray<SettlementRow>): ReadonlyArray<BulkRow> =>
+  [...new Set(rows.flatMap(({ id, state }) => state === "pending" ? [] : [id]))].map((id) => ({ id }))
+
+const timeOf = ({ at }: StoredAttempt): number => Math.round(at)
+
+/** A text by which deliveries are found: an index takes no more than a few kilobytes, and headers come from outside. */
+const nameOf = (text: string | undefined): string | undefined =>
+  text === undefined ? text : storable(text.slice(0, 200))

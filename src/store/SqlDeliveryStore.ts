@@ -1,0 +1,127 @@
+/**
+ * The `DeliveryStore` that is on disk: SQLite for one replica, PostgreSQL for any number.
+ *
+ * **Details**
+ *
+ * The statements are in the `Store*` files, the same for both; in what the two differ is in `StoreDialect`. What the
+ * database says is told as a reason that names no address, no user and no secret.
+ *
+ * **Gotchas**
+ *
+ * On PostgreSQL an operation is broken off after some seconds, on both a question of an operator's. One that is interrupted
+ * leaves no transaction behind, but may have happened.
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import type { StoreLocation } from "../settings/StoreLocation.ts"
+import * as StoreBackends from "./Backends.ts"
+import { DeliveryStore, leaseMillis, type StoreFault, StoreUnavailable, type StoreUnusable } from "./DeliveryStore.ts"
+import { faultOf, isConflict, reasonOf } from "./Failure.ts"
+import * as StoreMeasures from "./Measures.ts"
+import * as StoreProbe from "./Probe.ts"
+import * as StorePruning from "./Pruning.ts"
+import * as StoreQueue from "./Queue.ts"
+import * as StoreRecording from "./Recording.ts"
+import type { StoreSession } from "./Session.ts"
+import * as StoreViews from "./Views.ts"
+import * as StorePostgres from "./postgres/Database.ts"
+import * as StoreSqlite from "./sqlite/Database.ts"
+
+export interface SqlDeliveryStoreOptions {
+  /** What this process calls itself: nobody else has that name. */
+  readonly owner: string
+  /** Milliseconds of a lease. */
+  readonly lease?: number | undefined
+}
+
+/** Fails where the store can't be used; one that is only out of reach is tried again with each operation. */
+export const layer = (
+  location: StoreLocation,
+  { lease = leaseMillis, owner }: SqlDeliveryStoreOptions
+): Layer.Layer<DeliveryStore, StoreUnusable> =>
+  Layer.effect(
+    DeliveryStore,
+    Effect.gen(function*() {
+      const database = yield* location.kind === "sqlite"
+        ? StoreSqlite.open(location.path, owner)
+        : StorePostgres.open(location.url)
+      const session: StoreSession = { ...database, owner, lease }
+      const safe = guarded(session)
+      const asked = guarded(session, "question")
+      const write = StoreRecording.make(session)
+      const queue = StoreQueue.make(session)
+      const views = StoreViews.make(session)
+      const measures = StoreMeasures.make(session)
+      const { prune } = StorePruning.make(session)
+      const backends = StoreBackends.make(session)
+
+      /** In lots, so that others come in between. */
+      const clearBackends = Effect.fnUntraced(function*(others: ReadonlySet<string>) {
+        for (const key of yield* safe(backends.ended)) {
+          if (others.has(key)) yield* safe(backends.close(key))
+          else while (yield* safe(backends.clear(key))) yield* Effect.yieldNow
+        }
+      })
+
+      return DeliveryStore.of({
+        write: (batch) => safe(write(batch)),
+        probe: safe(StoreProbe.make(session)),
+        due: (keys) => safe(queue.due(keys)),
+        claim: (key, limit, order) => safe(queue.claim(key, limit, order)),
+        load: (id) => safe(views.load(id)),
+        release: safe(queue.release),
+        usage: asked(measures.usage),
+        backlogs: asked(measures.backlogs),
+        prune: (retention, limit) => safe(prune(retention, limit)),
+        list: (filter, page) => asked(views.list(filter, page)),
+        show: (guid) => asked(views.show(guid)),
+        redeliver: (filter, limit, after) => safe(queue.redeliver(filter, limit, after)),
+        backends: safe(backends.list),
+        putBackend: (backend, limit) => safe(backends.put(backend, limit)),
+        deleteBackend: (key, age = 0) =>
+          Effect.tap(safe(backends.end(key, age)), (ended) => ended ? safe(backends.clear(key)) : Effect.void),
+        clearBackends
+      })
+    })
+  )
+
+/** PostgreSQL gives up on a statement a little sooner. */
+const longest = "5 seconds"
+
+const databases = { sqlite: "SQLite", postgres: "PostgreSQL" }
+
+/** `late`: whose fault it is that an operation took too long. */
+const guarded =
+  ({ dialect, ready }: StoreSession, late: StoreFault = "away") =>
+  <A>(operation: Effect.Effect<A, SqlError | StoreUnavailable>) => {
+    const attempted = Effect.andThen(ready, operation)
+    const inTime = Effect.timeoutOrElse({
+      duration: longest,
+      orElse: () =>
+        Effect.fail(new StoreUnavailable({ reason: `${databases[dialect.kind]} took too long`, fault: late }))
+    })
+    // In SQLite nobody is in the way of who writes, and what was begun is better waited for.
+    const bounded = dialect.kind === "postgres"
+      ? inTime(Effect.retry(attempted, { times: 3, while: (error) => isSqlError(error) && isConflict(error) }))
+      : late === "question"
+      ? inTime(attempted)
+      : attempted
+    // A lost connection makes even the rollback fail, which the client takes for a defect.
+    return Effect.catchCause(bounded, (cause) => {
+      const failed = cause.reasons.find((reason) =>
+        Cause.isFailReason(reason) || (Cause.isDieReason(reason) && isSqlError(reason.defect))
+      )
+      if (failed === undefined || Cause.hasInterruptsOnly(cause)) return Effect.failCause(cause as Cause.Cause<never>)
+      const error = Cause.isDieReason(failed) ? failed.defect : (failed as Cause.Fail<SqlError>).error
+      return Effect.fail(unavailable(error as SqlError | StoreUnusable | StoreUnavailable, late))
+    }).pipe(Effect.withTracerEnabled(false))
+  }
+
+const unavailable = (error: SqlError | StoreUnusable | StoreUnavailable, late: StoreFault): StoreUnavailable => {
+  if (error instanceof StoreUnavailable) return error
+  return isSqlError(error)
+    ? new StoreUnavailable({ reason: reasonOf(error), fault: faultOf(error, late) })
+    : new StoreUnavailable({ reason: error.reason })
+}

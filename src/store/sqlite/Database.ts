@@ -1,0 +1,219 @@
+/**
+ * The store's SQLite file: opened at the start, or whenever it can be.
+ *
+ * **Details**
+ *
+ * - A disk that is full, read-only or failing, and a file or directory that this user may not use, do not end the start. What
+ *   the store is asked fails until the file can be opened; it is checked and gets its schema before the first thing that
+ *   succeeds. The same holds for a file that fails, or is removed, while it is in use: it is opened anew, or made anew.
+ * - A file that is damaged, locked, of another program or of a newer one, and a directory that is not there, do end it.
+ *   Where that shows only later it is logged, and the store stays away.
+ * - The start does not take longer for a store that is large. Files beyond some size are not read from end to end, and what
+ *   a process before this one had under way is looked for by the thread that reads, beside what is written.
+ *
+ * **Gotchas**
+ *
+ * What was in a file that is removed while it is in use goes with it: nothing is written to it any more.
+ */
+import { Clock } from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import { SqlClient } from "effect/sql/SqlClient"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import * as Path from "node:path"
+import { StoreUnusable } from "../DeliveryStore.ts"
+import * as StoreDialect from "../Dialect.ts"
+import { reasonOf } from "../Failure.ts"
+import { migrate, schemaOf } from "../Migrations.ts"
+import { newestSchema, tooNew } from "../Schema.ts"
+import type { StoreDatabase } from "../Session.ts"
+import * as SqliteClient from "./Client.ts"
+import { type Stop, StoreClock } from "./Clock.ts"
+import type { SqliteCause } from "./Thread.ts"
+
+/** "spry", at offset 68 of the file. */
+const applicationId = 0x73707279
+
+/** Reading so much takes about a tenth of a second. */
+const smallBytes = 32 * 1024 * 1024
+
+/** Milliseconds: the process before this one may be on its way out. */
+const patience = 2_000
+
+/** Meanwhile nothing listens. */
+const longestStart = "3 seconds"
+
+/** Of a small store, whatever was under way is due before anything else happens. */
+const longestRelease = "250 millis"
+
+/** Rows that are given back in one transaction. */
+const releasedAtOnce = 1_000
+
+/** Milliseconds after which the clock is noted with what is written. Where nothing is, cleaning up notes it. */
+const notedEach = 5_000
+
+const note = {
+  text: "UPDATE store_clock SET seen_at = store_now()",
+  width: 0,
+  values: []
+}
+
+export const open = Effect.fnUntraced(
+  function*(path: string, owner: string): Effect.fn.Return<StoreDatabase, StoreUnusable, Scope.Scope> {
+    const scope = yield* Effect.scope
+    const clock = new StoreClock(yield* Clock)
+    let notedAt = -Infinity
+    let isNoted = true
+    const client = yield* SqliteClient.make({
+      path: Path.resolve(path),
+      applicationId,
+      checkedBytes: smallBytes,
+      patience,
+      clock: () => clock.now(),
+      beside: () => {
+        isNoted = false
+        // A stop is told by the time that was seen before it.
+        if (checked === undefined || clock.unsaved !== undefined || clock.now() - notedAt < notedEach) return []
+        notedAt = clock.now()
+        return [note]
+      }
+    })
+    const noteNow = Effect.suspend(() => {
+      notedAt = clock.now()
+      return Effect.tap(client.atomically([note]), Effect.sync(() => isNoted = true))
+    })
+    let checked: SqliteClient.Opening | undefined
+    let last: SqliteClient.Opening | undefined
+    let checking: Fiber.Fiber<void, SqlError | StoreUnusable> | undefined
+    let tidying: Fiber.Fiber<void, SqlError> | undefined
+    const warned = new Set<string>()
+    let isStarted = false
+    let told = ""
+
+    /** What does not work now, on a full disk say, is tried again, on whichever opening there is then. */
+    const tidy = Effect.gen(function*() {
+      const stop = clock.unsaved
+      if (stop !== undefined) {
+        yield* saveStop(client, stop)
+        clock.saved()
+      }
+      yield* releaseOthers(client, owner)
+    }).pipe(Effect.retry(Schedule.spaced("5 seconds")))
+
+    const check = Effect.gen(function*() {
+      const opening = yield* client.open
+      if (checked === opening) return
+      if (last !== opening) {
+        const failure = last?.failure()
+        // Whoever met it first may have been nobody who writes.
+        if (failure !== undefined) yield* Effect.logError(`the store was opened anew: ${reasonOf(failure)}`)
+        // A file that can only be read is opened again each second.
+        yield* Effect.forEach(
+          opening.warnings.filter((warning) => !warned.has(warning)),
+          (warning) => Effect.logWarning(warning)
+        )
+        for (const warning of opening.warnings) warned.add(warning)
+        last = opening
+      }
+      yield* Effect.provideService(brought, SqlClient, client)
+      yield* resume(client, clock)
+      if (tidying === undefined || tidying.pollUnsafe() !== undefined) tidying = yield* Effect.forkIn(tidy, scope)
+      yield* Fiber.join(tidying).pipe(Effect.timeoutOption(longestRelease), Effect.ignore)
+      checked = opening
+    }).pipe(
+      Effect.tapError((error) => {
+        const reason = wordsOf(error)
+        if (!isStarted || isPassing(error) || reason === told) return Effect.void
+        told = reason
+        return Effect.logError(`the store can't be used: ${reason}`)
+      })
+    )
+
+    yield* Effect.addFinalizer(() => isNoted || clock.unsaved !== undefined ? Effect.void : Effect.ignore(noteNow))
+
+    // In a fiber of its own: a migration goes on when those who wait for it have given up.
+    const gate = Semaphore.makeUnsafe(1)
+    const joined = gate.withPermit(Effect.suspend(() =>
+      checking !== undefined && checking.pollUnsafe() === undefined
+        ? Effect.succeed(checking)
+        : Effect.tap(Effect.forkIn(check, scope), (fiber) => Effect.sync(() => checking = fiber))
+    ))
+    const ready = Effect.suspend(() =>
+      checked !== undefined && !checked.isOver() ? Effect.void : Effect.flatMap(joined, Fiber.join)
+    )
+
+    yield* ready.pipe(
+      Effect.catch((error) =>
+        isPassing(error) ? Effect.void : Effect.fail(new StoreUnusable({ reason: wordsOf(error) }))
+      ),
+      Effect.timeoutOption(longestStart)
+    )
+    isStarted = true
+    return {
+      dialect: StoreDialect.sqlite(client, clock),
+      sql: client,
+      reading: client.reading,
+      sqlite: { client },
+      ready
+    }
+  }
+)
+
+const isPassing = (error: SqlError | StoreUnusable): boolean =>
+  isSqlError(error) && (error.reason.cause as Partial<SqliteCause> | undefined)?.isPassing !== false
+
+const wordsOf = (error: SqlError | StoreUnusable): string => isSqlError(error) ? reasonOf(error) : error.reason
+
+const unusable = (reason: string) => Effect.fail(new StoreUnusable({ reason }))
+
+/** It has the schema that this program knows. */
+const brought = Effect.gen(function*() {
+  const sql = yield* SqlClient
+  const steps = yield* migrate.pipe(
+    Effect.catchTag(
+      "MigrationError",
+      ({ cause }) =>
+        Effect.fail(isSqlError(cause) ? cause : new StoreUnusable({ reason: "its schema can't be brought up to date" }))
+    )
+  )
+  const schema = yield* schemaOf
+  if (schema > newestSchema) return yield* unusable(tooNew(schema))
+  // The log is emptied, so that the header tells the schema from now on.
+  if (steps.length > 0) yield* Effect.ignore(sql`PRAGMA wal_checkpoint(TRUNCATE)`)
+})
+
+/** The clock goes on from where it was. */
+const resume = Effect.fnUntraced(function*(sql: SqliteClient.SqliteClient, clock: StoreClock) {
+  const [row] = yield* sql<{ readonly seen_at: number }>`SELECT seen_at FROM store_clock`
+  const stops = yield* sql<Stop>`SELECT at, length FROM store_stops ORDER BY at DESC`
+  clock.resume(row!.seen_at === 0 ? undefined : row!.seen_at, stops)
+})
+
+/** Together with what it changes. */
+const saveStop = (sql: SqliteClient.SqliteClient, { at, length }: Stop) =>
+  sql.withTransaction(Effect.gen(function*() {
+    yield* sql`INSERT INTO store_stops (at, length) VALUES (${at}, ${length})`
+    yield* sql`UPDATE backends SET expires_at = expires_at + ${length} WHERE expires_at > ${at}`
+    yield* sql`UPDATE store_clock SET seen_at = store_now()`
+  }))
+
+/** Whoever else owned a row is gone, and the row is due: the file is ours alone. */
+const releaseOthers = Effect.fnUntraced(function*(sql: SqliteClient.SqliteClient, owner: string) {
+  const [pages] = yield* sql<{ readonly bytes: number }>`SELECT page_count * page_size AS bytes
+    FROM pragma_page_count(), pragma_page_size()`
+  // A thread more would be the longest part of the start.
+  const reading = pages!.bytes > smallBytes ? sql.reading : sql
+  while (true) {
+    const rows = yield* reading<{ readonly id: string; readonly key: string }>`
+      SELECT delivery_id AS id, backend_key AS key FROM delivery_rows INDEXED BY delivery_rows_pending
+      WHERE state = 'pending' AND owner IS NOT NULL AND owner <> ${owner} LIMIT ${releasedAtOnce}`
+    if (rows.length === 0) return
+    const names = JSON.stringify(rows.map(({ id, key }) => [id, key]))
+    yield* sql`UPDATE delivery_rows SET owner = NULL, due_at = store_now()
+      WHERE (delivery_id, backend_key) IN (SELECT value ->> 0, value ->> 1 FROM json_each(${names}))
+        AND state = 'pending' AND owner <> ${owner}`
+  }
+})

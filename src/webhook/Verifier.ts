@@ -1,0 +1,69 @@
+/**
+ * Whether a delivery came from GitHub: its body's HMAC-SHA256 with a secret that only GitHub and we know.
+ *
+ * **Details**
+ *
+ * The documented form is `X-Hub-Signature-256: sha256=<64 hex digits>`
+ * (https://docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries). The HMAC covers the body alone.
+ * The older `X-Hub-Signature` (SHA-1) is not accepted.
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { createHmac, type KeyObject, timingSafeEqual } from "node:crypto"
+import { Settings } from "../settings/Settings.ts"
+import { WebhookSecrets } from "./Secrets.ts"
+
+/** Why a delivery can't even be verified; known before its body is read. */
+export type Unverifiable = "signature missing" | "signature malformed" | "no secret"
+
+/** One delivery on its way to being verified: takes the body's chunks in order. */
+export interface Verification {
+  readonly update: (chunk: Buffer) => void
+  /** Whether the signature is that of the chunks so far; ends the verification. */
+  readonly matches: () => boolean
+}
+
+export class WebhookVerifier extends Context.Service<WebhookVerifier, {
+  readonly begin: (signature: string | undefined) => Verification | Unverifiable
+  /** Whether any delivery could be verified now. */
+  readonly isReady: () => boolean
+}>()("sprayproxy/WebhookVerifier") {
+  static readonly layerNoDeps = Layer.effect(
+    WebhookVerifier,
+    Effect.gen(function*() {
+      const { insecureSkipWebhookVerify } = yield* Settings
+      if (insecureSkipWebhookVerify) return WebhookVerifier.of({ begin: () => unverified, isReady: () => true })
+      const secrets = yield* WebhookSecrets
+      return WebhookVerifier.of({
+        isReady: () => secrets.current().length > 0,
+        begin: (signature) => {
+          const keys = secrets.current()
+          if (keys.length === 0) return "no secret"
+          if (signature === undefined || signature === "") return "signature missing"
+          const digest = parseSignature(signature)
+          return digest === undefined ? "signature malformed" : verification(keys, digest)
+        }
+      })
+    })
+  )
+
+  static readonly layer = WebhookVerifier.layerNoDeps.pipe(Layer.provide(WebhookSecrets.layer))
+}
+
+/** The 32 bytes that a signature header states, if it has the documented form. */
+export const parseSignature = (header: string): Buffer | undefined =>
+  /^sha256=[0-9a-f]{64}$/i.test(header) ? Buffer.from(header.slice("sha256=".length), "hex") : undefined
+
+const unverified: Verification = { update: () => {}, matches: () => true }
+
+const verification = (keys: ReadonlyArray<KeyObject>, digest: Buffer): Verification => {
+  const hmacs = keys.map((key) => createHmac("sha256", key))
+  return {
+    update: (chunk) => {
+      for (const hmac of hmacs) hmac.update(chunk)
+    },
+    // Every secret is compared, so that the time taken does not tell which one matched.
+    matches: () => hmacs.reduce((matched, hmac) => timingSafeEqual(hmac.digest(), digest) || matched, false)
+  }
+}

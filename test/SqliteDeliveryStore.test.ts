@@ -1,4 +1,0 @@
-import { deliveryStoreContract } from "./DeliveryStoreContract.ts"
-import { Databases } from "./StoreDatabases.ts"
-
-deliveryStoreContract("SQLite", Databases.layerSqlite, { replicas: false })

@@ -1,0 +1,92 @@
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import { fileURLToPath } from "node:url"
+import { BackendPolicy } from "../../../src/backends/Policy.ts"
+import { BackendRegistry } from "../../../src/backends/Registry.ts"
+import { parse } from "../../../src/domain/Backend.ts"
+import { Spray } from "../../../src/forwarding/Spray.ts"
+import * as MetricsServer from "../../../src/http/MetricsServer.ts"
+import { Log } from "../../../src/observability/logs/Logging.ts"
+import { Metrics } from "../../../src/observability/metrics/Metrics.ts"
+import { metricNames } from "../../../src/observability/metrics/Names.ts"
+import * as ProcessMetrics from "../../../src/observability/metrics/ProcessMetrics.ts"
+import * as MetricReadings from "../../../src/observability/metrics/Readings.ts"
+import { MemoryBudget } from "../../../src/runtime/MemoryBudget.ts"
+import { Settings } from "../../../src/settings/Settings.ts"
+import { WebhookSecrets } from "../../../src/webhook/Secrets.ts"
+import { scrape, withFreshMetrics } from "../../support/Scrape.ts"
+
+const fixture = (name: string) => fileURLToPath(new URL(`../../fixtures/tls/${name}.pem`, import.meta.url))
+
+/** What a start with everything on has to show: TLS, a secret, a backend. */
+const scrapeOfAll = withFreshMetrics(
+  Effect.andThen(
+    Layer.build(
+      Layer.mergeAll(MetricsServer.layer, MetricReadings.layer, ProcessMetrics.layer).pipe(
+        Layer.provide(Layer.mergeAll(BackendRegistry.layer, MemoryBudget.layer, WebhookSecrets.layer)),
+        Layer.provide(Layer.mergeAll(
+          Metrics.layer,
+          Log.layerTest,
+          NodeFileSystem.layer,
+          Layer.succeed(BackendPolicy, {
+            admit: () => Effect.void,
+            refusalOf: () => undefined,
+            checkAddress: () => undefined,
+            addOwnListener: () => {}
+          }),
+          Layer.succeed(Spray, {
+            spray: () => Effect.never,
+            begin: () => {},
+            inFlight: () => 0,
+            idle: Effect.never,
+            cutOff: Effect.never
+          }),
+          Settings.layerFrom({
+            host: "127.0.0.1",
+            metricsPort: 0,
+            metricsCert: Option.some(fixture("localhost")),
+            metricsKey: Option.some(fixture("localhost-key")),
+            webhookSecret: Option.some(Redacted.make("secret")),
+            backends: [Result.getOrThrow(parse("https://pac.example.com", "static"))]
+          })
+        ))
+      )
+    ),
+    scrape
+  )
+)
+
+describe("the names of the metrics", () => {
+  it("are unique", () => {
+    assert.strictEqual(new Set(metricNames).size, metricNames.length)
+  })
+
+  it("begin with the program's name, or are the standard ones of the process", () => {
+    for (const name of metricNames) assert.match(name, /^(sprayproxy|process|nodejs)(_[a-z0-9]+)+$/)
+  })
+
+  it.effect("are those of a scrape, each and no other", () =>
+    Effect.gen(function*() {
+      const { families } = yield* scrapeOfAll
+      const expected = process.platform === "linux" ? metricNames : metricNames.filter((name) => !name.endsWith("_fds"))
+      assert.sameMembers(Array.from(families.keys()), Array.from(expected))
+      for (const family of families.values()) assert.isNotEmpty(family.samples, family.name)
+    }))
+
+  it.effect("say what they count, and in which unit", () =>
+    Effect.gen(function*() {
+      for (const { help, name, samples, type } of (yield* scrapeOfAll).families.values()) {
+        assert.match(help, /^[A-Z0-9].*\.$/, name)
+        assert.strictEqual(name.endsWith("_total"), type === "counter", name)
+        if (type === "histogram") assert.match(name, /_seconds$/)
+        assert.notMatch(name, /_(ms|millis|milliseconds|micros|nanos|kb|kilobytes|percent|minutes|hours)(_|$)/)
+        assert.notMatch(name, new RegExp(`_(${type}|counter|gauge)(_|$)`))
+        for (const key of samples.keys()) assert.notMatch(key, /\{.*\b(delivery|event|id|path|method)=/, name)
+      }
+    }))
+})

@@ -1,0 +1,60 @@
+import { assert, describe, layer } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as SqlDeliveryStore from "../../../src/store/SqlDeliveryStore.ts"
+import { passwordsOf } from "../../../src/store/postgres/Password.ts"
+import { opened } from "../../support/StoreDatabases.ts"
+import { type Postgres, postgresUnavailable, query, startPostgres } from "../../support/postgres.ts"
+
+class Server extends Context.Service<Server, Postgres>()("sprayproxy/test/PostgresPassword/Server") {}
+
+/** What PostgreSQL does with them: RFC 4013's examples, and what it can't prepare and takes as it is. */
+const passwords = {
+  "letters beyond ASCII": "pässwörd",
+  "letters that are put together": "pa\u0308sswo\u0308rd",
+  "a soft hyphen, which goes": "I\u00adX",
+  "a roman numeral, which becomes letters": "\u2168",
+  "a feminine ordinal, which becomes a letter": "\u00aa",
+  "a no-break space, which becomes a space": "a\u00a0b",
+  "a zero-width space, which becomes one too": "a\u200bb",
+  "nothing that would be left": "\u00ad\u00ad",
+  "a character younger than the RFC, beside a ligature": "\u{1f511}\ufb01",
+  "a control character beside a ligature": "a\u0007\ufb01",
+  "both directions": "\u0627\ufb01"
+}
+
+const unavailable = postgresUnavailable()
+
+describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
+  layer(Layer.effect(Server, startPostgres), { excludeTestServices: true })("a password with", ({ effect }) => {
+    for (const [what, password] of Object.entries(passwords)) {
+      effect(what, () =>
+        Effect.gen(function*() {
+          const url = new URL(yield* (yield* Server).createDatabase)
+          const name = url.pathname.slice(1)
+          yield* query(url.href, `CREATE ROLE ${name} LOGIN PASSWORD '${password}'`)
+          yield* query(url.href, `ALTER DATABASE ${name} OWNER TO ${name}`)
+          url.username = name
+          url.password = encodeURIComponent(password)
+          const store = yield* opened(
+            SqlDeliveryStore.layer({ kind: "postgres", url: Redacted.make(url.href) }, { owner: "one" })
+          )
+          assert.deepStrictEqual(yield* store.backlogs, [])
+        }))
+    }
+
+    effect("nothing but ASCII is tried once, as it is", () =>
+      Effect.sync(() => {
+        assert.deepStrictEqual(passwordsOf("postgres://me:p%20%25w@db.example.com/x"), [])
+        assert.deepStrictEqual(passwordsOf("postgres://me@db.example.com/x"), [])
+      }))
+
+    effect("the query's spelling goes over that before the host", () =>
+      Effect.sync(() => {
+        const url = "postgres://me:one@db.example.com/x?password=%E2%85%A8"
+        assert.deepStrictEqual(passwordsOf(url).map(Redacted.value), ["IX", "\u2168"])
+      }))
+  })
+})

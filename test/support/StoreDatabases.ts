@@ -1,0 +1,135 @@
+/** Databases for tests of what is stored, and what is written to them. */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import { TestClock } from "effect/testing"
+import { hash } from "node:crypto"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { Body } from "../../src/domain/Body.ts"
+import {
+  DeliveryStore,
+  type NewDelivery,
+  type NumberedSettlement,
+  type Settlement,
+  type StoredAttempt
+} from "../../src/store/DeliveryStore.ts"
+import * as SqlDeliveryStore from "../../src/store/SqlDeliveryStore.ts"
+import * as MemoryDeliveryStore from "./MemoryDeliveryStore.ts"
+
+/** An empty database of a test's own. */
+export interface Database {
+  /** A store on it, until the scope ends. Two at a time only where there may be replicas. */
+  readonly open: (owner: string, lease?: number) => Effect.Effect<DeliveryStore["Service"], never, Scope.Scope>
+  /** The store's clock. */
+  readonly now: Effect.Effect<number>
+  /** Lets time pass for the store. */
+  readonly elapse: (millis: number) => Effect.Effect<void>
+  /** Sets the clock back, while no store is open. */
+  readonly setBack: (millis: number) => Effect.Effect<void>
+}
+
+export class Databases extends Context.Service<Databases, {
+  readonly create: Effect.Effect<Database, never, Scope.Scope>
+}>()("sprayproxy/test/Databases") {
+  static readonly layerMemory = Layer.succeed(
+    Databases,
+    Databases.of({
+      create: Effect.sync(() => {
+        const shared = new MemoryDeliveryStore.MemoryDatabase()
+        return {
+          ...testTime,
+          open: (owner, lease) =>
+            opened(MemoryDeliveryStore.layer({ owner, shared, ...(lease === undefined ? {} : { lease }) }))
+        }
+      })
+    })
+  )
+
+  static readonly layerSqlite = Layer.succeed(
+    Databases,
+    Databases.of({
+      create: Effect.gen(function*() {
+        const directory = yield* Effect.acquireRelease(
+          Effect.sync(() => mkdtempSync(join(tmpdir(), "sprayproxy-sqlite-"))),
+          (path) => Effect.sync(() => rmSync(path, { recursive: true }))
+        )
+        const location = { kind: "sqlite", path: join(directory, "deliveries.db") } as const
+        return { ...testTime, open: (owner, lease) => opened(SqlDeliveryStore.layer(location, { owner, lease })) }
+      })
+    })
+  )
+}
+
+/** The store of a layer, until the scope ends. */
+export const opened = <E>(layer: Layer.Layer<DeliveryStore, E>) =>
+  Effect.orDie(Effect.map(Layer.build(layer), Context.get(DeliveryStore)))
+
+/** The time of a store that runs on Effect's clock. */
+const testTime = {
+  now: Clock.currentTimeMillis,
+  elapse: (millis: number) => TestClock.adjust(millis),
+  setBack: (millis: number) => Effect.flatMap(Clock.currentTimeMillis, (now) => TestClock.setTime(now - millis))
+}
+
+let arrivals = 0
+
+/** A UUIDv7's time is all that counts of it. */
+export const newId = () => {
+  const digits = (arrivals += 1).toString(16).padStart(12, "0")
+  return `${digits.slice(0, 8)}-${digits.slice(8)}-7000-8000-000000000000`
+}
+
+/** A backend's key. */
+export const keyOf = (name: string) => `http://${name}.example.com`
+
+export interface Described extends Partial<Omit<NewDelivery, "targets" | "body" | "bodyHash">> {
+  readonly body?: Buffer
+  readonly to?: string
+  readonly heldFor?: string
+}
+
+/** `to` and `heldFor`: a letter for each backend. */
+export const newDelivery = (
+  { heldFor = "", to = heldFor === "" ? "a" : "", ...described }: Described = {}
+): NewDelivery => {
+  const id = described.id ?? newId()
+  const body = described.body ?? Buffer.from(`{"delivery":"${id}"}`)
+  const targets = [...to, ...heldFor].map((name) => {
+    const key = keyOf(name)
+    return { key, url: `${key}/`, held: heldFor.includes(name) }
+  })
+  return {
+    id,
+    requestId: `request-${id}`,
+    hookId: "1",
+    guid: `guid-${id}`,
+    event: "push",
+    method: "POST",
+    target: "/",
+    headers: ["Content-Type", "application/json"],
+    ...described,
+    // A body comes in chunks, of which some may be empty.
+    body: [body.subarray(0, 2), ...Body.of(body.subarray(2)).chunks],
+    bodyHash: hash("sha256", body, "hex"),
+    targets
+  }
+}
+
+export const attemptOf = (at: number, described: Partial<StoredAttempt> = {}): StoredAttempt => ({
+  at,
+  outcome: "failed",
+  status: 502,
+  latency: 12.5,
+  error: undefined,
+  answer: undefined,
+  ...described
+})
+
+let settled = 0
+
+/** As the writer numbers it. */
+export const numbered = (settlement: Settlement): NumberedSettlement => ({ ...settlement, n: settled += 1 })
