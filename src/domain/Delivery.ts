@@ -1,6 +1,7 @@
-import type { SharedFields } from "../observability/logs/Logging.ts"
-import type { DeliveryTrace } from "../observability/traces/Tracing.ts"
+import type { AttemptReport } from "./AttemptReport.ts"
+import type { Backend } from "./Backend.ts"
 import type { Body } from "./Body.ts"
+import type { SharedFields } from "./LogEntry.ts"
 
 /** A verified webhook request of GitHub's, as it goes out to every backend. */
 export interface Delivery {
@@ -22,4 +23,22 @@ export interface Delivery {
   readonly trace?: DeliveryTrace | undefined
   /** The log's own: what each of its lines says of the delivery. */
   logged?: SharedFields | undefined
+}
+
+/** One delivery's trace. It ends by itself, when its response is closed. */
+export interface DeliveryTrace {
+  /** For log lines: 32 and 16 hex digits. */
+  readonly traceId: string
+  readonly spanId: string
+  /** The body is about to be read. */
+  readonly verifying: () => void
+  readonly verified: (matches: boolean) => void
+  readonly attempt: (backend: Backend, delivery: Delivery) => AttemptTrace
+}
+
+export interface AttemptTrace {
+  /** The delivery's headers as this backend gets them: with a trace context that names this attempt. */
+  readonly headers: Array<string>
+  /** Called once. */
+  readonly end: (report: AttemptReport) => void
 }

@@ -17,9 +17,9 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type { AttemptReport } from "../domain/AttemptReport.ts"
 import type { Backend } from "../domain/Backend.ts"
 import * as Outcome from "../domain/Outcome.ts"
-import type { AttemptReport } from "../forwarding/Forwarder.ts"
 import { Timers } from "../runtime/Timers.ts"
 
 /** Leave for one attempt, which ends in one of two ways. */

@@ -9,8 +9,8 @@
  * - What was held only while the backend was being probed comes on top of the rate: without a breaker it would have gone at
  *   once.
  */
+import type { AttemptReport } from "../domain/AttemptReport.ts"
 import * as Outcome from "../domain/Outcome.ts"
-import type { AttemptReport } from "../forwarding/Forwarder.ts"
 import type { ClaimOrder } from "../store/DeliveryStore.ts"
 import type { Admission } from "./BackendBreakers.ts"
 

@@ -10,7 +10,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type { AttemptReport } from "../forwarding/Forwarder.ts"
+import type { AttemptReport } from "../domain/AttemptReport.ts"
 import { Settings } from "../settings/Settings.ts"
 import { longestDelay, type Settlement } from "../store/DeliveryStore.ts"
 

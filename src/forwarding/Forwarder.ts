@@ -15,32 +15,15 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { BackendConnections } from "../backends/connections/Connections.ts"
+import type { AttemptReport } from "../domain/AttemptReport.ts"
 import type { Backend } from "../domain/Backend.ts"
-import type { Delivery } from "../domain/Delivery.ts"
+import type { AttemptTrace, Delivery } from "../domain/Delivery.ts"
 import * as Outcome from "../domain/Outcome.ts"
 import { Metrics } from "../observability/metrics/Metrics.ts"
-import type { AttemptTrace } from "../observability/traces/Tracing.ts"
 import { Timers } from "../runtime/Timers.ts"
 import { Settings } from "../settings/Settings.ts"
 import { Lane, type LaneLimits, type Waiting } from "./BackendLane.ts"
 import { BackendRequest, type RequestOwner, type RequestResult } from "./BackendRequest.ts"
-
-/** How an attempt ended. */
-export interface AttemptReport {
-  readonly outcome: Outcome.Outcome
-  /** The status of the last answer. */
-  readonly status: number | undefined
-  /** What went wrong, for the logs: an error code or a few words. */
-  readonly error: string | undefined
-  /** The first kB of an answer that is not 2xx. */
-  readonly answer: string | undefined
-  /** Milliseconds from the last request to its status line, or to the end of the attempt where none came. */
-  readonly latency: number
-  /** Requests that were sent, or tried to be. */
-  readonly tries: number
-  /** What a 429 or 503 asked for, in milliseconds from its answer. */
-  readonly retryAfter?: number | undefined
-}
 
 export interface AttemptObserver {
   /** The outcome is known. Called once. */

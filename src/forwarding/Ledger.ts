@@ -4,9 +4,9 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type { AttemptReport } from "../domain/AttemptReport.ts"
 import type { Backend } from "../domain/Backend.ts"
 import type { Delivery } from "../domain/Delivery.ts"
-import type { AttemptReport } from "./Forwarder.ts"
 
 /** One delivery's page. */
 export interface LedgerEntry {

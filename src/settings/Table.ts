@@ -2,6 +2,7 @@
  * The one table of settings: flag, variable, default, meaning. The command line, the help, the README's table and the
  * messages are made from it; nothing else knows a setting's name.
  */
+import { logLevels } from "../domain/LogEntry.ts"
 import { type Definition, many, one, optional } from "./Definition.ts"
 import * as Kind from "./Kinds.ts"
 import type { Settings } from "./Settings.ts"
@@ -191,7 +192,7 @@ export const definitions: { readonly [K in keyof Service]: Definition<Service[K]
     fallback: "25s",
     description: "How long deliveries in flight may take to end after that."
   }),
-  logLevel: one(Kind.choice(["debug", "info", "warn", "error"]), {
+  logLevel: one(Kind.choice(logLevels), {
     flag: "log-level",
     variable: "SPRAYPROXY_LOG_LEVEL",
     fallback: "info",

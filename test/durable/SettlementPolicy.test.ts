@@ -2,9 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { TestClock } from "effect/testing"
+import type { AttemptReport } from "../../src/domain/AttemptReport.ts"
 import { type Outcome, outcomes } from "../../src/domain/Outcome.ts"
 import { SettlementPolicy } from "../../src/durable/SettlementPolicy.ts"
-import type { AttemptReport } from "../../src/forwarding/Forwarder.ts"
 import { Settings } from "../../src/settings/Settings.ts"
 
 const report = (outcome: Outcome, rest: Partial<AttemptReport> = {}): AttemptReport => ({

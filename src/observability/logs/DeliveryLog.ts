@@ -7,11 +7,12 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type { AttemptReport } from "../../domain/AttemptReport.ts"
 import type { Backend } from "../../domain/Backend.ts"
 import type { Delivery } from "../../domain/Delivery.ts"
+import { SharedFields } from "../../domain/LogEntry.ts"
 import * as Outcome from "../../domain/Outcome.ts"
-import type { AttemptReport } from "../../forwarding/Forwarder.ts"
-import { Log, SharedFields } from "./Logging.ts"
+import { Log } from "./Logging.ts"
 import { Rejections } from "./Rejections.ts"
 
 export class DeliveryLog extends Context.Service<DeliveryLog, {

@@ -5,7 +5,7 @@
  * strings are cut, lone surrogates become U+FFFD (several log shippers refuse a line with `\ud800` in it), control
  * characters, line separators and bidirectional overrides are escaped.
  */
-import type { LogFields, LogLevel, SharedFields } from "./Logging.ts"
+import type { LogFields, LogLevel, SharedFields } from "../../domain/LogEntry.ts"
 
 /** Renders an entry as a line that ends in a newline. `millis` is Unix time. */
 export type RenderLine = (

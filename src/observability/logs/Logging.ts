@@ -8,26 +8,11 @@ import * as Layer from "effect/Layer"
 import type * as EffectLogLevel from "effect/LogLevel"
 import * as Logger from "effect/Logger"
 import * as References from "effect/References"
+import type { LogEntry, LogFields, LogLevel, SharedFields } from "../../domain/LogEntry.ts"
 import { Settings } from "../../settings/Settings.ts"
 import { Metrics } from "../metrics/Metrics.ts"
 import { makeJson, makePretty } from "./LogLine.ts"
 import { type LogSink, makeLogWriter } from "./LogWriter.ts"
-
-export type LogLevel = "debug" | "info" | "warn" | "error"
-
-/** Fields of a line, in the order they are printed. `undefined` ones are left out. */
-export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>
-
-/** Fields that several lines have in common. They come first, and are rendered once. */
-export class SharedFields {
-  readonly fields: LogFields
-  /** The renderer's own. */
-  rendered: string | undefined
-
-  constructor(fields: LogFields) {
-    this.fields = fields
-  }
-}
 
 /** Writes the program's log lines. Synchronous: attempts end in callbacks, and a line must not cost a fiber. */
 export class Log extends Context.Service<Log, {
@@ -59,12 +44,6 @@ export class Log extends Context.Service<Log, {
       Layer.merge(Layer.succeed(LogEntries, { entries }))
     )
   })
-}
-
-export interface LogEntry {
-  readonly level: LogLevel
-  readonly message: string
-  readonly fields: LogFields
 }
 
 /** What was written under `Log.layerTest`, oldest first. */

@@ -3,7 +3,8 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
-import { Log, type LogFields } from "./Logging.ts"
+import type { LogFields } from "../../domain/LogEntry.ts"
+import { Log } from "./Logging.ts"
 
 /**
  * Logs refused requests: ten lines a second for each reason, then a count when the second is over. Anybody can cause a

@@ -6,9 +6,9 @@
  * Pipelines-as-Code answers 400 to what is not JSON. To a form that says something about the App; it never says it about what
  * GitHub sends as JSON. So a backend that says nothing else is none: another service, or a port for something else.
  */
+import type { AttemptReport } from "../../domain/AttemptReport.ts"
 import type { Backend } from "../../domain/Backend.ts"
 import type { Delivery } from "../../domain/Delivery.ts"
-import type { AttemptReport } from "../../forwarding/Forwarder.ts"
 
 /** Rejected deliveries, one after the other, that are no coincidence. */
 const suspicious = 10

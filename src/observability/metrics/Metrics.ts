@@ -13,9 +13,9 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
+import type { AttemptReport } from "../../domain/AttemptReport.ts"
 import type { Backend } from "../../domain/Backend.ts"
 import { isSuccess, type Outcome, outcomes } from "../../domain/Outcome.ts"
-import type { AttemptReport } from "../../forwarding/Forwarder.ts"
 import * as Names from "./Names.ts"
 
 /** What a request was answered with, or `gone` if nobody waited for the answer. */

@@ -27,15 +27,16 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import packageJson from "../../../package.json" with { type: "json" }
+import type { AttemptReport } from "../../domain/AttemptReport.ts"
 import type { Backend } from "../../domain/Backend.ts"
-import type { Delivery } from "../../domain/Delivery.ts"
-import type { AttemptReport } from "../../forwarding/Forwarder.ts"
+import type { AttemptTrace, Delivery, DeliveryTrace } from "../../domain/Delivery.ts"
+import type { LogFields, LogLevel } from "../../domain/LogEntry.ts"
 import { requestIdOf } from "../../http/PublicServer.ts"
 import { Identity } from "../../runtime/Identity.ts"
 import { Settings } from "../../settings/Settings.ts"
-import { isLogged, Log, type LogFields, type LogLevel } from "../logs/Logging.ts"
+import { isLogged, Log } from "../logs/Logging.ts"
 import type { Signals } from "./Telemetry.ts"
-import { type AttemptTrace, type DeliveryTrace, Tracing } from "./Tracing.ts"
+import { Tracing } from "./Tracing.ts"
 
 /** Exports what `signals` says, as `process.env` says. */
 export const layer = (signals: Signals): Layer.Layer<Tracing, never, Log | Settings | Identity> =>

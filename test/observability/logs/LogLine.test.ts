@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Schema from "effect/Schema"
+import { type LogFields, SharedFields } from "../../../src/domain/LogEntry.ts"
 import { cut, makeJson, makePretty } from "../../../src/observability/logs/LogLine.ts"
-import { type LogFields, SharedFields } from "../../../src/observability/logs/Logging.ts"
 
 const NOON = Date.UTC(2026, 10, 23, 12, 0, 5, 7)
 

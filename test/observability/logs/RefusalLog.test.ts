@@ -4,7 +4,8 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
-import { Log, LogEntries, type LogEntry } from "../../../src/observability/logs/Logging.ts"
+import type { LogEntry } from "../../../src/domain/LogEntry.ts"
+import { Log, LogEntries } from "../../../src/observability/logs/Logging.ts"
 import { RefusalLog } from "../../../src/observability/logs/RefusalLog.ts"
 
 const TestLayer = RefusalLog.layer.pipe(Layer.provideMerge(Log.layerTest))

@@ -1,9 +1,9 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Result from "effect/Result"
+import type { AttemptReport } from "../../../src/domain/AttemptReport.ts"
 import { parse } from "../../../src/domain/Backend.ts"
 import { Body } from "../../../src/domain/Body.ts"
 import type { Delivery } from "../../../src/domain/Delivery.ts"
-import type { AttemptReport } from "../../../src/forwarding/Forwarder.ts"
 import { Rejections } from "../../../src/observability/logs/Rejections.ts"
 
 const backend = Result.getOrThrow(parse("https://pac.example.com", "static"))
