@@ -117,9 +117,10 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
     if (incoming.headers["expect"] !== undefined && incoming.httpVersion !== "1.0") outgoing.writeContinue()
 
     trace?.verifying()
-    const received = yield* Effect.interruptible(reader.read(incoming, deadline, verification.update)).pipe(
-      Effect.onInterrupt(() => Effect.sync(() => refused(request, endings.BodyCutOff, startedAt)))
-    )
+    const received = yield* Effect.interruptible(reader.read(incoming, deadline, (chunk) => verification.update(chunk)))
+      .pipe(
+        Effect.onInterrupt(() => Effect.sync(() => refused(request, endings.BodyCutOff, startedAt)))
+      )
     const matches = verification.matches()
     trace?.verified(matches)
     if (!matches) {

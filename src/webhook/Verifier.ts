@@ -10,14 +10,15 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { createHmac, type KeyObject, timingSafeEqual } from "node:crypto"
+import { createHmac, type Hmac, type KeyObject, timingSafeEqual } from "node:crypto"
 import { Settings } from "../settings/Settings.ts"
+import { hmacSha256, longestMessage } from "./Hmac.ts"
 import { WebhookSecrets } from "./Secrets.ts"
 
 /** Why a delivery can't even be verified; known before its body is read. */
 export type Unverifiable = "signature missing" | "signature malformed" | "no secret"
 
-/** One delivery on its way to being verified: takes the body's chunks in order. */
+/** One delivery on its way to being verified: takes the body's chunks in order, and may keep the first. */
 export interface Verification {
   readonly update: (chunk: Buffer) => void
   /** Whether the signature is that of the chunks so far; ends the verification. */
@@ -42,7 +43,7 @@ export class WebhookVerifier extends Context.Service<WebhookVerifier, {
           if (keys.length === 0) return "no secret"
           if (signature === undefined || signature === "") return "signature missing"
           const digest = parseSignature(signature)
-          return digest === undefined ? "signature malformed" : verification(keys, digest)
+          return digest === undefined ? "signature malformed" : new SignatureCheck(keys, digest)
         }
       })
     })
@@ -57,13 +58,37 @@ export const parseSignature = (header: string): Buffer | undefined =>
 
 const unverified: Verification = { update: () => {}, matches: () => true }
 
-const verification = (keys: ReadonlyArray<KeyObject>, digest: Buffer): Verification => {
-  const hmacs = keys.map((key) => createHmac("sha256", key))
-  return {
-    update: (chunk) => {
-      for (const hmac of hmacs) hmac.update(chunk)
-    },
+/** Most bodies arrive in one chunk, which is hashed when it turns out to be the whole. */
+class SignatureCheck implements Verification {
+  readonly #keys: ReadonlyArray<KeyObject>
+  readonly #digest: Buffer
+  #only = noBytes
+  #hmacs: ReadonlyArray<Hmac> | undefined
+
+  constructor(keys: ReadonlyArray<KeyObject>, digest: Buffer) {
+    this.#keys = keys
+    this.#digest = digest
+  }
+
+  update(chunk: Buffer): void {
+    if (this.#hmacs === undefined && this.#only.length === 0 && chunk.length <= longestMessage) {
+      this.#only = chunk
+      return
+    }
+    this.#hmacs ??= this.#keys.map((key) => createHmac("sha256", key).update(this.#only))
+    for (const hmac of this.#hmacs) hmac.update(chunk)
+  }
+
+  matches(): boolean {
+    const hmacs = this.#hmacs
+    let matched = false
     // Every secret is compared, so that the time taken does not tell which one matched.
-    matches: () => hmacs.reduce((matched, hmac) => timingSafeEqual(hmac.digest(), digest) || matched, false)
+    for (let at = 0; at < this.#keys.length; at++) {
+      const own = hmacs === undefined ? hmacSha256(this.#keys[at]!, this.#only) : hmacs[at]!.digest()
+      matched = timingSafeEqual(own, this.#digest) || matched
+    }
+    return matched
   }
 }
+
+const noBytes = Buffer.alloc(0)

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { sign } from "@octokit/webhooks-methods"
+import { sign, verify as verifyOther } from "@octokit/webhooks-methods"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -58,6 +58,39 @@ describe("WebhookVerifier", () => {
         assert.isTrue(verify(verifier.begin(signed), bytes.subarray(0, middle), bytes.subarray(middle)))
       })
   )
+
+  it.effect.prop(
+    "agrees with another implementation on bodies and secrets of every length, in one chunk or in two",
+    {
+      secretLength: Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 200 }))),
+      length: Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 140_000 }))),
+      cutAt: Arbitrary.schema(Schema.Number.check(Schema.isBetween({ minimum: 0, maximum: 1 }))),
+      forged: Arbitrary.schema(Schema.Boolean)
+    },
+    ({ cutAt, forged, length, secretLength }) =>
+      Effect.gen(function*() {
+        const secret = "s".repeat(secretLength)
+        const body = "b".repeat(length)
+        const signed = signature(forged ? `${secret}s` : secret, body)
+        const expected = yield* Effect.promise(() => verifyOther(secret, body, signed))
+        const verifier = yield* start([secret])
+        const bytes = Buffer.from(body)
+        const at = Math.floor(cutAt * length)
+        assert.strictEqual(verify(verifier.begin(signed), bytes), expected)
+        assert.strictEqual(verify(verifier.begin(signed), bytes.subarray(0, at), bytes.subarray(at)), expected)
+        assert.strictEqual(expected, !forged)
+      }),
+    { arbitrary: { runs: 100 } }
+  )
+
+  it.effect("verifies bodies that are read at the same time, each by itself", () =>
+    Effect.gen(function*() {
+      const verifier = yield* start(["secret"])
+      const bodies = ["one", "another that is longer", "x".repeat(70_000)]
+      const underWay = bodies.map((body) => verifier.begin(signature("secret", body)) as Verification)
+      bodies.forEach((body, at) => underWay[at]!.update(Buffer.from(body)))
+      assert.deepStrictEqual(underWay.map((verification) => verification.matches()), [true, true, true])
+    }))
 
   it.effect.prop(
     "refuses a body of which one bit is another",
