@@ -40,14 +40,15 @@ export class PublicServer extends Context.Service<PublicServer, {
 
       const askedToUpgrade = new WeakSet<IncomingMessage>()
 
+      function onClose(this: IdentifiedResponse<IncomingMessage>) {
+        unanswered.delete(this)
+        if (unanswered.size === 0) { for (const listener of idleListeners) listener() }
+      }
       const onRequest = (request: IncomingMessage, response: IdentifiedResponse<IncomingMessage>) => {
         // Node takes what comes after such a request for the other protocol where it can't be parsed, and says nothing.
         if (readiness.isDraining() || askedToUpgrade.has(request)) response.shouldKeepAlive = false
         unanswered.add(response)
-        response.once("close", () => {
-          unanswered.delete(response)
-          if (unanswered.size === 0) { for (const listener of idleListeners) listener() }
-        })
+        response.on("close", onClose)
       }
 
       const server = createServer({
@@ -185,13 +186,19 @@ class IdentifiedResponse<Request extends IncomingMessage> extends ServerResponse
 
   /** Every head is written here, Node's own too. A header that is set before makes Node take the slow way for all. */
   override writeHead(status: number, ...rest: ReadonlyArray<unknown>): this {
+    // Effect's server asks for it. Node then sends an empty string after the body: a `writev` and a tick more.
+    this.strictContentLength = false
     const headers = rest.at(-1)
-    const phrase = typeof rest[0] === "string" ? [rest[0]] : []
-    const identified = Array.isArray(headers)
-      ? [...headers, requestIdHeader, this.requestId]
-      : { ...(typeof headers === "object" ? headers : undefined), [requestIdHeader]: this.requestId }
+    const identified: Array<unknown> = []
+    if (Array.isArray(headers)) {
+      identified.push(...headers)
+    } else if (typeof headers === "object") {
+      for (const name in headers) identified.push(name, (headers as Record<string, unknown>)[name])
+    }
+    identified.push(requestIdHeader, this.requestId)
+    const phrase = typeof rest[0] === "string" ? rest[0] : undefined
     const writeHead = super.writeHead as (...args: ReadonlyArray<unknown>) => unknown
-    writeHead.call(this, status, ...phrase, identified)
+    writeHead.call(this, status, phrase, identified)
     return this
   }
 }
