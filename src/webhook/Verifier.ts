@@ -62,7 +62,7 @@ const unverified: Verification = { update: () => {}, matches: () => true }
 class SignatureCheck implements Verification {
   readonly #keys: ReadonlyArray<KeyObject>
   readonly #digest: Buffer
-  #only = noBytes
+  #only: Buffer = noBytes
   #hmacs: ReadonlyArray<Hmac> | undefined
 
   constructor(keys: ReadonlyArray<KeyObject>, digest: Buffer) {
