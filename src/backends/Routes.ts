@@ -8,7 +8,6 @@
  *
  * Without dynamic backends in the settings there is no such path.
  */
-import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -18,6 +17,7 @@ import * as Schema from "effect/Schema"
 import * as HttpRouter from "effect/http/HttpRouter"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import { isoTime } from "../domain/Time.ts"
 import { refusingPages } from "../http/CrossSite.ts"
 import { answerUnreadable, readJson } from "../http/JsonRequest.ts"
 import { addPath } from "../http/MethodRoutes.ts"
@@ -97,13 +97,10 @@ const toJson = ({ backend, expiresAt, lastOutcome, lastOutcomeAt, registeredAt }
   url: backend.url,
   source: backend.source,
   registeredAt: isoTime(registeredAt),
-  expiresAt: isoTime(expiresAt),
+  expiresAt: expiresAt === undefined ? null : isoTime(expiresAt),
   lastOutcome: lastOutcome ?? null,
-  lastOutcomeAt: isoTime(lastOutcomeAt)
+  lastOutcomeAt: lastOutcomeAt === undefined ? null : isoTime(lastOutcomeAt)
 })
-
-const isoTime = (millis: number | undefined): string | null =>
-  millis === undefined ? null : DateTime.formatIso(DateTime.makeUnsafe(millis))
 
 /** RFC 9110 §12.5.1. At the same weight the type that is named wins over a wildcard, then the one that is named first. */
 const prefersJson = (accept: string): boolean => {

@@ -8,6 +8,7 @@
  */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { pathEnd } from "./RequestTarget.ts"
 
 export type BackendSource = "static" | "dynamic"
 
@@ -83,9 +84,9 @@ export const withoutSecrets = (url: string): string =>
  * answers `//` with a redirect.
  */
 export const forwardedTarget = (target: string): string => {
-  const queryAt = target.indexOf("?")
-  const path = queryAt < 0 ? target : target.slice(0, queryAt)
-  const query = queryAt < 0 ? "" : target.slice(queryAt)
+  const end = pathEnd(target)
+  const path = target.slice(0, end)
+  const query = target.slice(end)
   const inner = path === "/proxy" || path.startsWith("/proxy/") ? path.slice("/proxy".length) : path
   return `/${inner.replace(/^\/+/, "")}${query}`
 }

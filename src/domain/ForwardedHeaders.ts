@@ -50,6 +50,14 @@ export const forwardedHeaders = (
   return forwarded
 }
 
+/** The first value of a header in a flat list; its name in lower case. */
+export const headerOf = (headers: ReadonlyArray<string>, name: string): string | undefined => {
+  for (let at = 0; at < headers.length; at += 2) {
+    if (headers[at]!.length === name.length && headers[at]!.toLowerCase() === name) return headers[at + 1]
+  }
+  return undefined
+}
+
 /** More sprayproxies than this in `Via` is a loop, even if none of them is this deployment's. */
 const maxSprayproxies = 4
 

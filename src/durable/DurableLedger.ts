@@ -14,6 +14,7 @@ import { createHash, hash } from "node:crypto"
 import type { AttemptReport } from "../domain/AttemptReport.ts"
 import type { Backend } from "../domain/Backend.ts"
 import type { Delivery } from "../domain/Delivery.ts"
+import { headerOf } from "../domain/ForwardedHeaders.ts"
 import { Ledger, type LedgerEntry, unwritten } from "../forwarding/Ledger.ts"
 import { Timers } from "../runtime/Timers.ts"
 import type { NewDelivery, Recorded } from "../store/DeliveryStore.ts"
@@ -168,11 +169,4 @@ const sha256 = (chunks: ReadonlyArray<Buffer>): string => {
   const digest = createHash("sha256")
   for (const chunk of chunks) digest.update(chunk)
   return digest.digest("hex")
-}
-
-const headerOf = (headers: ReadonlyArray<string>, name: string): string | undefined => {
-  for (let at = 0; at < headers.length; at += 2) {
-    if (headers[at]!.length === name.length && headers[at]!.toLowerCase() === name) return headers[at + 1]
-  }
-  return undefined
 }

@@ -7,6 +7,7 @@ import * as HttpServerError from "effect/http/HttpServerError"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import type { ServerResponse } from "node:http"
+import { pathOf } from "../domain/RequestTarget.ts"
 import { answerEarly } from "./EarlyAnswer.ts"
 
 /** `variable` is what stands where the path has its `:name`, unescaped; empty for a path without one. */
@@ -97,9 +98,3 @@ export const addNotFound = (router: HttpRouter.HttpRouter) =>
   )
 
 const notFound = (request: HttpServerRequest) => answerEarly(request, 404, "not found")
-
-/** The path of a request target. */
-export const pathOf = (target: string): string => {
-  const queryAt = target.indexOf("?")
-  return queryAt < 0 ? target : target.slice(0, queryAt)
-}

@@ -16,6 +16,9 @@ import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type { ServerResponse } from "node:http"
 import { BackendRegistry } from "../backends/Registry.ts"
+import { headerOf } from "../domain/ForwardedHeaders.ts"
+import { queryOf } from "../domain/RequestTarget.ts"
+import { isoTime } from "../domain/Time.ts"
 import { refusingPages } from "../http/CrossSite.ts"
 import { answerEarly } from "../http/EarlyAnswer.ts"
 import { answerUnreadable, readJson } from "../http/JsonRequest.ts"
@@ -29,7 +32,7 @@ import { type DeliveryFilter, DeliveryStore, type DeliveryView, type StoredDeliv
 import { WebhookVerifier } from "../webhook/Verifier.ts"
 import { withPayloads } from "./Payloads.ts"
 import { cursorText, highestLimit, isText, listParameters, ofQuery, parse, redeliverParameters } from "./Query.ts"
-import { isoTime, listAnswer, shownDelivery, type Signature } from "./Views.ts"
+import { listAnswer, shownDelivery, type Signature } from "./Views.ts"
 
 /** Needs an `HttpRouter`, and a store: for durable mode only. */
 export const DeliveryRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) {
@@ -236,16 +239,6 @@ const notRegistered = (backend: string | undefined) =>
 
 const unknownDelivery = (request: HttpServerRequest) =>
   answerEarly(request, 404, "no delivery with this GUID or id is kept")
-
-const queryOf = (target: string): string => {
-  const queryAt = target.indexOf("?")
-  return queryAt < 0 ? "" : target.slice(queryAt + 1)
-}
-
-const headerOf = (headers: ReadonlyArray<string>, name: string): string | undefined => {
-  const at = headers.findIndex((text, index) => index % 2 === 0 && text.toLowerCase() === name)
-  return at < 0 ? undefined : headers[at + 1]
-}
 
 /** Waits until the bytes have room. */
 const roomFor = (reservation: Reservation, bytes: number) =>

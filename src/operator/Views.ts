@@ -5,9 +5,9 @@
  *
  * Times are RFC 3339 in UTC, latencies seconds. Values of headers that may be secrets are not shown, nor is a target's query.
  */
-import * as DateTime from "effect/DateTime"
 import * as Schema from "effect/Schema"
 import { withoutSecrets } from "../domain/Backend.ts"
+import { isoTime } from "../domain/Time.ts"
 import { seconds } from "../observability/logs/DeliveryLog.ts"
 import type { DeliveryView, Page, RowView, StoredAttempt, StoredDelivery } from "../store/DeliveryStore.ts"
 
@@ -138,6 +138,3 @@ const shownHeaders = (headers: ReadonlyArray<string>): NonNullable<ShownDelivery
 }
 
 const secretName = /auth|cookie|token|secret|key|pass|signature|credential|session|cert|jwt/i
-
-/** Unix milliseconds as RFC 3339. */
-export const isoTime = (millis: number): string => DateTime.formatIso(DateTime.makeUnsafe(millis))

@@ -12,6 +12,7 @@ import type { Backend } from "../../domain/Backend.ts"
 import type { Delivery } from "../../domain/Delivery.ts"
 import { SharedFields } from "../../domain/LogEntry.ts"
 import * as Outcome from "../../domain/Outcome.ts"
+import { pathEnd } from "../../domain/RequestTarget.ts"
 import { Log } from "./Logging.ts"
 import { Rejections } from "./Rejections.ts"
 
@@ -81,10 +82,8 @@ const fieldsOf = (delivery: Delivery) => ({
 
 /** A request target as the log shows it. */
 export const targetFields = (target: string) => {
-  const queryAt = target.indexOf("?")
-  return queryAt < 0
-    ? { path: target, query: "" }
-    : { path: target.slice(0, queryAt), query: target.slice(queryAt + 1) }
+  const end = pathEnd(target)
+  return { path: target.slice(0, end), query: target.slice(end + 1) }
 }
 
 /** Milliseconds as the seconds of the log, to the microsecond. */

@@ -31,6 +31,7 @@ import type { AttemptReport } from "../../domain/AttemptReport.ts"
 import type { Backend } from "../../domain/Backend.ts"
 import type { AttemptTrace, Delivery, DeliveryTrace } from "../../domain/Delivery.ts"
 import type { LogFields, LogLevel } from "../../domain/LogEntry.ts"
+import { pathOf } from "../../domain/RequestTarget.ts"
 import { requestIdOf } from "../../http/PublicServer.ts"
 import { Identity } from "../../runtime/Identity.ts"
 import { Settings } from "../../settings/Settings.ts"
@@ -139,7 +140,7 @@ class SdkDeliveryTrace implements DeliveryTrace {
 
   constructor(tracer: Otel.Tracer, request: IncomingMessage, response: ServerResponse) {
     const { headers, httpVersion, method = "", url = "" } = request
-    const route = url.split("?", 1)[0]!
+    const route = pathOf(url)
     this.#tracer = tracer
     this.#isInbound = headers["traceparent"] !== undefined || headers["tracestate"] !== undefined
     this.#github = {
@@ -187,7 +188,7 @@ class SdkDeliveryTrace implements DeliveryTrace {
     const attributes: Otel.Attributes = {
       ...this.#github,
       "http.request.method": delivery.method,
-      "url.full": backend.origin + backend.basePath + delivery.forwardedTarget.split("?", 1)[0],
+      "url.full": backend.origin + backend.basePath + pathOf(delivery.forwardedTarget),
       "server.address": address,
       "server.port": port,
       "network.protocol.version": "1.1"
