@@ -5,7 +5,9 @@ import { parseArgs } from "node:util"
 
 export interface Options {
   readonly quick: boolean
-  /** Groups of scenarios; none: all of them. */
+  /** Other builds to compare with: folders, or the programs in them. */
+  readonly against: ReadonlyArray<string>
+  /** Groups of scenarios, or kinds where builds are compared; none: all of them. */
   readonly only: ReadonlyArray<string>
   /** A file, or `-` for stdout. */
   readonly json: string | undefined
@@ -32,6 +34,11 @@ class InvalidOption extends Schema.TaggedError<InvalidOption>()("InvalidOption",
 
 const flags = {
   quick: { type: "boolean", multiple: false, help: "short rounds: a first impression in a few minutes" },
+  against: {
+    type: "string",
+    multiple: true,
+    help: "another build's dist: what this one costs beside it (repeat)"
+  },
   only: { type: "string", multiple: true, help: "these groups of scenarios (repeat, or commas)" },
   json: { type: "string", multiple: false, help: "everything that was measured, into a file, or - for stdout" },
   report: {
@@ -73,7 +80,11 @@ const withJsonTarget = (args: ReadonlyArray<string>): Array<string> =>
     return arg === "--json" && (next === undefined || next.startsWith("--")) ? "--json=-" : arg
   })
 
-export const parse = Effect.fnUntraced(function*(args: ReadonlyArray<string>, groups: ReadonlyArray<string>) {
+export const parse = Effect.fnUntraced(function*(
+  args: ReadonlyArray<string>,
+  groups: ReadonlyArray<string>,
+  kinds: ReadonlyArray<string>
+) {
   const { tokens } = parseArgs({
     args: withJsonTarget(args),
     options: flags,
@@ -110,19 +121,22 @@ export const parse = Effect.fnUntraced(function*(args: ReadonlyArray<string>, gr
     }
     given.set(name, [...given.get(name) ?? [], value ?? ""])
   }
+  const against = given.get("against") ?? []
+  const allowed = against.length > 0 ? kinds : groups
   const only = (given.get("only") ?? []).flatMap((value) => value.split(","))
   for (const value of only) {
-    if (!groups.includes(value)) {
-      return yield* new InvalidOption({ flag: "--only", value, allowed: `must be of ${groups.join(", ")}` })
+    if (!allowed.includes(value)) {
+      return yield* new InvalidOption({ flag: "--only", value, allowed: `must be of ${allowed.join(", ")}` })
     }
   }
-  for (const flag of ["only", "server"] as const) {
+  for (const flag of ["only", "server", "against"] as const) {
     if (given.has("report") && given.has(flag)) {
       return yield* new InvalidOption({ flag: "--report", allowed: `not with --${flag}: it is about all there is` })
     }
   }
   return {
     quick: given.has("quick"),
+    against,
     only,
     json: given.get("json")?.[0],
     report: given.has("report"),

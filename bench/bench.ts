@@ -13,6 +13,7 @@ import * as Exit from "effect/Exit"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
+import { against, kindNames, programOf } from "./Against.ts"
 import { chart } from "./Chart.ts"
 import { LoadProcess } from "./LoadProcess.ts"
 import * as Machine from "./Machine.ts"
@@ -34,10 +35,11 @@ const measureAll = Effect.fnUntraced(function*(options: Options, machine: Machin
   const fs = yield* FileSystem.FileSystem
   // Where tables go: stdout is for the JSON if it was asked for.
   const print = options.json === "-" ? Console.error : Console.log
-  for (const server of options.servers) {
+  for (const server of [...options.servers, ...options.against.map(programOf)]) {
     if (!(yield* fs.exists(server))) return yield* new Unfit({ reason: `there is no ${server}; was it built?` })
   }
   yield* print(machineLine(machine))
+  if (options.against.length > 0) return yield* fail(yield* against)
   if (machine.nginx === undefined) yield* print("nginx: not installed, left out")
   const scenarios: Array<ScenarioResult> = []
   for (const group of groupNames.filter((name) => options.only.length === 0 || options.only.includes(name))) {
@@ -56,12 +58,15 @@ const measureAll = Effect.fnUntraced(function*(options: Options, machine: Machin
     yield* fs.writeFileString("docs/benchmark.svg", chart(report))
     yield* fs.writeFileString("README.md", withTable(yield* fs.readFileString("README.md"), report))
   }
-  const problems = scenarios.flatMap((scenario) => scenario.problems)
+  return yield* fail(scenarios.flatMap((scenario) => scenario.problems))
+})
+
+const fail = Effect.fnUntraced(function*(problems: ReadonlyArray<string>) {
   if (problems.length > 0) return yield* new Unfit({ reason: `${problems.length} things went wrong, marked ✗ above` })
 })
 
 const main = Effect.gen(function*() {
-  const options = yield* parse(process.argv.slice(2), groupNames)
+  const options = yield* parse(process.argv.slice(2), groupNames, kindNames)
   if (options.help) return yield* Console.log(help)
   if (options.list) return yield* Console.log(groupNames.join("\n"))
   if (process.platform !== "linux") {
