@@ -1,4 +1,4 @@
-/** CPU time per delivery as a multiple of the floor's, as a picture for the README that suits a light and a dark page. */
+/** CPU time per delivery as a multiple of the floor's, as a picture for `docs/performance.md` that suits a light and a dark page. */
 import type { Report } from "./Report.ts"
 import { cpuPerDelivery, floorName, nginxName, type ScenarioResult } from "./Scenario.ts"
 

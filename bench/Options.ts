@@ -44,7 +44,7 @@ const flags = {
   report: {
     type: "boolean",
     multiple: false,
-    help: "renew docs/benchmark.json, docs/benchmark.svg and the README's table"
+    help: "renew docs/benchmark.json, docs/benchmark.svg and what the docs show of them"
   },
   server: { type: "string", multiple: true, help: "a built server (repeat to compare; dist/sprayproxy.js)" },
   "server-flag": {

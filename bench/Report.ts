@@ -1,6 +1,6 @@
-/** The README's table, made of what `docs/benchmark.json` holds. */
+/** What the docs show of `docs/benchmark.json`: the table of `docs/performance.md`, and the README's headline. */
 import type { Machine } from "./Machine.ts"
-import { floorName, type Measure, missedBy, type ScenarioResult } from "./Scenario.ts"
+import { cpuPerDelivery, floorName, type Measure, missedBy, type ScenarioResult } from "./Scenario.ts"
 import { machineLine, number, spread, targetText, times } from "./Table.ts"
 
 export interface Report {
@@ -13,7 +13,7 @@ export interface Report {
 
 const sprayproxy = "sprayproxy"
 
-const readmeTable = ({ machine, quick, scenarios }: Report): string =>
+const table = ({ machine, quick, scenarios }: Report): string =>
   [
     "| scenario | floor | sprayproxy | ratio | target |",
     "| --- | ---: | ---: | ---: | --- |",
@@ -50,9 +50,31 @@ const verdict = (measure: Measure): string => {
   }`
 }
 
-/** The README with its table renewed; unchanged where it has no place for one. */
-export const withTable = (readme: string, report: Report): string =>
-  readme.replace(
+/** The page with its table renewed; unchanged where it has no place for one. */
+export const withTable = (page: string, report: Report): string =>
+  page.replace(
     /<!-- benchmark -->[^]*<!-- \/benchmark -->/,
-    () => `<!-- benchmark -->\n\n${readmeTable(report)}\n\n<!-- /benchmark -->`
+    () => `<!-- benchmark -->\n\n${table(report)}\n\n<!-- /benchmark -->`
   )
+
+/** The README with its headline renewed; unchanged where a scenario of it was left out. */
+export const withHeadline = (page: string, report: Report): string => {
+  const ratios = headlineScenarios.map((name) =>
+    report.scenarios.find((scenario) => scenario.name === name)
+      ?.measures.find((measure) => measure.name === cpuPerDelivery)?.contenders[sprayproxy]?.ratio
+  )
+  const [plain, tls, forged] = ratios.map((ratio) => ratio === undefined ? undefined : `${times(ratio.median)} ×`)
+  if (plain === undefined || tls === undefined || forged === undefined) return page
+  return page.replace(
+    /<!-- speed -->[^]*<!-- \/speed -->/,
+    () =>
+      `<!-- speed -->\n\nA push to three backends takes ${plain} the floor's CPU, ${tls} over TLS. ` +
+      `Refusing a forged signature takes ${forged}.\n\n<!-- /speed -->`
+  )
+}
+
+const headlineScenarios = [
+  "push (6.9 kB), 3 backends",
+  "push (6.9 kB), 3 TLS backends",
+  "push with a wrong signature"
+]

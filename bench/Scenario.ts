@@ -26,7 +26,7 @@ export interface ScenarioResult {
   /** How it was measured. */
   readonly setting: string
   readonly measures: ReadonlyArray<Measure>
-  /** The names of the measures that the README shows. */
+  /** The names of the measures that the table of `docs/performance.md` shows. */
   readonly headlines: ReadonlyArray<string>
   readonly notes: ReadonlyArray<string>
   /** What must not be: something lost, or answered with another status. */

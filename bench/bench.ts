@@ -19,7 +19,7 @@ import { LoadProcess } from "./LoadProcess.ts"
 import * as Machine from "./Machine.ts"
 import { help, type Options, parse } from "./Options.ts"
 import * as Progress from "./Progress.ts"
-import { type Report, withTable } from "./Report.ts"
+import { type Report, withHeadline, withTable } from "./Report.ts"
 import type { ScenarioResult } from "./Scenario.ts"
 import { groupNames, groups } from "./Scenarios.ts"
 import { Setup } from "./Setup.ts"
@@ -56,7 +56,9 @@ const measureAll = Effect.fnUntraced(function*(options: Options, machine: Machin
   if (options.report) {
     yield* fs.writeFileString("docs/benchmark.json", json)
     yield* fs.writeFileString("docs/benchmark.svg", chart(report))
-    yield* fs.writeFileString("README.md", withTable(yield* fs.readFileString("README.md"), report))
+    for (const [page, renew] of [["docs/performance.md", withTable], ["README.md", withHeadline]] as const) {
+      yield* fs.writeFileString(page, renew(yield* fs.readFileString(page), report))
+    }
   }
   return yield* fail(scenarios.flatMap((scenario) => scenario.problems))
 })

@@ -1,4 +1,4 @@
-/** The settings in words: for `sprayproxy server --help` and for the README. */
+/** The settings in words: for `sprayproxy server --help` and for `docs/settings.md`. */
 import type { Definition } from "./Definition.ts"
 import { definitions } from "./Table.ts"
 
@@ -17,7 +17,7 @@ export const settingsHelp = (): string =>
     ].join("\n      ")
   ).join("\n")
 
-/** The README's table, in markdown. */
+/** The table of `docs/settings.md`, in markdown. */
 export const settingsTable = (): string =>
   [
     "| flag | environment | default | |",

@@ -1,5 +1,5 @@
 /**
- * The one table of settings: flag, variable, default, meaning. The command line, the help, the README's table and the
+ * The one table of settings: flag, variable, default, meaning. The command line, the help, the table in the docs and the
  * messages are made from it; nothing else knows a setting's name.
  */
 import { logLevels } from "../domain/LogEntry.ts"

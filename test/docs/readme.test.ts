@@ -1,63 +1,36 @@
 import { assert, describe, it } from "@effect/vitest"
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
-import { type Report, withTable as withBenchmark } from "../../bench/Report.ts"
-import { settingsTable } from "../../src/settings/Help.ts"
+import { existsSync, readdirSync } from "node:fs"
+import { join } from "node:path"
+import { page, root } from "./Pages.ts"
 
-const path = new URL("../../README.md", import.meta.url)
-const readme = readFileSync(path, "utf8")
+const rooms = readdirSync(join(root, "src"), { withFileTypes: true })
+  .flatMap((entry) => entry.isDirectory() ? [entry.name] : [])
 
-const withTable = (text: string): string =>
-  text.replace(
-    /<!-- settings -->[^]*<!-- \/settings -->/,
-    () => `<!-- settings -->\n\n${settingsTable()}\n\n<!-- /settings -->`
-  )
-
-describe("README", () => {
-  it("shows the settings as the program has them", () => {
-    if (process.env["UPDATE_README"] === "1") writeFileSync(path, withTable(readme))
-    assert.strictEqual(
-      readFileSync(path, "utf8"),
-      withTable(readme),
-      "the settings table is not that of the code: `npm run readme` renews it"
-    )
-  })
-
-  it("has a settings table to renew", () => {
-    assert.match(readme, /<!-- settings -->[^]*<!-- \/settings -->/)
-  })
-
-  it("shows the benchmark as it was measured last", () => {
-    assert.match(readme, /<!-- benchmark -->[^]*<!-- \/benchmark -->/, "it has no place for the benchmark")
-    const report: Report = JSON.parse(readFileSync(new URL("../../docs/benchmark.json", import.meta.url), "utf8"))
-    assert.isNotEmpty(report.scenarios)
-    assert.strictEqual(
-      readme,
-      withBenchmark(readme, report),
-      "the benchmark's table is not that of docs/benchmark.json: `npm run bench -- --report` renews both"
-    )
-  })
-
+describe("the README", () => {
   it("names the two commands that a reader starts with", () => {
-    assert.include(readme, "\nnpm ci && npm run demo\n")
-    assert.include(readme, "\nnpm ci && npm test\n")
+    assert.include(page("README.md").text, "\nnpm ci && npm run demo\n")
+    assert.include(page("README.md").text, "\nnpm ci && npm test\n")
   })
 
-  it("names no npm script that is not there", () => {
-    const { scripts } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"))
-    const named = [...readme.matchAll(/npm run ([\w:-]+)/g)].map(([, script]) => script ?? "")
-    assert.deepStrictEqual(named.filter((script) => !(script in scripts)), [])
+  it("is short enough to be read", () => {
+    assert.isAtMost(page("README.md").text.split("\n").length, 201)
   })
+})
 
-  it("has a map of the sources with each room on it, and none that is gone", () => {
-    const map = readFileSync(new URL("../../src/README.md", import.meta.url), "utf8")
-    const mapped = [...map.matchAll(/^\| `(\w+)\/`/gm)].map(([, room]) => room!)
-    const rooms = readdirSync(new URL("../../src", import.meta.url), { withFileTypes: true })
-      .flatMap((entry) => entry.isDirectory() ? [entry.name] : [])
+describe("the map of the sources", () => {
+  it("has each room on it, and none that is gone", () => {
+    const mapped = [...page("src/README.md").text.matchAll(/^\| `(\w+)\/`/gm)].map(([, room]) => room!)
     assert.deepStrictEqual(mapped.toSorted(), rooms.toSorted())
   })
 
-  it("links only to files that are there", () => {
-    const targets = [...readme.matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, target]) => target!)
-    assert.deepStrictEqual(targets.filter((target) => !existsSync(new URL(`../../${target}`, import.meta.url))), [])
+  it("answers a stranger's questions in two steps: a room on it, and a file in that room", () => {
+    const { text } = page("CONTRIBUTING.md")
+    const steps = [...text.matchAll(/^\| [^|]+\? \| (?:`(\w+)\/`|the files of `src\/`)[^|]*\| \[\S+\]\((\S+)\) \|$/gm)]
+    assert.lengthOf(steps, 6)
+    for (const [, room, file] of steps) {
+      assert.isTrue(existsSync(join(root, file!)), file)
+      assert.strictEqual(file!.split("/").slice(1, -1)[0], room)
+      assert.isTrue(room === undefined || rooms.includes(room), room)
+    }
   })
 })

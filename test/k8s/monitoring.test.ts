@@ -52,7 +52,8 @@ const labels: Readonly<Record<string, ReadonlyArray<string>>> = {
 }
 
 function sources(): ReadonlyArray<string> {
-  return readdirSync(join(root, "src")).map((file) => readFileSync(join(root, "src", file), "utf8"))
+  return readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".ts"))
+    .map((file) => readFileSync(join(root, "src", file), "utf8"))
 }
 
 const ownNames = [...metricNames, ...storeMetricNames]

@@ -457,7 +457,7 @@ describe("Settings.layerFrom", () => {
 describe("in words", () => {
   const words = { help: settingsHelp(), table: settingsTable() }
 
-  it.each(fields)("%s has its flag, variable and default in the help and the README's table", (field) => {
+  it.each(fields)("%s has its flag, variable and default in the help and the docs' table", (field) => {
     const { defaultText, flag, variable } = definitions[field]
     const row = words.table.split("\n").filter((line) => line.includes(`| \`${variable}\` |`))
     assert.lengthOf(row, 1)
