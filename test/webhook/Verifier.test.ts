@@ -64,7 +64,7 @@ describe("WebhookVerifier", () => {
     {
       secretLength: Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 200 }))),
       length: Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 140_000 }))),
-      cutAt: Arbitrary.schema(Schema.Number.check(Schema.isBetween({ minimum: 0, maximum: 1 }))),
+      cutAt: Arbitrary.schema(Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 }))),
       forged: Arbitrary.schema(Schema.Boolean)
     },
     ({ cutAt, forged, length, secretLength }) =>

@@ -13,6 +13,7 @@ import type { Delivery } from "../../domain/Delivery.ts"
 import { SharedFields } from "../../domain/LogEntry.ts"
 import * as Outcome from "../../domain/Outcome.ts"
 import { pathEnd } from "../../domain/RequestTarget.ts"
+import { membersJson } from "./LogLine.ts"
 import { Log } from "./Logging.ts"
 import { Rejections } from "./Rejections.ts"
 
@@ -30,19 +31,17 @@ export class DeliveryLog extends Context.Service<DeliveryLog, {
       const rejections = new Rejections()
       return DeliveryLog.of({
         attempted: (delivery, backend, report) => {
+          const { answer, error, outcome, status } = report
+          const latency = seconds(report.latency)
+          const tries = report.tries > 1 ? report.tries : undefined
+          // Only these can have a word in them that is not ours.
+          const isPlain = status !== undefined && error === undefined && tries === undefined && answer === undefined
           log.write(
-            Outcome.isSuccess(report.outcome) ? "info" : "error",
-            report.status === undefined ? "proxy error" : "proxied request",
-            {
-              backend: backend.name,
-              status: report.status,
-              latency: seconds(report.latency),
-              outcome: report.outcome,
-              error: report.error,
-              tries: report.tries > 1 ? report.tries : undefined,
-              answer: report.answer
-            },
-            shared(delivery)
+            Outcome.isSuccess(outcome) ? "info" : "error",
+            status === undefined ? "proxy error" : "proxied request",
+            { backend: backend.name, status, latency, outcome, error, tries, answer },
+            shared(delivery),
+            isPlain ? jsonOf(backend) + answerJson(status, latency, outcome) : undefined
           )
           const warning = rejections.warning(delivery, backend, report)
           if (warning !== undefined) log.write("warn", warning, { backend: backend.name }, shared(delivery))
@@ -52,7 +51,8 @@ export class DeliveryLog extends Context.Service<DeliveryLog, {
             status < 500 ? "info" : "error",
             "delivery answered",
             { status, latency, outcome },
-            shared(delivery)
+            shared(delivery),
+            answerJson(status, latency, outcome)
           ),
         hungUp: (delivery, latency) =>
           log.write("warn", "client hung up before the reply, forwarding goes on", { latency }, shared(delivery)),
@@ -67,6 +67,19 @@ export class DeliveryLog extends Context.Service<DeliveryLog, {
     })
   )
 }
+
+/** The same in all lines of a backend. */
+const backendsJson = new WeakMap<Backend, string>()
+
+const jsonOf = (backend: Backend): string => {
+  let json = backendsJson.get(backend)
+  if (json === undefined) backendsJson.set(backend, json = membersJson({ backend: backend.name }))
+  return json
+}
+
+/** `outcome` is one of our own words. */
+const answerJson = (status: number, latency: number, outcome: string): string =>
+  `,"status":${status},"latency":${latency},"outcome":"${outcome}"`
 
 const shared = (delivery: Delivery): SharedFields => delivery.logged ??= new SharedFields(fieldsOf(delivery))
 

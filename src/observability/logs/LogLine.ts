@@ -7,13 +7,17 @@
  */
 import type { LogFields, LogLevel, SharedFields } from "../../domain/LogEntry.ts"
 
-/** Renders an entry as a line that ends in a newline. `millis` is Unix time. */
+/**
+ * Renders an entry as a line that ends in a newline. `millis` is Unix time. `json` is `membersJson(fields)` where its writer has
+ * put that together from parts that it knew before: no value in it may need an escape or a cut.
+ */
 export type RenderLine = (
   millis: number,
   level: LogLevel,
   message: string,
   fields?: LogFields,
-  shared?: SharedFields
+  shared?: SharedFields,
+  json?: string
 ) => string
 
 const MESSAGE_CHARACTERS = 1024
@@ -57,10 +61,11 @@ export const makeJson = (): RenderLine => {
     if (heads[level].size < CACHED_MESSAGES) heads[level].set(message, text)
     return text
   }
-  return (millis, level, message, fields, shared) => {
+  return (millis, level, message, fields, shared, json) => {
     let line = `{"ts":"${timestamp(millis)}${head(level, message)}`
     if (shared !== undefined) line += shared.rendered ??= membersJson(shared.fields)
-    if (fields !== undefined) line += membersJson(fields)
+    if (json !== undefined) line += json
+    else if (fields !== undefined) line += membersJson(fields)
     return `${line}}\n`
   }
 }
@@ -108,7 +113,7 @@ const prettyValue = (key: string, value: string | number | boolean): string => {
 }
 
 /** The fields as members of an object that has some before them. */
-const membersJson = (fields: LogFields): string => {
+export const membersJson = (fields: LogFields): string => {
   const json = fieldsJson(fields)
   return json === "{}" ? "" : `,${json.slice(1, -1)}`
 }

@@ -16,7 +16,14 @@ import { type LogSink, makeLogWriter } from "./LogWriter.ts"
 
 /** Writes the program's log lines. Synchronous: attempts end in callbacks, and a line must not cost a fiber. */
 export class Log extends Context.Service<Log, {
-  readonly write: (level: LogLevel, message: string, fields?: LogFields, shared?: SharedFields) => void
+  /** `json`: see `RenderLine`. */
+  readonly write: (
+    level: LogLevel,
+    message: string,
+    fields?: LogFields,
+    shared?: SharedFields,
+    json?: string
+  ) => void
 }>()("sprayproxy/Log") {
   /** To stdout, together with what Effect's own logger has to say. Closing it waits for what is unwritten, 2 s at most. */
   static readonly layer: Layer.Layer<Log, never, Settings | Metrics> = Layer.suspend(() =>
@@ -82,8 +89,9 @@ const makeLog = Effect.fnUntraced(function*(sink: LogSink) {
   )
   yield* Effect.addFinalizer(() => writer.close)
   return Log.of({
-    write: (level, message, fields, shared) => {
-      if (RANKS[level] >= minimum) writer.write(render(clock.currentTimeMillisUnsafe(), level, message, fields, shared))
+    write: (level, message, fields, shared, json) => {
+      if (RANKS[level] < minimum) return
+      writer.write(render(clock.currentTimeMillisUnsafe(), level, message, fields, shared, json))
     }
   })
 })

@@ -292,8 +292,8 @@ const layerLogging = Layer.merge(
       const { logLevel } = yield* Settings
       const logger = (yield* OtelLogger.OtelLoggerProvider).getLogger(packageJson.name, packageJson.version)
       return Log.of({
-        write: (level, message, fields, shared) => {
-          log.write(level, message, fields, shared)
+        write: (level, message, fields, shared, json) => {
+          log.write(level, message, fields, shared, json)
           if (!isLogged(level, logLevel)) return
           logger.emit({
             severityNumber: severities[level],

@@ -1,13 +1,17 @@
 import { describe, expect, it } from "@effect/vitest"
+import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
 import { PassThrough } from "node:stream"
 import type { AttemptReport } from "../../../src/domain/AttemptReport.ts"
 import { parse } from "../../../src/domain/Backend.ts"
 import { Body } from "../../../src/domain/Body.ts"
 import type { Delivery, DeliveryTrace } from "../../../src/domain/Delivery.ts"
+import { outcomes } from "../../../src/domain/Outcome.ts"
 import { DeliveryLog, seconds, targetFields } from "../../../src/observability/logs/DeliveryLog.ts"
+import { makeJson } from "../../../src/observability/logs/LogLine.ts"
 import { Log, LogEntries } from "../../../src/observability/logs/Logging.ts"
 import { Metrics } from "../../../src/observability/metrics/Metrics.ts"
 import { Settings } from "../../../src/settings/Settings.ts"
@@ -106,7 +110,6 @@ describe("the line of an attempt", () => {
 
   it.effect("is an error for every outcome but those that GitHub need not send again", () =>
     Effect.gen(function*() {
-      const outcomes = ["delivered", "rejected", "failed", "unreachable", "broken off", "timed out"] as const
       const entries = yield* written((log) => {
         for (const outcome of outcomes) log.attempted(delivery, backend, { ...report, outcome })
       })
@@ -237,6 +240,40 @@ describe("all lines of a delivery", () => {
         ])
       }
     }))
+})
+
+const afterTime = (line: string) => line.slice(line.indexOf(",")).trimEnd()
+
+describe("a line that is put together from parts", () => {
+  const statuses = Schema.Int.check(Schema.isBetween({ minimum: 200, maximum: 599 }))
+  it.effect.prop(
+    "is what it would be as a whole",
+    {
+      status: Arbitrary.schema(Schema.UndefinedOr(statuses)),
+      latency: Arbitrary.schema(Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 20_000 }))),
+      outcome: Arbitrary.schema(Schema.Literals(outcomes)),
+      error: Arbitrary.schema(Schema.UndefinedOr(Schema.String)),
+      tries: Arbitrary.schema(Schema.Literals([0, 1, 2])),
+      answer: Arbitrary.schema(Schema.UndefinedOr(Schema.String)),
+      path: Arbitrary.schema(Schema.String)
+    },
+    ({ path, ...varied }) =>
+      Effect.gen(function*() {
+        const other = { ...backend, name: `pac.example.com/${path}` }
+        const lines = yield* printed((log) => {
+          log.attempted(named("one", "push"), other, varied)
+          log.answered(named("one", "push"), varied.status ?? 200, "proxied", seconds(varied.latency))
+        })
+        const entries = yield* written((log) => {
+          log.attempted(named("one", "push"), other, varied)
+          log.answered(named("one", "push"), varied.status ?? 200, "proxied", seconds(varied.latency))
+        })
+        const json = makeJson()
+        expect(lines.map(afterTime)).toEqual(
+          entries.map(({ fields, level, message }) => afterTime(json(0, level, message, fields)))
+        )
+      })
+  )
 })
 
 describe("no line", () => {
