@@ -1,10 +1,45 @@
+import { availableParallelism } from "node:os"
 import { defineConfig } from "vitest/config"
+
+/** They drive built programs, clusters' tools and whole outages, and take minutes. */
+const slow = ["chaos", "crash", "e2e", "k8s"]
+
+/** Most of these tests wait more than they compute. */
+const maxWorkers = Math.min(8, 2 * availableParallelism())
 
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts"],
-    globalSetup: "test/support/build.ts",
-    testTimeout: 60_000,
-    hookTimeout: 60_000
+    maxWorkers,
+    // Nobody waits as long; a busy machine may need it.
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "unit",
+          include: ["test/**/*.test.ts"],
+          exclude: [`test/{${slow.join(",")}}/**`, "test/**/postgres/**"],
+          // To load Effect and the sources takes longer than most files' tests.
+          isolate: false
+        }
+      },
+      {
+        extends: true,
+        test: {
+          name: "postgres",
+          include: ["test/**/postgres/**/*.test.ts"],
+          globalSetup: ["test/support/postgres/setup.ts"]
+        }
+      },
+      {
+        extends: true,
+        test: {
+          name: "e2e",
+          include: [`test/{${slow.join(",")}}/**/*.test.ts`],
+          globalSetup: ["test/support/build.ts", "test/support/postgres/setup.ts"]
+        }
+      }
+    ]
   }
 })

@@ -1,7 +1,7 @@
 /** How much memory large deliveries take that are written down first: direct mode beside both stores, a fresh process for each. */
 import * as Effect from "effect/Effect"
 import { join } from "node:path"
-import { postgresUnavailable, startPostgres } from "../test/support/postgres.ts"
+import { postgresUnavailable, startPostgres } from "../test/support/postgres/Postgres.ts"
 import { startServer } from "./Contenders.ts"
 import { lossesOf } from "./FanOut.ts"
 import { LoadProcess } from "./LoadProcess.ts"

@@ -1,7 +1,7 @@
 /** What it costs to write deliveries down before they are answered: durable mode beside direct mode, in the same run. */
 import * as Effect from "effect/Effect"
 import { join } from "node:path"
-import { postgresUnavailable, startPostgres } from "../test/support/postgres.ts"
+import { postgresUnavailable, startPostgres } from "../test/support/postgres/Postgres.ts"
 import { type Contender, startServer } from "./Contenders.ts"
 import { percentiles, problemsOf } from "./FanOut.ts"
 import { LoadProcess } from "./LoadProcess.ts"

@@ -5,7 +5,7 @@ import { execFileSync } from "node:child_process"
 import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { query, startPostgres } from "../support/postgres.ts"
+import { query, startPostgres } from "../support/postgres/Postgres.ts"
 
 /** Something that can be wrong with a store for a while. */
 export interface StoreTrouble {

@@ -11,8 +11,8 @@ import { startServer } from "../crash/Server.ts"
 import { startTraffic, Targets } from "../crash/Traffic.ts"
 import { Witness } from "../crash/Witness.ts"
 import { deliver, eventually, type Program, send, startBackend, startProgram } from "../support/harness.ts"
-import { pgBouncerUnavailable, startPgBouncer } from "../support/pgbouncer.ts"
-import { postgresUnavailable, query, startPostgres } from "../support/postgres.ts"
+import { pgBouncerUnavailable, startPgBouncer } from "../support/postgres/PgBouncer.ts"
+import { postgresUnavailable, query, sharedPostgres, startPostgres } from "../support/postgres/Postgres.ts"
 
 /** Milliseconds: a lease outlives the forwarding timeout by 15 s, and then the backlog has to drain. */
 const patience = 90_000
@@ -42,7 +42,7 @@ describe.skipIf(isUnavailable)("two replicas on one PostgreSQL", () => {
     "one is killed under load: the other delivers what it had begun, and nothing is lost",
     () =>
       Effect.gen(function*() {
-        const postgres = yield* startPostgres
+        const postgres = yield* sharedPostgres
         const store = yield* postgres.createDatabase
         const sentTo = new Map<string, number>()
         let killed = 0
@@ -80,7 +80,7 @@ describe.skipIf(isUnavailable)("two replicas on one PostgreSQL", () => {
     "one registers a backend, and both forward to it until the other unregisters it",
     () =>
       Effect.gen(function*() {
-        const postgres = yield* startPostgres
+        const postgres = yield* sharedPostgres
         const store = yield* postgres.createDatabase
         const backend = yield* startBackend()
         const args = ["--store", store, "--enable-dynamic-backends"]
@@ -111,7 +111,7 @@ describe.skipIf(pgBouncerUnavailable() !== undefined)("a PgBouncer in transactio
     "that $startup keeps all of 700 deliveries with two connections to the server",
     ({ ignored }) =>
       Effect.gen(function*() {
-        const postgres = yield* startPostgres
+        const postgres = yield* sharedPostgres
         const database = yield* postgres.createDatabase
         const store = yield* startPgBouncer(database, {
           pool_mode: "transaction",
@@ -194,7 +194,7 @@ describe.skipIf(isUnavailable)("a PostgreSQL that can be read and not written to
     "is down all the time, and gets then what became of the deliveries: none is sent again",
     () =>
       Effect.gen(function*() {
-        const postgres = yield* startPostgres
+        const postgres = yield* sharedPostgres
         const store = yield* postgres.createDatabase
         const name = new URL(store).pathname.slice(1)
         const held: Array<() => void> = []
@@ -238,7 +238,7 @@ describe.skipIf(isUnavailable)("a PostgreSQL that can be read and not written to
 
   it.live("for one delivery alone is up, and has all others", () =>
     Effect.gen(function*() {
-      const postgres = yield* startPostgres
+      const postgres = yield* sharedPostgres
       const store = yield* postgres.createDatabase
       const backend = yield* startBackend()
       const program = yield* startProgram(["--backend", backend.url, "--store", store])

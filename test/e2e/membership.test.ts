@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Net from "node:net"
 import { deliver, eventually, listen, type Program, send, startBackend, startProgram } from "../support/harness.ts"
-import { postgresUnavailable, startPostgres } from "../support/postgres.ts"
+import { postgresUnavailable, sharedPostgres, startPostgres } from "../support/postgres/Postgres.ts"
 
 const isUnavailable = postgresUnavailable() !== undefined
 
@@ -40,7 +40,7 @@ const cuttable = Effect.fnUntraced(function*(url: string) {
 describe.skipIf(isUnavailable)("a replica that is cut off from PostgreSQL", () => {
   it.live("does not undo what the other has decided since", () =>
     Effect.gen(function*() {
-      const postgres = yield* startPostgres
+      const postgres = yield* sharedPostgres
       const store = yield* postgres.createDatabase
       const way = yield* cuttable(store)
       const backend = yield* startBackend()

@@ -53,8 +53,10 @@ describe("a variable that is no setting", () => {
   it("is none of those that are read anywhere", () => {
     assert.deepStrictEqual(variableWarnings(Object.fromEntries(variables.map((name) => [name, "1"]))), [])
     const directory = new URL("../../src/", import.meta.url)
-    const sources = readdirSync(directory).map((file) => readFileSync(new URL(file, directory), "utf8")).join("\n")
-    const named = sources.matchAll(/env\[?\.?"?(SPRAYPROXY_\w+|GH_APP_\w+)/g)
+    const files = readdirSync(directory, { encoding: "utf8", recursive: true }).filter((file) => file.endsWith(".ts"))
+    const sources = files.map((file) => readFileSync(new URL(file, directory), "utf8")).join("\n")
+    const named = [...sources.matchAll(/"(SPRAYPROXY_\w+|GH_APP_\w+)"/g)]
+    assert.isNotEmpty(named)
     for (const [, name] of named) assert.include(variables, name)
   })
 })

@@ -1,19 +1,13 @@
-import { assert, describe, layer } from "@effect/vitest"
-import * as Context from "effect/Context"
+import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import * as SqlDeliveryStore from "../../../src/store/SqlDeliveryStore.ts"
 import * as PostgresClient from "../../../src/store/postgres/Client.ts"
 import { newDelivery, opened } from "../../support/StoreDatabases.ts"
-import { pgBouncerUnavailable, startPgBouncer } from "../../support/pgbouncer.ts"
-import { type Postgres, postgresUnavailable, query, startPostgres } from "../../support/postgres.ts"
-
-class Server extends Context.Service<Server, Postgres>()("sprayproxy/test/PostgresClient/Server") {
-  static readonly layer = Layer.effect(Server, startPostgres)
-}
+import { pgBouncerUnavailable, startPgBouncer } from "../../support/postgres/PgBouncer.ts"
+import { postgresUnavailable, query, sharedPostgres, startPostgres } from "../../support/postgres/Postgres.ts"
 
 const nameOf = (url: string) => new URL(url).pathname.slice(1)
 
@@ -57,10 +51,10 @@ const endSessions = (url: string) =>
 const withoutPostgres = postgresUnavailable()
 
 describe.skipIf(withoutPostgres !== undefined)(withoutPostgres ?? "PostgreSQL", () => {
-  layer(Server.layer, { excludeTestServices: true })("a session", ({ effect }) => {
-    effect("confirms only what is on disk, whatever the database says since the start", () =>
+  describe("a session", () => {
+    it.live("confirms only what is on disk, whatever the database says since the start", () =>
       Effect.gen(function*() {
-        const url = yield* (yield* Server).createDatabase
+        const url = yield* (yield* sharedPostgres).createDatabase
         const store = yield* openStore(url)
         yield* noteCommits(url)
         yield* query(url, `ALTER DATABASE ${nameOf(url)} SET synchronous_commit = off`)
@@ -69,9 +63,9 @@ describe.skipIf(withoutPostgres !== undefined)(withoutPostgres ?? "PostgreSQL", 
         assert.deepStrictEqual(yield* query(url, "SELECT setting FROM commits"), [{ setting: "on" }])
       }))
 
-    effect("keeps a level that promises more", () =>
+    it.live("keeps a level that promises more", () =>
       Effect.gen(function*() {
-        const url = yield* (yield* Server).createDatabase
+        const url = yield* (yield* sharedPostgres).createDatabase
         yield* query(url, `ALTER DATABASE ${nameOf(url)} SET synchronous_commit = remote_apply`)
         const store = yield* openStore(url)
         yield* noteCommits(url)
@@ -79,9 +73,9 @@ describe.skipIf(withoutPostgres !== undefined)(withoutPostgres ?? "PostgreSQL", 
         assert.deepStrictEqual(yield* query(url, "SELECT setting FROM commits"), [{ setting: "remote_apply" }])
       }))
 
-    effect("names its statements where it is the server's own", () =>
+    it.live("names its statements where it is the server's own", () =>
       Effect.gen(function*() {
-        const sql = yield* connected(yield* (yield* Server).createDatabase)
+        const sql = yield* connected(yield* (yield* sharedPostgres).createDatabase)
         const [row] = yield* Effect.andThen(
           sql`SELECT 1`,
           sql`SELECT count(*)::integer AS count FROM pg_prepared_statements`
@@ -89,11 +83,11 @@ describe.skipIf(withoutPostgres !== undefined)(withoutPostgres ?? "PostgreSQL", 
         assert.isAbove((row as { count: number }).count, 0)
       }))
 
-    effect(
+    it.live(
       "of a server that is read-only is none, and another is tried with each question",
       () =>
         Effect.gen(function*() {
-          const url = yield* (yield* Server).createDatabase
+          const url = yield* (yield* sharedPostgres).createDatabase
           const store = yield* openStore(url)
           yield* query(url, `ALTER DATABASE ${nameOf(url)} SET default_transaction_read_only = on`)
           yield* endSessions(url)
@@ -106,7 +100,7 @@ describe.skipIf(withoutPostgres !== undefined)(withoutPostgres ?? "PostgreSQL", 
           )
           assert.strictEqual((yield* refused).reason, "PostgreSQL is read-only")
           yield* query(
-            (yield* Server).url("postgres"),
+            (yield* sharedPostgres).url("postgres"),
             `ALTER DATABASE ${nameOf(url)} RESET default_transaction_read_only`
           )
           // The pool may have made one before.
@@ -114,12 +108,11 @@ describe.skipIf(withoutPostgres !== undefined)(withoutPostgres ?? "PostgreSQL", 
         })
     )
 
-    // The last one: it changes the server.
-    effect(
+    it.live(
       "that has become read-only is replaced, and all others are looked at before they are used",
       () =>
         Effect.gen(function*() {
-          const server = yield* Server
+          const server = yield* startPostgres
           const url = yield* server.createDatabase
           const store = yield* openStore(url)
           yield* Effect.all(Array.from({ length: 6 }, () => write(store)), { concurrency: "unbounded" })
@@ -141,21 +134,21 @@ describe.skipIf(withoutPostgres !== undefined)(withoutPostgres ?? "PostgreSQL", 
 const withoutPgBouncer = pgBouncerUnavailable()
 
 describe.skipIf(withoutPgBouncer !== undefined)(withoutPgBouncer ?? "PgBouncer", () => {
-  layer(Server.layer, { excludeTestServices: true })("a session of PgBouncer in transaction mode", ({ effect }) => {
+  describe("a session of PgBouncer in transaction mode", () => {
     const pooled = Effect.gen(function*() {
-      const direct = yield* (yield* Server).createDatabase
+      const direct = yield* (yield* sharedPostgres).createDatabase
       const url = yield* startPgBouncer(direct, { pool_mode: "transaction", default_pool_size: 2 })
       return { direct, url }
     })
 
-    effect("leaves no named statement behind", () =>
+    it.live("leaves no named statement behind", () =>
       Effect.gen(function*() {
         const sql = yield* connected((yield* pooled).url)
         yield* sql.withTransaction(sql`SELECT 1`)
         assert.deepStrictEqual(yield* sql`SELECT name FROM pg_prepared_statements`, [])
       }))
 
-    effect("has the limits in each transaction, and leaves them there", () =>
+    it.live("has the limits in each transaction, and leaves them there", () =>
       Effect.gen(function*() {
         const sql = yield* connected((yield* pooled).url)
         const limits =
@@ -164,7 +157,7 @@ describe.skipIf(withoutPgBouncer !== undefined)(withoutPgBouncer ?? "PgBouncer",
         assert.deepStrictEqual(yield* limits, [{ statement: "0", lock: "0" }])
       }))
 
-    effect("confirms only what is on disk, whatever the database says since the start", () =>
+    it.live("confirms only what is on disk, whatever the database says since the start", () =>
       Effect.gen(function*() {
         const { direct, url } = yield* pooled
         const store = yield* openStore(url)
@@ -180,7 +173,7 @@ describe.skipIf(withoutPgBouncer !== undefined)(withoutPgBouncer ?? "PgBouncer",
         assert.deepStrictEqual(commits, [{ setting: "on" }, { setting: "on" }])
       }))
 
-    effect("is enough for many transactions at once", () =>
+    it.live("is enough for many transactions at once", () =>
       Effect.gen(function*() {
         const sql = yield* connected((yield* pooled).url, 8)
         const transaction = sql.withTransaction(Effect.all([sql`SELECT 1 AS one`, sql`SELECT 2 AS two`]))

@@ -11,7 +11,7 @@ import { type NewDelivery, StoreUnavailable } from "../../../src/store/DeliveryS
 import * as SqlDeliveryStore from "../../../src/store/SqlDeliveryStore.ts"
 import { attemptOf, Databases, newDelivery, numbered, opened } from "../../support/StoreDatabases.ts"
 import { listen } from "../../support/harness.ts"
-import { postgresUnavailable, query, startPostgres } from "../../support/postgres.ts"
+import { postgresUnavailable, query, sharedPostgres, startPostgres } from "../../support/postgres/Postgres.ts"
 import { deliveryStoreContract } from "../contract/DeliveryStoreContract.ts"
 import { eventually } from "../contract/Subject.ts"
 
@@ -28,7 +28,7 @@ const ownTime = (start: number) => `
 const databases = Layer.effect(
   Databases,
   Effect.gen(function*() {
-    const postgres = yield* startPostgres
+    const postgres = yield* sharedPostgres
     return Databases.of({
       create: Effect.gen(function*() {
         const url = Redacted.make(yield* postgres.createDatabase)
@@ -87,7 +87,7 @@ describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
 
   it.live("is sent a large body in small messages, and sends it so", () =>
     Effect.gen(function*() {
-      const postgres = yield* startPostgres
+      const postgres = yield* sharedPostgres
       const url = new URL(yield* postgres.createDatabase)
       const target = Number(url.port)
       let largest = 0
@@ -131,7 +131,7 @@ describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
     "takes up what its files do, with rows and attempts, and less once something is deleted",
     () =>
       Effect.gen(function*() {
-        const url = yield* (yield* startPostgres).createDatabase
+        const url = yield* (yield* sharedPostgres).createDatabase
         const store = yield* opened(
           SqlDeliveryStore.layer({ kind: "postgres", url: Redacted.make(url) }, { owner: "one" })
         )

