@@ -10,7 +10,8 @@ import * as Logger from "effect/Logger"
 import * as References from "effect/References"
 import type { LogEntry, LogFields, LogLevel, SharedFields } from "../../domain/LogEntry.ts"
 import { Settings } from "../../settings/Settings.ts"
-import { Metrics } from "../metrics/Metrics.ts"
+import * as Names from "../metrics/Names.ts"
+import { counted } from "../metrics/Readings.ts"
 import { makeJson, makePretty } from "./LogLine.ts"
 import { type LogSink, makeLogWriter } from "./LogWriter.ts"
 
@@ -26,12 +27,10 @@ export class Log extends Context.Service<Log, {
   ) => void
 }>()("sprayproxy/Log") {
   /** To stdout, together with what Effect's own logger has to say. Closing it waits for what is unwritten, 2 s at most. */
-  static readonly layer: Layer.Layer<Log, never, Settings | Metrics> = Layer.suspend(() =>
-    Log.layerSink(process.stdout)
-  )
+  static readonly layer: Layer.Layer<Log, never, Settings> = Layer.suspend(() => Log.layerSink(process.stdout))
 
   /** The same to any stream. */
-  static readonly layerSink = (sink: LogSink): Layer.Layer<Log, never, Settings | Metrics> =>
+  static readonly layerSink = (sink: LogSink): Layer.Layer<Log, never, Settings> =>
     layerEffectLogger.pipe(
       Layer.provideMerge(Layer.effect(Log, makeLog(sink))),
       Layer.merge(Layer.effect(
@@ -72,7 +71,6 @@ const EFFECT_LEVELS: Record<LogLevel, EffectLogLevel.LogLevel> = {
 
 const makeLog = Effect.fnUntraced(function*(sink: LogSink) {
   const settings = yield* Settings
-  const metrics = yield* Metrics
   const clock = yield* Clock.Clock
   // https://no-color.org: any value but an empty one turns colours off.
   const noColor = yield* Config.String("NO_COLOR").pipe(Config.withDefault(""), Effect.orDie)
@@ -80,10 +78,12 @@ const makeLog = Effect.fnUntraced(function*(sink: LogSink) {
     ? makeJson()
     : makePretty({ colors: sink.isTTY === true && noColor === "" })
   const minimum = RANKS[settings.logLevel]
+  let dropped = 0
+  yield* counted(Names.logLinesDropped, () => dropped)
   const writer = makeLogWriter(
     sink,
     (count) => {
-      metrics.logLinesDropped(count)
+      dropped += count
       return render(clock.currentTimeMillisUnsafe(), "warn", "log lines dropped", { count })
     }
   )

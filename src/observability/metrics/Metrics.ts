@@ -53,7 +53,6 @@ export class Metrics extends Context.Service<Metrics, {
   readonly added: (backend: Backend) => void
   readonly removed: (backend: Backend) => void
   readonly registryChanged: (change: RegistryChange) => void
-  readonly logLinesDropped: (count: number) => void
 }>()("sprayproxy/Metrics") {
   static readonly layer = Layer.effect(
     Metrics,
@@ -63,7 +62,6 @@ export class Metrics extends Context.Service<Metrics, {
       const series = new Series(context)
       const inbound = series.counter(Names.inboundRequests)
       const responseTime = series.histogram(Names.responseTime, originalBuckets)
-      const dropped = series.counter(Names.logLinesDropped)
       const attemptsInFlight = series.gauge(Names.attemptsInFlight)
       const durations = recordOf(
         answers,
@@ -121,8 +119,7 @@ export class Metrics extends Context.Service<Metrics, {
         retried: (backend) => byName.get(backend.name)?.retries(1),
         added: join,
         removed: leave,
-        registryChanged: (change) => changes[change](1),
-        logLinesDropped: (count) => dropped(count)
+        registryChanged: (change) => changes[change](1)
       })
     })
   )

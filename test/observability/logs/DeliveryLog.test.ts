@@ -13,7 +13,6 @@ import { outcomes } from "../../../src/domain/Outcome.ts"
 import { DeliveryLog, seconds, targetFields } from "../../../src/observability/logs/DeliveryLog.ts"
 import { makeJson } from "../../../src/observability/logs/LogLine.ts"
 import { Log, LogEntries } from "../../../src/observability/logs/Logging.ts"
-import { Metrics } from "../../../src/observability/metrics/Metrics.ts"
 import { Settings } from "../../../src/settings/Settings.ts"
 
 const backend = Result.getOrThrow(parse("https://PAC.example.com:8443/base", "static"))
@@ -164,7 +163,7 @@ const printed = Effect.fnUntraced(function*(write: (log: DeliveryLog["Service"])
     Effect.provide(
       DeliveryLog.layer.pipe(
         Layer.provide(Log.layerSink(sink)),
-        Layer.provide([Settings.layerFrom({ logFormat: "json" }), Metrics.layer])
+        Layer.provide(Settings.layerFrom({ logFormat: "json" }))
       )
     )
   )

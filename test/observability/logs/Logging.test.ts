@@ -8,8 +8,8 @@ import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import { PassThrough, Writable } from "node:stream"
 import { Log, LogEntries } from "../../../src/observability/logs/Logging.ts"
-import { Metrics } from "../../../src/observability/metrics/Metrics.ts"
 import { Settings } from "../../../src/settings/Settings.ts"
+import { scrape, withFreshMetrics } from "../../support/Scrape.ts"
 
 /** Runs a program with a log and returns what the sink had received when the log's scope was closed. */
 const written = Effect.fnUntraced(function*<A, E>(
@@ -25,7 +25,6 @@ const written = Effect.fnUntraced(function*<A, E>(
     Effect.provide(
       Log.layerSink(sink).pipe(
         Layer.provide(Settings.layerFrom({ logFormat: "json", logLevel: "info", ...options.settings })),
-        Layer.provide(Metrics.layer),
         Layer.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env: options.env ?? {} })))
       )
     )
@@ -108,8 +107,8 @@ describe("Log", () => {
       assert.notInclude(String(error), "\n")
     }))
 
-  it.effect("reports lost lines in a line of its own kind", () =>
-    Effect.gen(function*() {
+  it.effect("reports lost lines in a line of its own kind, and counts them", () =>
+    withFreshMetrics(Effect.gen(function*() {
       const held: Array<() => void> = []
       let output = ""
       const sink = new Writable({
@@ -125,22 +124,29 @@ describe("Log", () => {
       })
       const scope = yield* Scope.make()
       const context = yield* Layer.buildWithScope(
-        Log.layerSink(sink).pipe(Layer.provide([Settings.layerFrom({ logFormat: "json" }), Metrics.layer])),
+        Log.layerSink(sink).pipe(Layer.provide(Settings.layerFrom({ logFormat: "json" }))),
         scope
       )
       const log = yield* Effect.provide(Log, context)
       for (let count = 0; count < 10_000; count++) log.write("info", "kept or lost", { answer: "x".repeat(1024) })
+      assert.strictEqual((yield* scrape).value("sprayproxy_log_lines_dropped_total"), 0)
+      const writeUntil = Effect.fnUntraced(function*(isEnough: () => boolean) {
+        while (!isEnough()) {
+          held.splice(0).forEach((done) => done())
+          yield* Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
+        }
+      })
+      yield* writeUntil(() => output.includes("log lines dropped"))
+      const lost = (yield* scrape).value("sprayproxy_log_lines_dropped_total")
       const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
-      while (closing.pollUnsafe() === undefined) {
-        held.splice(0).forEach((done) => done())
-        yield* Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
-      }
+      yield* writeUntil(() => closing.pollUnsafe() !== undefined)
       const entries = entriesOf(output)
       const { count, level, msg } = entries.at(-1)!
       assert.deepStrictEqual({ level, msg }, { level: "warn", msg: "log lines dropped" })
       assert.strictEqual(entries.length - 1 + Number(count), 10_000)
       assert.isAbove(Number(count), 1000)
-    }))
+      assert.strictEqual(lost, count)
+    })))
 
   it.effect("outlives a stream that fails and emits its error", () =>
     Effect.gen(function*() {
@@ -160,7 +166,7 @@ describe("Log", () => {
       })
       yield* program.pipe(
         Effect.provide(
-          Log.layerSink(sink).pipe(Layer.provide([Settings.layerFrom({ logFormat: "json" }), Metrics.layer]))
+          Log.layerSink(sink).pipe(Layer.provide(Settings.layerFrom({ logFormat: "json" })))
         )
       )
       assert.strictEqual(errors.length, 1)

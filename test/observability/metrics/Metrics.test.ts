@@ -441,8 +441,7 @@ describe("the rest", () => {
         sprayproxy_attempt_duration_seconds: "histogram",
         sprayproxy_retries_total: "counter",
         sprayproxy_backend_last_success_timestamp_seconds: "gauge",
-        sprayproxy_registry_changes_total: "counter",
-        sprayproxy_log_lines_dropped_total: "counter"
+        sprayproxy_registry_changes_total: "counter"
       })
       for (const { help, name } of families.values()) assert.isNotEmpty(help, name)
     })))
@@ -464,12 +463,11 @@ describe("the rest", () => {
       assert.strictEqual(seen.value("sprayproxy_attempts_in_flight"), 1)
     })))
 
-  it.effect("counts changes of the registry and lost log lines", () =>
+  it.effect("counts changes of the registry", () =>
     withMetrics(Effect.fnUntraced(function*(metrics) {
       metrics.registryChanged("registered")
       metrics.registryChanged("registered")
       metrics.registryChanged("expired")
-      metrics.logLinesDropped(7)
       const seen = yield* scrape
       assert.deepStrictEqual(
         seen.families.get("sprayproxy_registry_changes_total")!.samples,
@@ -480,6 +478,5 @@ describe("the rest", () => {
           [`sprayproxy_registry_changes_total{change="expired"}`, 1]
         ])
       )
-      assert.strictEqual(seen.value("sprayproxy_log_lines_dropped_total"), 7)
     })))
 })

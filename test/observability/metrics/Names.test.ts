@@ -5,6 +5,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
+import { PassThrough } from "node:stream"
 import { fileURLToPath } from "node:url"
 import { BackendPolicy } from "../../../src/backends/Policy.ts"
 import { BackendRegistry } from "../../../src/backends/Registry.ts"
@@ -31,7 +32,7 @@ const scrapeOfAll = withFreshMetrics(
         Layer.provide(Layer.mergeAll(BackendRegistry.layer, MemoryBudget.layer, WebhookSecrets.layer)),
         Layer.provide(Layer.mergeAll(
           Metrics.layer,
-          Log.layerTest,
+          Log.layerSink(new PassThrough()),
           NodeFileSystem.layer,
           Layer.succeed(BackendPolicy, {
             admit: () => Effect.void,
@@ -45,16 +46,16 @@ const scrapeOfAll = withFreshMetrics(
             inFlight: () => 0,
             idle: Effect.never,
             cutOff: Effect.never
-          }),
-          Settings.layerFrom({
-            host: "127.0.0.1",
-            metricsPort: 0,
-            metricsCert: Option.some(fixture("localhost")),
-            metricsKey: Option.some(fixture("localhost-key")),
-            webhookSecret: Option.some(Redacted.make("secret")),
-            backends: [Result.getOrThrow(parse("https://pac.example.com", "static"))]
           })
-        ))
+        )),
+        Layer.provide(Settings.layerFrom({
+          host: "127.0.0.1",
+          metricsPort: 0,
+          metricsCert: Option.some(fixture("localhost")),
+          metricsKey: Option.some(fixture("localhost-key")),
+          webhookSecret: Option.some(Redacted.make("secret")),
+          backends: [Result.getOrThrow(parse("https://pac.example.com", "static"))]
+        }))
       )
     ),
     scrape
