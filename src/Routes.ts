@@ -2,12 +2,9 @@
 import * as Layer from "effect/Layer"
 import * as HttpRouter from "effect/http/HttpRouter"
 import { BackendRoutes } from "./backends/Routes.ts"
-import { addNotFound } from "./http/MethodRoutes.ts"
+import { addNotFound, routerConfig } from "./http/MethodRoutes.ts"
 import { HealthRoutes } from "./webhook/HealthRoutes.ts"
 import { WebhookRoutes } from "./webhook/Routes.ts"
-
-/** Paths match exactly, as the sidecar's do. */
-export const routerConfig = { caseSensitive: true, ignoreTrailingSlash: false, ignoreDuplicateSlashes: false }
 
 /** The routes of direct mode with those that a mode adds to them. */
 export const layerWith = <E, R>(routes: Layer.Layer<never, E, R>) =>

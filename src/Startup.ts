@@ -4,17 +4,17 @@ import * as Option from "effect/Option"
 import { HttpServer } from "effect/http/HttpServer"
 import * as NetAddress from "effect/net/NetAddress"
 import packageJson from "../package.json" with { type: "json" }
-import { BackendPolicy } from "./backends/Policy.ts"
 import { BackendRegistry } from "./backends/Registry.ts"
 import { unusedFaults } from "./backends/connections/ProxyRules.ts"
 import { Log } from "./observability/logs/Logging.ts"
+import { OwnListeners } from "./runtime/OwnListeners.ts"
 import { type Environment, Settings, warnings } from "./settings/Settings.ts"
 import { variableWarnings } from "./settings/Variables.ts"
 
 export const announceFrom = Effect.fnUntraced(function*(env: Environment) {
   const settings = yield* Settings
   const log = yield* Log
-  const policy = yield* BackendPolicy
+  const own = yield* OwnListeners
   const registry = yield* BackendRegistry
   const { address } = yield* HttpServer
 
@@ -22,7 +22,7 @@ export const announceFrom = Effect.fnUntraced(function*(env: Environment) {
   const proxyWarnings = unusedFaults(origins, env).map(({ message }) => `${message} (no backend uses it)`)
   for (const warning of [...warnings(settings), ...variableWarnings(env), ...proxyWarnings]) log.write("warn", warning)
   if (NetAddress.isUnixPathAddress(address)) return
-  policy.addOwnListener(address.port)
+  own.add(address.port)
   log.write("info", "listening", {
     address: NetAddress.formatIp(address.address),
     port: address.port,

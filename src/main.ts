@@ -21,6 +21,7 @@ import { Spray } from "./forwarding/Spray.ts"
 import * as MetricsServer from "./http/MetricsServer.ts"
 import { PublicServer } from "./http/PublicServer.ts"
 import { Readiness } from "./http/Readiness.ts"
+import * as UnexpectedFailures from "./observability/UnexpectedFailures.ts"
 import { DeliveryLog } from "./observability/logs/DeliveryLog.ts"
 import { Log } from "./observability/logs/Logging.ts"
 import { RefusalLog } from "./observability/logs/RefusalLog.ts"
@@ -28,9 +29,9 @@ import { Metrics } from "./observability/metrics/Metrics.ts"
 import * as ProcessMetrics from "./observability/metrics/ProcessMetrics.ts"
 import * as MetricReadings from "./observability/metrics/Readings.ts"
 import * as Telemetry from "./observability/traces/Telemetry.ts"
-import * as Defects from "./runtime/Defects.ts"
 import { Identity } from "./runtime/Identity.ts"
 import { MemoryBudget } from "./runtime/MemoryBudget.ts"
+import { OwnListeners } from "./runtime/OwnListeners.ts"
 import { Timers } from "./runtime/Timers.ts"
 import { TurnShare } from "./runtime/TurnShare.ts"
 import { Settings } from "./settings/Settings.ts"
@@ -73,9 +74,16 @@ const server = <A, E, R, RBacklog, RRoutes>(mode: {
     Layer.provideMerge(BackendPolicy.layer),
     Layer.provideMerge(mode.ledger),
     Layer.provideMerge(
-      Layer.mergeAll(Resolver.layer, RefusalLog.layer, Readiness.layer, Timers.layer, TurnShare.layer)
+      Layer.mergeAll(
+        Resolver.layer,
+        RefusalLog.layer,
+        Readiness.layer,
+        Timers.layer,
+        TurnShare.layer,
+        OwnListeners.layer
+      )
     ),
-    Layer.provideMerge(Layer.mergeAll(Telemetry.layer, Defects.layer, Defects.layerProcess)),
+    Layer.provideMerge(Layer.mergeAll(Telemetry.layer, UnexpectedFailures.layer, UnexpectedFailures.layerProcess)),
     Layer.provideMerge(Layer.mergeAll(Log.layer, Identity.layer)),
     Layer.provideMerge(Metrics.layer),
     Layer.provide(NodeFileSystem.layer)

@@ -64,8 +64,7 @@ const TestLayer = (settings: Partial<Settings["Service"]> = {}) =>
       Layer.succeed(BackendPolicy, {
         admit: () => Effect.void,
         refusalOf: () => undefined,
-        checkAddress: () => undefined,
-        addOwnListener: () => {}
+        checkAddress: () => undefined
       })
     ]),
     Layer.provideMerge(Layer.mergeAll(

@@ -14,6 +14,7 @@ import { BackendRegistry } from "../src/backends/Registry.ts"
 import { parse } from "../src/domain/Backend.ts"
 import { Log, LogEntries } from "../src/observability/logs/Logging.ts"
 import { Metrics } from "../src/observability/metrics/Metrics.ts"
+import { OwnListeners } from "../src/runtime/OwnListeners.ts"
 import { type Environment, Settings } from "../src/settings/Settings.ts"
 
 const backend = (url: string) => Result.getOrThrow(parse(url, "static"))
@@ -28,13 +29,13 @@ const announced = Effect.fnUntraced(function*(
   const policy = BackendPolicy.of({
     admit: () => Effect.void,
     refusalOf: () => undefined,
-    checkAddress: () => undefined,
-    addOwnListener: (port) => void ownPorts.push(port)
+    checkAddress: () => undefined
   })
   const listener = HttpServer.make({ address, serve: () => Effect.void })
   const layer = Layer.mergeAll(
     BackendRegistry.layer.pipe(Layer.provideMerge(Layer.succeed(BackendPolicy, policy))),
-    Layer.succeed(HttpServer.HttpServer, listener)
+    Layer.succeed(HttpServer.HttpServer, listener),
+    Layer.succeed(OwnListeners, { add: (port) => void ownPorts.push(port), has: () => false })
   ).pipe(Layer.provideMerge(Layer.mergeAll(Settings.layerFrom(settings), Log.layerTest, Metrics.layer)))
   return yield* Effect.provide(
     Effect.gen(function*() {

@@ -23,7 +23,7 @@ import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import type { Backend } from "../domain/Backend.ts"
 import { Log } from "../observability/logs/Logging.ts"
-import { contained } from "../runtime/Defects.ts"
+import { contained } from "../runtime/Contained.ts"
 import { Settings } from "../settings/Settings.ts"
 import { DeliveryStore, type StoredBackend, StoreUnavailable } from "../store/DeliveryStore.ts"
 

@@ -13,6 +13,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as net from "node:net"
 import type { Backend } from "../domain/Backend.ts"
+import { OwnListeners } from "../runtime/OwnListeners.ts"
 import { Settings } from "../settings/Settings.ts"
 import { forbiddenAddress, isLocalAddress } from "./AddressRules.ts"
 import { matches } from "./HostPattern.ts"
@@ -33,20 +34,18 @@ export class BackendPolicy extends Context.Service<BackendPolicy, {
   readonly refusalOf: (backend: Backend) => BackendRefused | undefined
   /** Why a dynamic backend may not connect to an address (an IP literal) and port; `undefined` if it may. */
   readonly checkAddress: (address: string, port: number) => BackendRefused | undefined
-  /** From now on, no dynamic backend may be this port of this machine. */
-  readonly addOwnListener: (port: number) => void
 }>()("sprayproxy/BackendPolicy") {
   static readonly layer = Layer.effect(
     BackendPolicy,
     Effect.gen(function*() {
       const { dynamicBackendAllow: allowed } = yield* Settings
       const { lookup } = yield* Resolver
-      const ownPorts = new Set<number>()
+      const own = yield* OwnListeners
 
       const checkAddress = (address: string, port: number): BackendRefused | undefined => {
         const kind = forbiddenAddress(address)
         if (kind !== undefined) return new BackendRefused({ reason: `${kind} addresses are not allowed` })
-        if (ownPorts.has(port) && isLocalAddress(address)) {
+        if (own.has(port) && isLocalAddress(address)) {
           return new BackendRefused({ reason: "a backend can't be this sprayproxy itself" })
         }
         return undefined
@@ -71,7 +70,7 @@ export class BackendPolicy extends Context.Service<BackendPolicy, {
         }
       })
 
-      return BackendPolicy.of({ admit, refusalOf, checkAddress, addOwnListener: (port) => void ownPorts.add(port) })
+      return BackendPolicy.of({ admit, refusalOf, checkAddress })
     })
   )
 }

@@ -10,6 +10,9 @@ import type { ServerResponse } from "node:http"
 import { pathOf } from "../domain/RequestTarget.ts"
 import { answerEarly } from "./EarlyAnswer.ts"
 
+/** Paths match exactly, as the sidecar's do. */
+export const routerConfig = { caseSensitive: true, ignoreTrailingSlash: false, ignoreDuplicateSlashes: false }
+
 /** `variable` is what stands where the path has its `:name`, unescaped; empty for a path without one. */
 type Handler = (request: HttpServerRequest, variable: string) => Effect.Effect<HttpServerResponse>
 

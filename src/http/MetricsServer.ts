@@ -16,15 +16,14 @@ import { X509Certificate } from "node:crypto"
 import { createServer } from "node:http"
 import { createServer as createTlsServer } from "node:https"
 import { createSecureContext } from "node:tls"
-import { routerConfig } from "../Routes.ts"
-import { BackendPolicy } from "../backends/Policy.ts"
 import { Log } from "../observability/logs/Logging.ts"
 import * as Names from "../observability/metrics/Names.ts"
 import * as PrometheusText from "../observability/metrics/PrometheusText.ts"
 import { reading } from "../observability/metrics/Readings.ts"
 import * as FollowedFiles from "../runtime/FollowedFiles.ts"
+import { OwnListeners } from "../runtime/OwnListeners.ts"
 import { Settings } from "../settings/Settings.ts"
-import { addNotFound, addPath } from "./MethodRoutes.ts"
+import { addNotFound, addPath, routerConfig } from "./MethodRoutes.ts"
 
 /** The certificate or key of the metrics listener can't be used. */
 export class InvalidMetricsCertificate
@@ -50,10 +49,10 @@ const routes = HttpRouter.use(Effect.fnUntraced(function*(router) {
 
 const announce = Layer.effectDiscard(Effect.gen(function*() {
   const { address } = yield* HttpServer
-  const policy = yield* BackendPolicy
+  const own = yield* OwnListeners
   const log = yield* Log
   if (NetAddress.isUnixPathAddress(address)) return
-  policy.addOwnListener(address.port)
+  own.add(address.port)
   log.write("info", "metrics listening", { address: NetAddress.formatIp(address.address), port: address.port })
 }))
 

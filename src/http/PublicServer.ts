@@ -11,9 +11,9 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { randomUUID } from "node:crypto"
-import { createServer, type IncomingMessage, type Server, ServerResponse } from "node:http"
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
 import { Server as NetServer, type Socket } from "node:net"
+import { IdentifiedResponse, newRequestId, requestIdOf } from "../observability/RequestId.ts"
 import { RefusalLog } from "../observability/logs/RefusalLog.ts"
 import { type Member, Roster } from "../runtime/Roster.ts"
 import { Settings } from "../settings/Settings.ts"
@@ -35,16 +35,16 @@ export class PublicServer extends Context.Service<PublicServer, {
       const settings = yield* Settings
       const readiness = yield* Readiness
       const refusals = yield* RefusalLog
-      const unanswered = new Roster<IdentifiedResponse<IncomingMessage>>()
+      const unanswered = new Roster<PublicResponse<IncomingMessage>>()
       const idleListeners = new Set<() => void>()
 
       const askedToUpgrade = new WeakSet<IncomingMessage>()
 
-      function onClose(this: IdentifiedResponse<IncomingMessage>) {
+      function onClose(this: PublicResponse<IncomingMessage>) {
         unanswered.delete(this)
         if (unanswered.size === 0) { for (const listener of idleListeners) listener() }
       }
-      const onRequest = (request: IncomingMessage, response: IdentifiedResponse<IncomingMessage>) => {
+      const onRequest = (request: IncomingMessage, response: PublicResponse<IncomingMessage>) => {
         // Node takes what comes after such a request for the other protocol where it can't be parsed, and says nothing.
         if (readiness.isDraining() || askedToUpgrade.has(request)) response.shouldKeepAlive = false
         unanswered.add(response)
@@ -61,7 +61,7 @@ export class PublicServer extends Context.Service<PublicServer, {
           askedToUpgrade.add(request)
           return false
         },
-        ServerResponse: IdentifiedResponse,
+        ServerResponse: PublicResponse,
         // Above the 90 s for which kube-rbac-proxy reuses a connection: it never sends a POST again.
         keepAliveTimeout: 120_000
       })
@@ -70,7 +70,7 @@ export class PublicServer extends Context.Service<PublicServer, {
       server.on("connection", (socket: ClientSocket) => {
         socket.once("end", () => {
           const response = socket[currentResponse]
-          if (response instanceof IdentifiedResponse) response.onSenderClosed()
+          if (response instanceof PublicResponse) response.onSenderClosed()
         })
       })
       server.on("request", onRequest).on("checkContinue", onRequest)
@@ -88,7 +88,7 @@ export class PublicServer extends Context.Service<PublicServer, {
           failing.add(socket)
           return
         }
-        const requestId = before == null ? randomUUID() : requestIdOf(before)
+        const requestId = before == null ? newRequestId() : requestIdOf(before)
         const refused = answerClientError(error, socket, requestId)
         if (refused !== undefined) {
           refusals.refused(refused.reason, { "request-id": requestId, status: refused.status, error: error.code })
@@ -158,19 +158,14 @@ const mostTurns = 5_000
 
 const requestIdHeader = "X-Request-Id"
 
-/** The id that this request's reply carries. */
-export const requestIdOf = (response: ServerResponse): string =>
-  response instanceof IdentifiedResponse ? response.requestId : ""
-
 /** Calls `f` when this request's sender has closed its side before its reply is out. */
 export const onSenderClosed = (response: ServerResponse, f: () => void): void => {
-  if (response instanceof IdentifiedResponse) response.whenSenderClosed(f)
+  if (response instanceof PublicResponse) response.whenSenderClosed(f)
 }
 
 /** Every reply has its id, those that Node gives by itself too (no `Host`, an `Expect` that it does not know). */
-class IdentifiedResponse<Request extends IncomingMessage> extends ServerResponse<Request> implements Member {
+class PublicResponse<Request extends IncomingMessage> extends IdentifiedResponse<Request> implements Member {
   place = -1
-  readonly requestId = randomUUID()
   #senderClosed = false
   #whenSenderClosed: (() => void) | undefined
 

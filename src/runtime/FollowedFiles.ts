@@ -13,7 +13,7 @@ import * as FileSystem from "effect/FileSystem"
 import type { PlatformError } from "effect/PlatformError"
 import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
-import { contained } from "./Defects.ts"
+import { contained } from "./Contained.ts"
 
 /** What a look at a file came to. */
 export type Reading =

@@ -58,8 +58,7 @@ const policyOf = (refused: ReadonlyArray<string>, resolvesNothing: boolean): Bac
       return refusal !== undefined ? Effect.fail(refusal) : resolvesNothing ? Effect.never : Effect.void
     },
     refusalOf,
-    checkAddress: () => undefined,
-    addOwnListener: () => {}
+    checkAddress: () => undefined
   }
 }
 

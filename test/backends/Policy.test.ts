@@ -10,6 +10,7 @@ import * as os from "node:os"
 import { BackendPolicy } from "../../src/backends/Policy.ts"
 import { Resolver } from "../../src/backends/connections/Resolver.ts"
 import { parse } from "../../src/domain/Backend.ts"
+import { OwnListeners } from "../../src/runtime/OwnListeners.ts"
 import { Settings } from "../../src/settings/Settings.ts"
 
 const names: Readonly<Record<string, ReadonlyArray<string>>> = {
@@ -31,6 +32,7 @@ const lookup: net.LookupFunction = (hostname, options, callback) => {
 
 const layer = (dynamicBackendAllow: ReadonlyArray<string> = []) =>
   BackendPolicy.layer.pipe(
+    Layer.provideMerge(OwnListeners.layer),
     Layer.provide(Layer.succeed(Resolver, { lookup })),
     Layer.provide(Settings.layerFrom({ dynamicBackendAllow }))
   )
@@ -103,14 +105,14 @@ describe("admit", () => {
 
   it.effect("refuses our own listeners by address and by name", () =>
     Effect.gen(function*() {
-      const policy = yield* BackendPolicy
+      const listeners = yield* OwnListeners
       const own = Object.values(os.networkInterfaces()).flatMap((all) => all ?? []).filter((one) =>
         one.family === "IPv4"
       )
       const hosts = [...own.map(({ address }) => address), "127.0.0.1", "127.9.9.9", "[::1]", "localhost"]
       for (const host of hosts) yield* admit(`http://${host}:8080`)
-      policy.addOwnListener(8080)
-      policy.addOwnListener(443)
+      listeners.add(8080)
+      listeners.add(443)
       for (const host of hosts) {
         for (const url of [`http://${host}:8080`, `https://${host}/base`, `http://${host}:443`]) {
           assert.include(yield* refusal(url), "this sprayproxy", url)
@@ -118,7 +120,7 @@ describe("admit", () => {
         yield* admit(`http://${host}`)
         yield* admit(`http://${host}:8081`)
       }
-      policy.addOwnListener(80)
+      listeners.add(80)
       assert.include(yield* refusal("http://127.0.0.1"), "this sprayproxy")
       yield* admit("http://192.0.2.1:8080")
     }).pipe(Effect.provide(layer())))
@@ -128,7 +130,8 @@ describe("checkAddress", () => {
   it.effect("judges the address of a connection", () =>
     Effect.gen(function*() {
       const policy = yield* BackendPolicy
-      policy.addOwnListener(8080)
+      const listeners = yield* OwnListeners
+      listeners.add(8080)
       assert.isUndefined(policy.checkAddress("192.0.2.1", 443))
       assert.isUndefined(policy.checkAddress("127.0.0.1", 8081))
       assert.isUndefined(policy.checkAddress("2001:db8::1", 8080))

@@ -36,8 +36,7 @@ const layer = (
       Layer.succeed(BackendPolicy, {
         admit,
         refusalOf: () => undefined,
-        checkAddress: () => undefined,
-        addOwnListener: () => {}
+        checkAddress: () => undefined
       }),
       Layer.succeed(Log, {
         write: (level, message, fields) =>

@@ -19,8 +19,7 @@ const policy = BackendPolicy.of({
   admit: (backend) =>
     backend.name === "evil.example.com" ? Effect.fail(new BackendRefused({ reason: "not that one" })) : Effect.void,
   refusalOf: () => undefined,
-  checkAddress: () => undefined,
-  addOwnListener: () => {}
+  checkAddress: () => undefined
 })
 
 const layer = (settings: Partial<Settings["Service"]> = {}, server = http.createServer()) => {

@@ -27,6 +27,7 @@ import { DeliveryLog } from "../../src/observability/logs/DeliveryLog.ts"
 import { Log, LogEntries } from "../../src/observability/logs/Logging.ts"
 import { Metrics } from "../../src/observability/metrics/Metrics.ts"
 import { MemoryBudget } from "../../src/runtime/MemoryBudget.ts"
+import { OwnListeners } from "../../src/runtime/OwnListeners.ts"
 import { Timers } from "../../src/runtime/Timers.ts"
 import { TurnShare } from "../../src/runtime/TurnShare.ts"
 import { Settings } from "../../src/settings/Settings.ts"
@@ -56,7 +57,12 @@ const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Service"]>
         Layer.mergeAll(BackendBreakers.layer, SettlementPolicy.layer, StoreMetrics.layer, layerWebCrypto)
       ),
       Layer.provideMerge(MemoryDeliveryStore.layer({ shared: database })),
-      Layer.provideMerge(Layer.mergeAll(Layer.succeed(BackendConnections, connections.service), BackendPolicy.layer)),
+      Layer.provideMerge(
+        Layer.mergeAll(
+          Layer.succeed(BackendConnections, connections.service),
+          BackendPolicy.layer.pipe(Layer.provide(OwnListeners.layer))
+        )
+      ),
       Layer.provideMerge(Layer.mergeAll(Resolver.layerFrom(() => {}), Log.layerTest, Metrics.layer, Timers.layerClock)),
       Layer.provideMerge(Layer.mergeAll(TurnShare.layerUnshared, Readiness.layer)),
       Layer.provideMerge(Settings.layerFrom({ backends: [a, b], forwardingRetries: 0, ...settings }))

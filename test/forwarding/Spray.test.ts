@@ -24,6 +24,7 @@ import { DeliveryLog } from "../../src/observability/logs/DeliveryLog.ts"
 import { Log, LogEntries } from "../../src/observability/logs/Logging.ts"
 import { Metrics } from "../../src/observability/metrics/Metrics.ts"
 import { MemoryBudget } from "../../src/runtime/MemoryBudget.ts"
+import { OwnListeners } from "../../src/runtime/OwnListeners.ts"
 import { Timers } from "../../src/runtime/Timers.ts"
 import { TurnShare } from "../../src/runtime/TurnShare.ts"
 import { Settings } from "../../src/settings/Settings.ts"
@@ -89,7 +90,12 @@ const setUp = Effect.fnUntraced(function*(
   const services = yield* Layer.build(
     Spray.layer.pipe(
       Layer.provideMerge(Layer.mergeAll(Forwarder.layer, DeliveryLog.layer, MemoryBudget.layer, BackendRegistry.layer)),
-      Layer.provideMerge(Layer.mergeAll(Layer.succeed(BackendConnections, connections.service), BackendPolicy.layer)),
+      Layer.provideMerge(
+        Layer.mergeAll(
+          Layer.succeed(BackendConnections, connections.service),
+          BackendPolicy.layer.pipe(Layer.provide(OwnListeners.layer))
+        )
+      ),
       Layer.provideMerge(Layer.mergeAll(Resolver.layerFrom(() => {}), Log.layerTest, Metrics.layer, counted.layer)),
       Layer.provideMerge(Layer.mergeAll(TurnShare.layerUnshared, ledger)),
       Layer.provideMerge(Settings.layerFrom({

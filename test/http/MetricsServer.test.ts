@@ -14,9 +14,9 @@ import { readFileSync } from "node:fs"
 import { connect as connectTcp, type Socket } from "node:net"
 import { connect as connectTls } from "node:tls"
 import { fileURLToPath } from "node:url"
-import { BackendPolicy } from "../../src/backends/Policy.ts"
 import { InvalidMetricsCertificate, layer } from "../../src/http/MetricsServer.ts"
 import { Log, LogEntries } from "../../src/observability/logs/Logging.ts"
+import { OwnListeners } from "../../src/runtime/OwnListeners.ts"
 import { Settings } from "../../src/settings/Settings.ts"
 import { type Files, filesInMemory } from "../support/FilesInMemory.ts"
 import { Scrape, scrape, withFreshMetrics } from "../support/Scrape.ts"
@@ -42,12 +42,7 @@ const start = Effect.fnUntraced(function*(
         Settings.layerFrom({ host: "127.0.0.1", metricsPort: 0, ...settings }),
         Log.layerTest,
         files.size === 0 ? NodeFileSystem.layer : filesInMemory(files),
-        Layer.succeed(BackendPolicy, {
-          admit: () => Effect.void,
-          refusalOf: () => undefined,
-          checkAddress: () => undefined,
-          addOwnListener: (port) => void ownListeners.push(port)
-        })
+        Layer.succeed(OwnListeners, { add: (port) => void ownListeners.push(port), has: () => false })
       ))
     )
   )

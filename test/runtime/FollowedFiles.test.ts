@@ -5,12 +5,12 @@ import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
+import * as UnexpectedFailures from "../../src/observability/UnexpectedFailures.ts"
 import { Log, LogEntries } from "../../src/observability/logs/Logging.ts"
-import * as Defects from "../../src/runtime/Defects.ts"
 import * as FollowedFiles from "../../src/runtime/FollowedFiles.ts"
 import { type Files, filesInMemory } from "../support/FilesInMemory.ts"
 
-const Services = Defects.layer.pipe(Layer.provideMerge(Log.layerTest))
+const Services = UnexpectedFailures.layer.pipe(Layer.provideMerge(Log.layerTest))
 
 const textOf = (readings: ReadonlyArray<FollowedFiles.Reading>) =>
   readings.map((reading) => reading.kind === "content" ? Buffer.from(reading.bytes).toString() : reading.kind)

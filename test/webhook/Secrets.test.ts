@@ -13,8 +13,8 @@ import * as TestClock from "effect/testing/TestClock"
 import { createSecretKey } from "node:crypto"
 import { symlinkSync } from "node:fs"
 import type { LogEntry } from "../../src/domain/LogEntry.ts"
+import * as UnexpectedFailures from "../../src/observability/UnexpectedFailures.ts"
 import { Log, LogEntries } from "../../src/observability/logs/Logging.ts"
-import * as Defects from "../../src/runtime/Defects.ts"
 import { Settings } from "../../src/settings/Settings.ts"
 import { WebhookSecrets } from "../../src/webhook/Secrets.ts"
 
@@ -37,7 +37,7 @@ const start = Effect.fnUntraced(function*(options: {
   })
   const fs = options.fileSystem ?? (yield* FileSystem.FileSystem)
   const context = yield* Layer.build(
-    WebhookSecrets.layer.pipe(Layer.provideMerge(Defects.layer), Layer.provideMerge(Log.layerTest))
+    WebhookSecrets.layer.pipe(Layer.provideMerge(UnexpectedFailures.layer), Layer.provideMerge(Log.layerTest))
   ).pipe(
     Effect.provide(settings),
     Effect.provideService(FileSystem.FileSystem, fs),

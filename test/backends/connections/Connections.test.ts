@@ -74,8 +74,7 @@ const connections = (options: {
           refusalOf: () => undefined,
           checkAddress: (address) =>
             address === "127.0.0.66" || address === "::1" ? new BackendRefused({ reason: "not allowed" }) : undefined,
-          admit: () => Effect.void,
-          addOwnListener: () => {}
+          admit: () => Effect.void
         } satisfies BackendPolicy["Service"]
       ),
       Resolver.layerFrom((host, answer) => {

@@ -42,8 +42,7 @@ const setUp = Effect.fnUntraced(function*(
       Layer.succeed(BackendPolicy, {
         refusalOf: () => undefined,
         checkAddress: () => undefined,
-        admit: () => Effect.void,
-        addOwnListener: () => {}
+        admit: () => Effect.void
       })
     )),
     Layer.provideMerge(Timers.layer),

@@ -18,6 +18,7 @@ import { metricNames } from "../../../src/observability/metrics/Names.ts"
 import * as ProcessMetrics from "../../../src/observability/metrics/ProcessMetrics.ts"
 import * as MetricReadings from "../../../src/observability/metrics/Readings.ts"
 import { MemoryBudget } from "../../../src/runtime/MemoryBudget.ts"
+import { OwnListeners } from "../../../src/runtime/OwnListeners.ts"
 import { Settings } from "../../../src/settings/Settings.ts"
 import { WebhookSecrets } from "../../../src/webhook/Secrets.ts"
 import { scrape, withFreshMetrics } from "../../support/Scrape.ts"
@@ -34,11 +35,11 @@ const scrapeOfAll = withFreshMetrics(
           Metrics.layer,
           Log.layerSink(new PassThrough()),
           NodeFileSystem.layer,
+          OwnListeners.layer,
           Layer.succeed(BackendPolicy, {
             admit: () => Effect.void,
             refusalOf: () => undefined,
-            checkAddress: () => undefined,
-            addOwnListener: () => {}
+            checkAddress: () => undefined
           }),
           Layer.succeed(Spray, {
             spray: () => Effect.never,

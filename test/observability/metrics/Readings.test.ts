@@ -94,8 +94,7 @@ describe("what the services know of themselves", () => {
           Layer.succeed(BackendPolicy, {
             admit: () => Effect.void,
             refusalOf: () => undefined,
-            checkAddress: () => undefined,
-            addOwnListener: () => {}
+            checkAddress: () => undefined
           }),
           Layer.succeed(Log, { write: () => {} }),
           Layer.succeed(WebhookSecrets, { current: () => state.secrets, changedAt: () => state.changedAt }),

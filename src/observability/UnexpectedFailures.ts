@@ -10,8 +10,8 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { ServerResponse } from "node:http"
-import { requestIdOf } from "../http/PublicServer.ts"
-import { Log } from "../observability/logs/Logging.ts"
+import { requestIdOf } from "./RequestId.ts"
+import { Log } from "./logs/Logging.ts"
 
 /** Effect's `HttpServer` reports what it answers with 500, `contained` what ends a round of a loop. */
 export const layer: Layer.Layer<never, never, Log> = ErrorReporter.layer([
@@ -54,10 +54,3 @@ const lineOf = (error: unknown): string =>
 
 const idOf = (request: HttpServerRequest) =>
   requestIdOf(NodeHttpServerRequest.toServerResponse(request) as ServerResponse)
-
-/**
- * For what is done again and again: a failure or a defect is reported, and waits for the next round. One that is told
- * elsewhere says so by `ErrorReporter.ignore`.
- */
-export const contained = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<void, never, R> =>
-  self.pipe(Effect.withErrorReporting, Effect.ignoreCause)

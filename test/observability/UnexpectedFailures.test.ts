@@ -8,14 +8,15 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { TestClock } from "effect/testing"
 import { PublicServer } from "../../src/http/PublicServer.ts"
 import { Readiness } from "../../src/http/Readiness.ts"
+import * as UnexpectedFailures from "../../src/observability/UnexpectedFailures.ts"
 import { Log, LogEntries } from "../../src/observability/logs/Logging.ts"
 import { RefusalLog } from "../../src/observability/logs/RefusalLog.ts"
-import * as Defects from "../../src/runtime/Defects.ts"
+import { contained } from "../../src/runtime/Contained.ts"
 import { Settings } from "../../src/settings/Settings.ts"
 import { StoreUnavailable } from "../../src/store/DeliveryStore.ts"
 import { send } from "../support/harness.ts"
 
-const Services = Defects.layer.pipe(Layer.provideMerge(Log.layerTest))
+const Services = UnexpectedFailures.layer.pipe(Layer.provideMerge(Log.layerTest))
 
 const unexpected = Effect.map(
   LogEntries,
@@ -64,7 +65,7 @@ describe("a defect", () => {
           ? Effect.timeout(Effect.never, "0 millis")
           : Effect.fail(new StoreUnavailable({ reason: "often" }))
       })
-      yield* Effect.forkScoped(Effect.forever(Effect.delay(Defects.contained(round), "1 second")))
+      yield* Effect.forkScoped(Effect.forever(Effect.delay(contained(round), "1 second")))
       yield* TestClock.adjust("5 seconds")
       assert.strictEqual(rounds, 5)
       const lines = yield* unexpected
@@ -76,7 +77,7 @@ describe("a defect", () => {
 
   it.effect("does not keep a loop from being interrupted", () =>
     Effect.gen(function*() {
-      const loop = yield* Effect.forkScoped(Effect.forever(Defects.contained(Effect.sleep("1 second"))))
+      const loop = yield* Effect.forkScoped(Effect.forever(contained(Effect.sleep("1 second"))))
       yield* TestClock.adjust("3 seconds")
       loop.interruptUnsafe()
       yield* TestClock.adjust("3 seconds")
