@@ -27,7 +27,6 @@ import { Log } from "./observability/logs/Logging.ts"
 import { RefusalLog } from "./observability/logs/RefusalLog.ts"
 import { Metrics } from "./observability/metrics/Metrics.ts"
 import * as ProcessMetrics from "./observability/metrics/ProcessMetrics.ts"
-import * as MetricReadings from "./observability/metrics/Readings.ts"
 import * as Telemetry from "./observability/traces/Telemetry.ts"
 import { Identity } from "./runtime/Identity.ts"
 import { MemoryBudget } from "./runtime/MemoryBudget.ts"
@@ -63,7 +62,6 @@ const server = <A, E, R, RBacklog, RRoutes>(mode: {
     ),
     // Beside the public routes, not on top of them: there it would get their router.
     MetricsServer.layer,
-    MetricReadings.layer,
     ProcessMetrics.layer,
     mode.backlog
   ).pipe(

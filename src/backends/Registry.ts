@@ -25,6 +25,8 @@ import * as Schema from "effect/Schema"
 import { type Backend, type InvalidBackendUrl, parse, withoutSecrets } from "../domain/Backend.ts"
 import { Log } from "../observability/logs/Logging.ts"
 import { Metrics } from "../observability/metrics/Metrics.ts"
+import * as Names from "../observability/metrics/Names.ts"
+import { reading } from "../observability/metrics/Readings.ts"
 import { contained } from "../runtime/Contained.ts"
 import { Turns } from "../runtime/Turns.ts"
 import * as GoDuration from "../settings/GoDuration.ts"
@@ -241,6 +243,11 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
       if (settings.enableDynamicBackends) yield* membership.follow(hold)
       // A defect waits, or it would be met again and again without a pause.
       yield* Effect.forkScoped(Effect.forever(contained(Effect.tapCause(expire, () => Effect.sleep("1 second")))))
+
+      for (const source of ["static", "dynamic"] as const) {
+        const count = () => snapshot.filter((backend) => backend.source === source).length
+        yield* reading(Names.backends, count, { source })
+      }
 
       return BackendRegistry.of({
         snapshot: () => snapshot,

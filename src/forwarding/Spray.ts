@@ -18,12 +18,13 @@ import type { Delivery } from "../domain/Delivery.ts"
 import * as Outcome from "../domain/Outcome.ts"
 import { DeliveryLog } from "../observability/logs/DeliveryLog.ts"
 import { Metrics } from "../observability/metrics/Metrics.ts"
-import type { Reservation } from "../runtime/MemoryBudget.ts"
+import * as Names from "../observability/metrics/Names.ts"
+import { reading } from "../observability/metrics/Readings.ts"
+import { Overloaded, type Reservation } from "../runtime/MemoryBudget.ts"
 import { type Member, Roster } from "../runtime/Roster.ts"
 import { Timers } from "../runtime/Timers.ts"
 import { TurnShare } from "../runtime/TurnShare.ts"
 import { Settings } from "../settings/Settings.ts"
-import { Overloaded } from "../webhook/BodyReader.ts"
 import { type Attempt, type AttemptObserver, Forwarder } from "./Forwarder.ts"
 import { Ledger, type LedgerEntry } from "./Ledger.ts"
 
@@ -181,6 +182,9 @@ export class Spray extends Context.Service<Spray, {
         return Effect.flatMap(begun, () => restore(Effect.suspend(awaited)))
       }
 
+      const inFlight = () => underWay.size + waiting
+      yield* reading(Names.deliveriesInFlight, inFlight)
+
       return Spray.of({
         spray: (delivery, reservation, replyDeadline) =>
           // What is verified and complete is not lost because its sender has hung up meanwhile.
@@ -193,7 +197,7 @@ export class Spray extends Context.Service<Spray, {
             })
           }),
         begin: startDurable,
-        inFlight: () => underWay.size + waiting,
+        inFlight,
         idle: Effect.callback((resume) => {
           if (isIdle()) return resume(Effect.void)
           const listener = () => resume(Effect.void)

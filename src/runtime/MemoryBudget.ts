@@ -17,7 +17,11 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
 import { Settings } from "../settings/Settings.ts"
+
+/** There was no memory for the delivery until its reply was due. */
+export class Overloaded extends Schema.TaggedError<Overloaded>()("Overloaded", { waited: Schema.Finite }) {}
 
 /** What is charged for the bytes of one delivery. */
 export interface Reservation {

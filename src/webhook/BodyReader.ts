@@ -14,7 +14,7 @@ import * as Schema from "effect/Schema"
 import type { IncomingMessage } from "node:http"
 import { type Body, BodyAssembly } from "../domain/Body.ts"
 import { contained } from "../runtime/Contained.ts"
-import { MemoryBudget, type Reservation } from "../runtime/MemoryBudget.ts"
+import { MemoryBudget, Overloaded, type Reservation } from "../runtime/MemoryBudget.ts"
 import { type Member, Roster } from "../runtime/Roster.ts"
 import { Timers } from "../runtime/Timers.ts"
 import { Settings } from "../settings/Settings.ts"
@@ -27,9 +27,6 @@ class SenderTooSlow extends Schema.TaggedError<SenderTooSlow>()("SenderTooSlow",
 
 /** The sender went away, or sent something that is not HTTP, in the middle of the body. */
 class BodyCutOff extends Schema.TaggedError<BodyCutOff>()("BodyCutOff", { received: Schema.Finite }) {}
-
-/** There was no memory for the delivery until its reply was due. */
-export class Overloaded extends Schema.TaggedError<Overloaded>()("Overloaded", { waited: Schema.Finite }) {}
 
 export type BodyFailure = BodyTooLarge | SenderTooSlow | BodyCutOff | Overloaded
 

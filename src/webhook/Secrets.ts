@@ -16,6 +16,8 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { createSecretKey, type KeyObject } from "node:crypto"
 import { Log } from "../observability/logs/Logging.ts"
+import * as Names from "../observability/metrics/Names.ts"
+import { reading } from "../observability/metrics/Readings.ts"
 import * as FollowedFiles from "../runtime/FollowedFiles.ts"
 import { Settings } from "../settings/Settings.ts"
 import { definitions } from "../settings/Table.ts"
@@ -59,6 +61,10 @@ export class WebhookSecrets extends Context.Service<WebhookSecrets, {
       const [variable] = current === fallback ? fallback : []
       const oddity = variable === undefined ? undefined : oddityOf(variable.export())
       if (oddity !== undefined) log.write("warn", `${definitions.webhookSecret.variable} ${oddity}`)
+      if (!settings.insecureSkipWebhookVerify) {
+        yield* reading(Names.webhookSecrets, () => current.length)
+        yield* reading(Names.webhookSecretsChanged, () => changedAt / 1_000)
+      }
       return WebhookSecrets.of({ current: () => current, changedAt: () => changedAt })
     })
   )

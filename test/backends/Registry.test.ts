@@ -13,6 +13,7 @@ import { type Backend, InvalidBackendUrl, parse } from "../../src/domain/Backend
 import { Log } from "../../src/observability/logs/Logging.ts"
 import { Metrics } from "../../src/observability/metrics/Metrics.ts"
 import { Settings } from "../../src/settings/Settings.ts"
+import { scrape, withFreshMetrics } from "../support/Scrape.ts"
 
 const url = (n: number | string) => `https://pac-${n}.example.com`
 const backendOf = (n: number | string, source: "static" | "dynamic") => Result.getOrThrow(parse(url(n), source))
@@ -49,6 +50,23 @@ const urls = Effect.map(BackendRegistry, (registry) => registry.snapshot().map((
 const register = (request: { readonly url: string; readonly ttl?: Duration.Duration }) =>
   Effect.flatMap(BackendRegistry, (registry) => registry.register(request))
 const unregister = (which: string) => Effect.flatMap(BackendRegistry, (registry) => registry.unregister(which))
+
+describe("metrics", () => {
+  it.effect("count backends by source, and what changes of them", () =>
+    withFreshMetrics(
+      Effect.gen(function*() {
+        assert.strictEqual((yield* scrape).value(`sprayproxy_backends{source="dynamic"}`), 0)
+        yield* register({ url: url("a") })
+        yield* register({ url: url("b") })
+        yield* register({ url: url("static") })
+        const seen = yield* scrape
+        assert.strictEqual(seen.value(`sprayproxy_backends{source="static"}`), 1)
+        assert.strictEqual(seen.value(`sprayproxy_backends{source="dynamic"}`), 2)
+        assert.strictEqual(seen.value(`sprayproxy_registry_changes_total{change="registered"}`), 2)
+        assert.strictEqual(seen.value(`sprayproxy_registry_changes_total{change="renewed"}`), 1)
+      }).pipe(Effect.provide(layer({ backends: [backendOf("static", "static")] })))
+    ))
+})
 
 describe("registering", () => {
   it.effect("adds to the static backends, in order", () =>

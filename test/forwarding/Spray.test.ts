@@ -23,12 +23,12 @@ import { Spray } from "../../src/forwarding/Spray.ts"
 import { DeliveryLog } from "../../src/observability/logs/DeliveryLog.ts"
 import { Log, LogEntries } from "../../src/observability/logs/Logging.ts"
 import { Metrics } from "../../src/observability/metrics/Metrics.ts"
-import { MemoryBudget } from "../../src/runtime/MemoryBudget.ts"
+import { MemoryBudget, Overloaded } from "../../src/runtime/MemoryBudget.ts"
 import { OwnListeners } from "../../src/runtime/OwnListeners.ts"
 import { Timers } from "../../src/runtime/Timers.ts"
 import { TurnShare } from "../../src/runtime/TurnShare.ts"
 import { Settings } from "../../src/settings/Settings.ts"
-import { Overloaded } from "../../src/webhook/BodyReader.ts"
+import { scrape, withFreshMetrics } from "../support/Scrape.ts"
 import { ScriptedConnections, type Sent } from "../support/ScriptedDispatcher.ts"
 
 const KiB = 1024
@@ -214,6 +214,15 @@ describe("a reply", () => {
       expect(entries.at(-1)!.fields["latency"]).toBe(10)
       expect(spray.inFlight()).toBe(0)
     }))
+
+  it.effect("is waited for by a delivery that is in flight, and counted as such", () =>
+    withFreshMetrics(Effect.gen(function*() {
+      const { a, start } = yield* setUp(1)
+      yield* start()
+      expect((yield* scrape).value("sprayproxy_deliveries_in_flight")).toBe(1)
+      a.last.answer(202)
+      expect((yield* scrape).value("sprayproxy_deliveries_in_flight")).toBe(0)
+    })))
 
   it.effect("is accepted at once when it is already due, and the delivery still goes out", () =>
     Effect.gen(function*() {

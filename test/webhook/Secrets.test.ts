@@ -17,12 +17,14 @@ import * as UnexpectedFailures from "../../src/observability/UnexpectedFailures.
 import { Log, LogEntries } from "../../src/observability/logs/Logging.ts"
 import { Settings } from "../../src/settings/Settings.ts"
 import { WebhookSecrets } from "../../src/webhook/Secrets.ts"
+import { scrape, withFreshMetrics } from "../support/Scrape.ts"
 
 /** The service over files in a real directory, a poll at a time. */
 const start = Effect.fnUntraced(function*(options: {
   readonly files: ReadonlyArray<string>
   readonly variable?: string
   readonly fileSystem?: FileSystem.FileSystem
+  readonly skipsVerification?: boolean
 }) {
   const asleep = yield* Queue.unbounded<void>()
   const clock = yield* Clock.Clock
@@ -33,6 +35,7 @@ const start = Effect.fnUntraced(function*(options: {
   }
   const settings = Settings.layerFrom({
     webhookSecretFiles: options.files,
+    insecureSkipWebhookVerify: options.skipsVerification ?? false,
     webhookSecret: Option.map(Option.fromUndefinedOr(options.variable), (secret) => Redacted.make(secret))
   })
   const fs = options.fileSystem ?? (yield* FileSystem.FileSystem)
@@ -455,4 +458,23 @@ layer(NodeFileSystem.layer)("WebhookSecrets", (it) => {
       assert.deepStrictEqual((yield* start({ files: [], variable: "only" })).current(), ["only"])
       assert.deepStrictEqual((yield* start({ files: [] })).current(), [])
     }))
+
+  it.effect("shows how many it takes, and since when", () =>
+    withFreshMetrics(Effect.gen(function*() {
+      yield* TestClock.setTime(1_700_000_000_500)
+      const path = `${yield* directory}/secret`
+      const { poll } = yield* start({ files: [path] })
+      assert.strictEqual((yield* scrape).value("sprayproxy_webhook_secrets"), 0)
+      yield* write(path, "s3cret")
+      yield* poll
+      const seen = yield* scrape
+      assert.strictEqual(seen.value("sprayproxy_webhook_secrets"), 1)
+      assert.strictEqual(seen.value("sprayproxy_webhook_secret_changed_timestamp_seconds"), 1_700_000_002.5)
+    })))
+
+  it.effect("shows nothing where none is looked at", () =>
+    withFreshMetrics(Effect.gen(function*() {
+      yield* start({ files: [], skipsVerification: true })
+      assert.deepStrictEqual((yield* scrape).keysWith("webhook_secret"), [])
+    })))
 })

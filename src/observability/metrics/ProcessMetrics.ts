@@ -1,13 +1,20 @@
-/** The process itself, under the names that Prometheus's client libraries use. */
+/** The process itself: its version, its memory for bodies, and what Prometheus's client libraries tell of every process. */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import { readdirSync, readFileSync } from "node:fs"
 import { constants, monitorEventLoopDelay, type PerformanceEntry, PerformanceObserver } from "node:perf_hooks"
+import packageJson from "../../../package.json" with { type: "json" }
+import { MemoryBudget } from "../../runtime/MemoryBudget.ts"
 import * as Names from "./Names.ts"
 import { counted, reading } from "./Readings.ts"
 
 export const layer = Layer.effectDiscard(Effect.gen(function*() {
+  const budget = yield* MemoryBudget
+  yield* reading(Names.buildInfo, () => 1, { version: packageJson.version, node_version: process.version })
+  yield* reading(Names.bodyMemoryUsed, () => budget.state().used)
+  yield* reading(Names.bodyMemoryBudget, () => budget.state().capacity)
+  yield* reading(Names.bodyMemoryWaiting, () => budget.state().waiting)
   yield* counted(Names.cpuUser, () => process.cpuUsage().user / 1e6)
   yield* counted(Names.cpuSystem, () => process.cpuUsage().system / 1e6)
   yield* counted(Names.cpu, () => {

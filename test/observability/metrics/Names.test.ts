@@ -9,16 +9,22 @@ import { PassThrough } from "node:stream"
 import { fileURLToPath } from "node:url"
 import { BackendPolicy } from "../../../src/backends/Policy.ts"
 import { BackendRegistry } from "../../../src/backends/Registry.ts"
+import { BackendConnections } from "../../../src/backends/connections/Connections.ts"
+import { Resolver } from "../../../src/backends/connections/Resolver.ts"
 import { parse } from "../../../src/domain/Backend.ts"
+import { Forwarder } from "../../../src/forwarding/Forwarder.ts"
+import { Ledger } from "../../../src/forwarding/Ledger.ts"
 import { Spray } from "../../../src/forwarding/Spray.ts"
 import * as MetricsServer from "../../../src/http/MetricsServer.ts"
+import { DeliveryLog } from "../../../src/observability/logs/DeliveryLog.ts"
 import { Log } from "../../../src/observability/logs/Logging.ts"
 import { Metrics } from "../../../src/observability/metrics/Metrics.ts"
 import { metricNames } from "../../../src/observability/metrics/Names.ts"
 import * as ProcessMetrics from "../../../src/observability/metrics/ProcessMetrics.ts"
-import * as MetricReadings from "../../../src/observability/metrics/Readings.ts"
 import { MemoryBudget } from "../../../src/runtime/MemoryBudget.ts"
 import { OwnListeners } from "../../../src/runtime/OwnListeners.ts"
+import { Timers } from "../../../src/runtime/Timers.ts"
+import { TurnShare } from "../../../src/runtime/TurnShare.ts"
 import { Settings } from "../../../src/settings/Settings.ts"
 import { WebhookSecrets } from "../../../src/webhook/Secrets.ts"
 import { scrape, withFreshMetrics } from "../../support/Scrape.ts"
@@ -29,26 +35,12 @@ const fixture = (name: string) => fileURLToPath(new URL(`../../fixtures/tls/${na
 const scrapeOfAll = withFreshMetrics(
   Effect.andThen(
     Layer.build(
-      Layer.mergeAll(MetricsServer.layer, MetricReadings.layer, ProcessMetrics.layer).pipe(
-        Layer.provide(Layer.mergeAll(BackendRegistry.layer, MemoryBudget.layer, WebhookSecrets.layer)),
-        Layer.provide(Layer.mergeAll(
-          Metrics.layer,
-          Log.layerSink(new PassThrough()),
-          NodeFileSystem.layer,
-          OwnListeners.layer,
-          Layer.succeed(BackendPolicy, {
-            admit: () => Effect.void,
-            refusalOf: () => undefined,
-            checkAddress: () => undefined
-          }),
-          Layer.succeed(Spray, {
-            spray: () => Effect.never,
-            begin: () => {},
-            inFlight: () => 0,
-            idle: Effect.never,
-            cutOff: Effect.never
-          })
-        )),
+      Layer.mergeAll(MetricsServer.layer, ProcessMetrics.layer, Spray.layer, WebhookSecrets.layer).pipe(
+        Layer.provide(Layer.mergeAll(Forwarder.layer, DeliveryLog.layer, MemoryBudget.layer, BackendRegistry.layer)),
+        Layer.provide(Layer.provideMerge(BackendConnections.layer, BackendPolicy.layer)),
+        Layer.provide(Layer.mergeAll(Resolver.layer, OwnListeners.layer, Timers.layer, TurnShare.layer)),
+        Layer.provide(Layer.mergeAll(Ledger.layerDirect, Metrics.layer, Log.layerSink(new PassThrough()))),
+        Layer.provide(NodeFileSystem.layer),
         Layer.provide(Settings.layerFrom({
           host: "127.0.0.1",
           metricsPort: 0,

@@ -7,14 +7,52 @@ import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { open } from "node:fs/promises"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
+import packageJson from "../../../package.json" with { type: "json" }
 import { layer } from "../../../src/observability/metrics/ProcessMetrics.ts"
+import { make as makeBudget, MemoryBudget } from "../../../src/runtime/MemoryBudget.ts"
 import { scrape, withFreshMetrics } from "../../support/Scrape.ts"
 import { eventually } from "../../support/harness.ts"
 
-const withProcessMetrics = <A, E>(test: Effect.Effect<A, E, Scope.Scope>) =>
-  withFreshMetrics(Effect.scoped(Effect.andThen(Layer.build(layer), test)))
+const Process = Layer.provideMerge(layer, Layer.succeed(MemoryBudget, makeBudget(1_000)))
+
+const withProcessMetrics = <A, E>(test: Effect.Effect<A, E, Scope.Scope | MemoryBudget>) =>
+  withFreshMetrics(Effect.scoped(
+    Effect.flatMap(
+      Layer.build(Process),
+      (services) => Effect.provide(test, services)
+    )
+  ))
 
 describe("the process", () => {
+  it.effect("which version of it runs", () =>
+    withProcessMetrics(Effect.gen(function*() {
+      const labels = `node_version="${process.version}",version="${packageJson.version}"`
+      assert.strictEqual((yield* scrape).value(`sprayproxy_build_info{${labels}}`), 1)
+    })))
+
+  it.effect("the memory that deliveries are charged, may be charged and wait for", () =>
+    withProcessMetrics(Effect.gen(function*() {
+      const budget = yield* MemoryBudget
+      const first = budget.open()
+      first.hold(900)
+      const second = budget.open()
+      second.hold(200)
+      const leave = second.wait(100, () => {})
+      const blocked = budget.open()
+      const leaveToo = blocked.wait(100, () => {})
+      const seen = yield* scrape
+      assert.strictEqual(seen.value("sprayproxy_body_memory_used_bytes"), budget.state().used)
+      assert.strictEqual(seen.value("sprayproxy_body_memory_budget_bytes"), 1_000)
+      assert.strictEqual(seen.value("sprayproxy_body_memory_waiting"), 1)
+      leave()
+      leaveToo()
+      first.release()
+      second.release()
+      const after = yield* scrape
+      assert.strictEqual(after.value("sprayproxy_body_memory_used_bytes"), 0)
+      assert.strictEqual(after.value("sprayproxy_body_memory_waiting"), 0)
+    })))
+
   it.effect("its CPU time only grows, and is what Node says", () =>
     withProcessMetrics(Effect.gen(function*() {
       const before = process.cpuUsage()
@@ -92,7 +130,7 @@ describe("garbage collections", () => {
   it.effect("are timed by kind while the layer lives", () =>
     withFreshMetrics(Effect.gen(function*() {
       const scope = yield* Scope.make()
-      yield* Scope.provide(Layer.build(layer), scope)
+      yield* Scope.provide(Layer.build(Process), scope)
       for (const kind of ["minor", "major", "incremental", "weakcb"]) assert.isAtLeast(yield* collections(kind), 0)
       const run = Effect.runPromiseWith(yield* Effect.context<never>())
       collectGarbage()
