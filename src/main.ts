@@ -44,11 +44,14 @@ import { WebhookVerifier } from "./webhook/Verifier.ts"
 const direct = { ledger: Ledger.layerDirect, backlog: Layer.empty, routes: Layer.empty }
 
 const durable = (location: StoreLocation) =>
-  Effect.map(Effect.promise(() => import("./durable/Durable.ts")), ({ layerBacklog, layerLedger, layerRoutes }) => ({
-    ledger: layerLedger(location),
-    backlog: layerBacklog,
-    routes: layerRoutes
-  }))
+  Effect.map(
+    Effect.promise(() => Promise.all([import("./durable/Durable.ts"), import("./operator/Routes.ts")])),
+    ([{ layerBacklog, layerLedger }, { DeliveryRoutes }]) => ({
+      ledger: layerLedger(location),
+      backlog: layerBacklog,
+      routes: DeliveryRoutes
+    })
+  )
 
 /** Finalizers run from the top down: the listener closes before the spray ends before connections are destroyed. */
 const server = <A, E, R, RBacklog, RRoutes>(mode: {

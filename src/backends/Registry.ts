@@ -31,8 +31,7 @@ import { contained } from "../runtime/Contained.ts"
 import { Turns } from "../runtime/Turns.ts"
 import * as GoDuration from "../settings/GoDuration.ts"
 import { Settings } from "../settings/Settings.ts"
-import type { StoredBackend } from "../store/DeliveryStore.ts"
-import { BackendMembership } from "./Membership.ts"
+import { BackendMembership, type SharedBackend } from "./Membership.ts"
 import { BackendPolicy, BackendRefused } from "./Policy.ts"
 
 /** A backend of the registry, as it was when it was asked for. All times are Unix times in milliseconds. */
@@ -181,7 +180,7 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
       })
 
       /** Makes the dynamic backends those that all replicas share, all in one step. */
-      const hold = (shared: ReadonlyArray<StoredBackend>, isUnsettled: (key: string) => boolean) => {
+      const hold = (shared: ReadonlyArray<SharedBackend>, isUnsettled: (key: string) => boolean) => {
         const keys = new Set(shared.map(({ key }) => key))
         for (const entry of Array.from(entries.values())) {
           const { key, source } = entry.backend

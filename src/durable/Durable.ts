@@ -6,8 +6,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { layerWebCrypto } from "effect/crypto/SecureRandom"
-import * as BackendMembership from "../backends/Membership.ts"
-import { DeliveryRoutes } from "../operator/Routes.ts"
 import { Identity } from "../runtime/Identity.ts"
 import { Settings } from "../settings/Settings.ts"
 import type { StoreLocation } from "../settings/StoreLocation.ts"
@@ -20,10 +18,11 @@ import * as StoreFailures from "./StoreFailures.ts"
 import * as StoreMaintenance from "./StoreMaintenance.ts"
 import { StoreMetrics } from "./StoreMetrics.ts"
 import { StoreWriter } from "./StoreWriter.ts"
+import * as StoredMembership from "./StoredMembership.ts"
 
 /** Below the spray: the store, and the ledger that writes to it. */
 export const layerLedger = (location: StoreLocation) =>
-  Layer.mergeAll(DurableLedger.layer, BackendMembership.layerStore).pipe(
+  Layer.mergeAll(DurableLedger.layer, StoredMembership.layer).pipe(
     Layer.provideMerge(StoreWriter.layer),
     Layer.provideMerge(Layer.mergeAll(BackendBreakers.layer, SettlementPolicy.layer, layerWebCrypto)),
     Layer.provideMerge(
@@ -40,9 +39,6 @@ export const layerLedger = (location: StoreLocation) =>
 
 /** Above it: what sends the rest, and cleans up. */
 export const layerBacklog = Layer.mergeAll(Backlog.layer, StoreMaintenance.layer)
-
-/** What an operator sees of it. */
-export const layerRoutes = DeliveryRoutes
 
 /** Milliseconds in which an attempt that was claimed begins, and its outcome is written. */
 const leaseMargin = 15_000

@@ -36,7 +36,7 @@ import { Identity } from "../../runtime/Identity.ts"
 import { Settings } from "../../settings/Settings.ts"
 import { requestIdOf } from "../RequestId.ts"
 import { isLogged, Log } from "../logs/Logging.ts"
-import type { Signals } from "./Telemetry.ts"
+import type { Signals } from "./Signals.ts"
 import { Tracing } from "./Tracing.ts"
 
 /** Exports what `signals` says, as `process.env` says. */

@@ -9,10 +9,10 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
-import * as BackendMembership from "../../src/backends/Membership.ts"
 import { BackendPolicy, BackendRefused } from "../../src/backends/Policy.ts"
 import { BackendRegistry } from "../../src/backends/Registry.ts"
 import { type Backend, parse } from "../../src/domain/Backend.ts"
+import * as StoredMembership from "../../src/durable/StoredMembership.ts"
 import { Log, LogEntries } from "../../src/observability/logs/Logging.ts"
 import { Metrics } from "../../src/observability/metrics/Metrics.ts"
 import { Settings } from "../../src/settings/Settings.ts"
@@ -72,7 +72,7 @@ const startReplica = Effect.fnUntraced(
     const scope = yield* Scope.make()
     const services = yield* Layer.buildWithScope(
       BackendRegistry.layer.pipe(
-        Layer.provideMerge(BackendMembership.layerStore),
+        Layer.provideMerge(StoredMembership.layer),
         Layer.provideMerge(link.layer(database)),
         Layer.provideMerge(Layer.mergeAll(
           Layer.succeed(BackendPolicy, policyOf(refused, resolvesNothing)),

@@ -1,0 +1,191 @@
+/**
+ * The dynamic backends that all replicas share, in the store.
+ *
+ * **Details**
+ *
+ * - A change is written down before it holds, and what others have changed is seen within a second.
+ * - A change that the store has not taken holds here, and is written when the store is back, the last one for each backend.
+ *   It goes with its age: what others have decided since is not undone.
+ * - How many there may be is decided in one place: the store, or, where that can't be asked, whoever asks for the change.
+ *
+ * **Gotchas**
+ *
+ * What is read of the store is out of date for a backend that changes here meanwhile, or has changes waiting: it is left as it
+ * is until the next look.
+ */
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Predicate from "effect/Predicate"
+import { BackendMembership, type Membership } from "../backends/Membership.ts"
+import { Log } from "../observability/logs/Logging.ts"
+import { contained } from "../runtime/Contained.ts"
+import { Settings } from "../settings/Settings.ts"
+import { DeliveryStore, StoreUnavailable } from "../store/DeliveryStore.ts"
+
+/** A change that the store has not taken yet. */
+interface Change {
+  readonly url: string
+  /** On the monotonic clock, as `endsAt`. */
+  readonly madeAt: number
+  readonly endsAt: number | undefined
+  readonly isRemoval: boolean
+}
+
+export const layer = Layer.effect(
+  BackendMembership,
+  Effect.gen(function*() {
+    const store = yield* DeliveryStore
+    const { backends, dynamicBackendLimit } = yield* Settings
+    const statics = new Set(backends.map(({ key }) => key))
+    const log = yield* Log
+    const clock = yield* Clock.Clock
+    const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+    const unwritten = new Map<string, Change>()
+    const unsettled = new Unsettled()
+    let isKnown = false
+    let saidUnknown = false
+
+    const keep = (key: string, change: Change) => {
+      unwritten.set(key, change)
+      log.write("warn", "the store has not taken a change of the backends yet", { backend: change.url })
+    }
+
+    /** Tries the store, unless earlier changes wait for it already: then it is not asked, and nobody waits for it. */
+    const tried = <A>(key: string, change: Effect.Effect<A, StoreUnavailable>) =>
+      Effect.suspend(() =>
+        unwritten.size > 0 ? Effect.succeed("away" as const) : change.pipe(
+          Effect.timeout(longestWait),
+          Effect.catch((error) => Effect.succeed(isRefusal(error) ? "refused" as const : "away" as const))
+        )
+      ).pipe(unsettled.during(key))
+
+    const write = Effect.fnUntraced(function*(key: string, { endsAt, isRemoval, madeAt, url }: Change) {
+      const age = now() - madeAt
+      const ttl = endsAt === undefined ? undefined : endsAt - now()
+      // One whose time is over meanwhile has ended, whatever the store has of it.
+      if (isRemoval || (ttl !== undefined && ttl <= 0)) yield* store.deleteBackend(key, age)
+      else {
+        const put = yield* store.putBackend({ key, url, ttl, age }, dynamicBackendLimit)
+        if (put === "limit") log.write("error", "the limit of backends is reached: one is not kept", { backend: url })
+      }
+    })
+
+    /** Until the store fails: what it refuses for good is dropped, and stops nothing else. */
+    const writeAll = Effect.gen(function*() {
+      const until = now() + longestWriting
+      for (const [key, change] of Array.from(unwritten)) {
+        if (now() >= until) return
+        yield* write(key, change).pipe(
+          Effect.timeout(longestWait),
+          Effect.catchIf(
+            isRefusal,
+            ({ message }) =>
+              Effect.sync(() =>
+                log.write("error", "a change of the backends is dropped", { backend: change.url, error: message })
+              )
+          )
+        )
+        // Another change may have come meanwhile.
+        if (unwritten.get(key) === change) unwritten.delete(key)
+      }
+    })
+
+    const look = Effect.fnUntraced(function*(hold: Parameters<Membership["follow"]>[0]) {
+      // It may take no changes now, and tell those of others all the same.
+      yield* Effect.ignore(writeAll)
+      unsettled.begin()
+      const stored = yield* Effect.timeoutOrElse(store.backends, {
+        duration: longestWait,
+        orElse: () => Effect.fail(new StoreUnavailable({ reason: "it took too long" }))
+      })
+      hold(stored, (key) => unwritten.has(key) || unsettled.has(key))
+      if (saidUnknown) log.write("info", "the backends are known")
+      isKnown = true
+      saidUnknown = false
+    })
+
+    return {
+      put: (backend, ttl, takesRoom) =>
+        Effect.suspend(() => {
+          const { key, url } = backend
+          const madeAt = now()
+          const millis = ttl === undefined ? undefined : Duration.toMillis(ttl)
+          return Effect.map(tried(key, store.putBackend({ key, url, ttl: millis }, dynamicBackendLimit)), (answer) => {
+            // A change that is made at once is never too late.
+            if (answer !== "away") return answer === "superseded" ? "renewed" : answer
+            if (!takesRoom()) return "limit"
+            keep(key, { url, madeAt, endsAt: millis === undefined ? undefined : madeAt + millis, isRemoval: false })
+            return "unshared"
+          })
+        }),
+      remove: (key, isHere) =>
+        Effect.suspend(() => {
+          const madeAt = now()
+          return Effect.map(tried(key, store.deleteBackend(key)), (answer) => {
+            if (answer !== "away") return answer === "refused" ? false : answer
+            if (isHere) keep(key, { url: key, madeAt, endsAt: undefined, isRemoval: true })
+            return undefined
+          })
+        }),
+      follow: Effect.fnUntraced(function*(hold) {
+        const first = yield* Deferred.make<void>()
+        const once = contained(look(hold))
+        yield* Effect.andThen(once, Deferred.succeed(first, undefined)).pipe(
+          Effect.andThen(Effect.forever(Effect.delay(once, "1 second"))),
+          Effect.forkScoped
+        )
+        // By itself: a large backlog of one that is gone takes its time.
+        yield* Effect.forkScoped(Effect.forever(Effect.delay(contained(store.clearBackends(statics)), "1 second")))
+        yield* Effect.timeoutOption(Deferred.await(first), longestStart)
+        saidUnknown = !isKnown
+        if (saidUnknown) {
+          log.write("warn", "the store has not said which backends there are: not ready, and no delivery is taken")
+        }
+      }),
+      isKnown: () => isKnown
+    }
+  })
+)
+
+const isRefusal = (error: unknown): error is StoreUnavailable =>
+  Predicate.isTagged(error, "StoreUnavailable") && (error as StoreUnavailable).fault === "content"
+
+const longestWait = "2 seconds"
+
+/** Milliseconds in which waiting changes are written before the others' are looked at. */
+const longestWriting = 1_000
+
+/** A start does not wait for a store. */
+const longestStart = "3 seconds"
+
+/** The backends that have changed here since the store was last begun to be read. */
+class Unsettled {
+  readonly #underWay = new Map<string, number>()
+  readonly #touched = new Set<string>()
+
+  /** The store is read from now on. */
+  begin(): void {
+    this.#touched.clear()
+  }
+
+  has(key: string): boolean {
+    return this.#touched.has(key) || this.#underWay.has(key)
+  }
+
+  readonly during = (key: string) => <A, E, R>(change: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.suspend(() => {
+      this.#underWay.set(key, (this.#underWay.get(key) ?? 0) + 1)
+      return Effect.ensuring(
+        change,
+        Effect.sync(() => {
+          this.#touched.add(key)
+          const left = this.#underWay.get(key)! - 1
+          if (left === 0) this.#underWay.delete(key)
+          else this.#underWay.set(key, left)
+        })
+      )
+    })
+}
