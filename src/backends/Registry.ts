@@ -26,7 +26,7 @@ import { type Backend, type InvalidBackendUrl, parse, withoutSecrets } from "../
 import { Log } from "../observability/logs/Logging.ts"
 import { Metrics } from "../observability/metrics/Metrics.ts"
 import * as Names from "../observability/metrics/Names.ts"
-import { reading } from "../observability/metrics/Readings.ts"
+import { observableGauge } from "../observability/metrics/Readings.ts"
 import { contained } from "../runtime/Contained.ts"
 import { Turns } from "../runtime/Turns.ts"
 import * as GoDuration from "../settings/GoDuration.ts"
@@ -245,7 +245,7 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
 
       for (const source of ["static", "dynamic"] as const) {
         const count = () => snapshot.filter((backend) => backend.source === source).length
-        yield* reading(Names.backends, count, { source })
+        yield* observableGauge(Names.backends, count, { source })
       }
 
       return BackendRegistry.of({

@@ -19,7 +19,7 @@ import * as Outcome from "../domain/Outcome.ts"
 import { DeliveryLog } from "../observability/logs/DeliveryLog.ts"
 import { Metrics } from "../observability/metrics/Metrics.ts"
 import * as Names from "../observability/metrics/Names.ts"
-import { reading } from "../observability/metrics/Readings.ts"
+import { observableGauge } from "../observability/metrics/Readings.ts"
 import { Overloaded, type Reservation } from "../runtime/MemoryBudget.ts"
 import { type Member, Roster } from "../runtime/Roster.ts"
 import { Timers } from "../runtime/Timers.ts"
@@ -182,8 +182,8 @@ export class Spray extends Context.Service<Spray, {
         return Effect.flatMap(begun, () => restore(Effect.suspend(awaited)))
       }
 
-      const inFlight = () => underWay.size + waiting
-      yield* reading(Names.deliveriesInFlight, inFlight)
+      const countInFlight = () => underWay.size + waiting
+      yield* observableGauge(Names.deliveriesInFlight, countInFlight)
 
       return Spray.of({
         spray: (delivery, reservation, replyDeadline) =>
@@ -197,7 +197,7 @@ export class Spray extends Context.Service<Spray, {
             })
           }),
         begin: startDurable,
-        inFlight,
+        inFlight: countInFlight,
         idle: Effect.callback((resume) => {
           if (isIdle()) return resume(Effect.void)
           const listener = () => resume(Effect.void)

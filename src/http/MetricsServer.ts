@@ -19,7 +19,7 @@ import { createSecureContext } from "node:tls"
 import { Log } from "../observability/logs/Logging.ts"
 import * as Names from "../observability/metrics/Names.ts"
 import * as PrometheusText from "../observability/metrics/PrometheusText.ts"
-import { reading } from "../observability/metrics/Readings.ts"
+import { observableGauge } from "../observability/metrics/Readings.ts"
 import * as FollowedFiles from "../runtime/FollowedFiles.ts"
 import { OwnListeners } from "../runtime/OwnListeners.ts"
 import { Settings } from "../settings/Settings.ts"
@@ -111,7 +111,7 @@ const tlsServer = Effect.fnUntraced(function*(certFile: string, keyFile: string)
   const readings = yield* FollowedFiles.follow([certFile, keyFile], { mostBytes: 1024 * 1024, changed })
   let loaded = yield* Effect.fromResult(load(readings))
   const server = createTlsServer({ cert: loaded.cert, key: loaded.key })
-  yield* reading(Names.certificateExpiry, () => loaded.expiresAt)
+  yield* observableGauge(Names.certificateExpiry, () => loaded.expiresAt)
   return server
 })
 

@@ -17,7 +17,7 @@ import * as Redacted from "effect/Redacted"
 import { createSecretKey, type KeyObject } from "node:crypto"
 import { Log } from "../observability/logs/Logging.ts"
 import * as Names from "../observability/metrics/Names.ts"
-import { reading } from "../observability/metrics/Readings.ts"
+import { observableGauge } from "../observability/metrics/Readings.ts"
 import * as FollowedFiles from "../runtime/FollowedFiles.ts"
 import { Settings } from "../settings/Settings.ts"
 import { definitions } from "../settings/Table.ts"
@@ -62,8 +62,8 @@ export class WebhookSecrets extends Context.Service<WebhookSecrets, {
       const oddity = variable === undefined ? undefined : oddityOf(variable.export())
       if (oddity !== undefined) log.write("warn", `${definitions.webhookSecret.variable} ${oddity}`)
       if (!settings.insecureSkipWebhookVerify) {
-        yield* reading(Names.webhookSecrets, () => current.length)
-        yield* reading(Names.webhookSecretsChanged, () => changedAt / 1_000)
+        yield* observableGauge(Names.webhookSecrets, () => current.length)
+        yield* observableGauge(Names.webhookSecretsChanged, () => changedAt / 1_000)
       }
       return WebhookSecrets.of({ current: () => current, changedAt: () => changedAt })
     })

@@ -11,7 +11,7 @@ import * as References from "effect/References"
 import type { LogEntry, LogFields, LogLevel, SharedFields } from "../../domain/LogEntry.ts"
 import { Settings } from "../../settings/Settings.ts"
 import * as Names from "../metrics/Names.ts"
-import { counted } from "../metrics/Readings.ts"
+import { observableCounter } from "../metrics/Readings.ts"
 import { makeJson, makePretty } from "./LogLine.ts"
 import { type LogSink, makeLogWriter } from "./LogWriter.ts"
 
@@ -79,7 +79,7 @@ const makeLog = Effect.fnUntraced(function*(sink: LogSink) {
     : makePretty({ colors: sink.isTTY === true && noColor === "" })
   const minimum = RANKS[settings.logLevel]
   let dropped = 0
-  yield* counted(Names.logLinesDropped, () => dropped)
+  yield* observableCounter(Names.logLinesDropped, () => dropped)
   const writer = makeLogWriter(
     sink,
     (count) => {

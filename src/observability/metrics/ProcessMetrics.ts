@@ -7,30 +7,30 @@ import { constants, monitorEventLoopDelay, type PerformanceEntry, PerformanceObs
 import packageJson from "../../../package.json" with { type: "json" }
 import { MemoryBudget } from "../../runtime/MemoryBudget.ts"
 import * as Names from "./Names.ts"
-import { counted, reading } from "./Readings.ts"
+import { observableCounter, observableGauge } from "./Readings.ts"
 
 export const layer = Layer.effectDiscard(Effect.gen(function*() {
   const budget = yield* MemoryBudget
-  yield* reading(Names.buildInfo, () => 1, { version: packageJson.version, node_version: process.version })
-  yield* reading(Names.bodyMemoryUsed, () => budget.state().used)
-  yield* reading(Names.bodyMemoryBudget, () => budget.state().capacity)
-  yield* reading(Names.bodyMemoryWaiting, () => budget.state().waiting)
-  yield* counted(Names.cpuUser, () => process.cpuUsage().user / 1e6)
-  yield* counted(Names.cpuSystem, () => process.cpuUsage().system / 1e6)
-  yield* counted(Names.cpu, () => {
+  yield* observableGauge(Names.buildInfo, () => 1, { version: packageJson.version, node_version: process.version })
+  yield* observableGauge(Names.bodyMemoryUsed, () => budget.state().used)
+  yield* observableGauge(Names.bodyMemoryBudget, () => budget.state().capacity)
+  yield* observableGauge(Names.bodyMemoryWaiting, () => budget.state().waiting)
+  yield* observableCounter(Names.cpuUser, () => process.cpuUsage().user / 1e6)
+  yield* observableCounter(Names.cpuSystem, () => process.cpuUsage().system / 1e6)
+  yield* observableCounter(Names.cpu, () => {
     const { system, user } = process.cpuUsage()
     return (user + system) / 1e6
   })
-  yield* reading(Names.residentMemory, () => process.memoryUsage.rss())
-  yield* reading(Names.startTime, () => startedAt)
-  yield* reading(Names.heapTotal, () => process.memoryUsage().heapTotal)
-  yield* reading(Names.heapUsed, () => process.memoryUsage().heapUsed)
-  yield* reading(Names.externalMemory, () => process.memoryUsage().external)
+  yield* observableGauge(Names.residentMemory, () => process.memoryUsage.rss())
+  yield* observableGauge(Names.startTime, () => startedAt)
+  yield* observableGauge(Names.heapTotal, () => process.memoryUsage().heapTotal)
+  yield* observableGauge(Names.heapUsed, () => process.memoryUsage().heapUsed)
+  yield* observableGauge(Names.externalMemory, () => process.memoryUsage().external)
   // Linux only; elsewhere they are absent.
   const limit = maxFds()
   if (limit !== undefined) {
-    yield* reading(Names.maxFds, () => limit)
-    yield* reading(Names.openFds, () => openFds(limit))
+    yield* observableGauge(Names.maxFds, () => limit)
+    yield* observableGauge(Names.openFds, () => openFds(limit))
   }
   yield* eventLoop
   yield* garbageCollections
@@ -66,8 +66,8 @@ const eventLoop = Effect.gen(function*() {
     }),
     (histogram) => Effect.sync(() => histogram.disable())
   )
-  yield* reading(Names.eventLoopLag, () => lag(delay.mean))
-  yield* reading(Names.eventLoopLagP99, () => {
+  yield* observableGauge(Names.eventLoopLag, () => lag(delay.mean))
+  yield* observableGauge(Names.eventLoopLagP99, () => {
     const p99 = delay.count === 0 ? 0 : lag(delay.percentile(99))
     delay.reset()
     return p99

@@ -4,7 +4,7 @@ import * as Metric from "effect/Metric"
 import type { MetricName } from "./Names.ts"
 
 /** A gauge that is read by `read`, for as long as the scope lives. */
-export const reading = (
+export const observableGauge = (
   { help, name }: MetricName,
   read: () => number,
   attributes: Record<string, string> = {}
@@ -14,7 +14,7 @@ export const reading = (
 }
 
 /** A counter that somebody else counts. */
-export const counted = ({ help, name }: MetricName, read: () => number) => {
+export const observableCounter = ({ help, name }: MetricName, read: () => number) => {
   const count = lastOf(read)
   return register(
     Metric.counter(name, { description: help, incremental: true }),

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
-import { counted, reading } from "../../../src/observability/metrics/Readings.ts"
+import { observableCounter, observableGauge } from "../../../src/observability/metrics/Readings.ts"
 import { scrape, withFreshMetrics } from "../../support/Scrape.ts"
 
 const name = { name: "test_total", help: "A test." }
@@ -17,7 +17,7 @@ describe("a reading", () => {
         reads += 1
         return value
       }
-      yield* Scope.provide(reading({ name: "test", help: "A test." }, read, { a: "b" }), scope)
+      yield* Scope.provide(observableGauge({ name: "test", help: "A test." }, read, { a: "b" }), scope)
       assert.strictEqual(reads, 0)
       assert.strictEqual((yield* scrape).value(`test{a="b"}`), 1)
       value = 2
@@ -32,7 +32,7 @@ describe("a reading", () => {
   it.effect("of what only grows is a counter", () =>
     withFreshMetrics(Effect.scoped(Effect.gen(function*() {
       let count = 0.5
-      yield* counted(name, () => count += 1)
+      yield* observableCounter(name, () => count += 1)
       const seen = yield* scrape
       assert.strictEqual(seen.value("test_total"), 1.5)
       assert.strictEqual(seen.families.get("test_total")!.type, "counter")
@@ -46,9 +46,9 @@ describe("a reading", () => {
         if (fails) throw new Error("EMFILE")
         return 3
       }
-      yield* reading({ name: "test", help: "A test." }, read)
-      yield* counted(name, read)
-      yield* counted({ name: "other_total", help: "A test." }, () => 1)
+      yield* observableGauge({ name: "test", help: "A test." }, read)
+      yield* observableCounter(name, read)
+      yield* observableCounter({ name: "other_total", help: "A test." }, () => 1)
       assert.strictEqual((yield* scrape).value("test"), 3)
       fails = true
       const seen = yield* scrape
@@ -60,8 +60,8 @@ describe("a reading", () => {
   it.effect("does not end its successor", () =>
     withFreshMetrics(Effect.scoped(Effect.gen(function*() {
       const scope = yield* Scope.make()
-      yield* Scope.provide(counted(name, () => 1), scope)
-      yield* counted(name, () => 2)
+      yield* Scope.provide(observableCounter(name, () => 1), scope)
+      yield* observableCounter(name, () => 2)
       yield* Scope.close(scope, Exit.void)
       assert.strictEqual((yield* scrape).value("test_total"), 2)
     }))))
