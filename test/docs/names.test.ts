@@ -66,6 +66,13 @@ describe("names in the docs", () => {
     assert.deepStrictEqual(unknown(/\bSprayproxy[A-Z]\w+/g, (name) => alerts.has(name)), [])
   })
 
+  it("of log lines", () => {
+    const sources = filesBelow("src").filter((path) => path.endsWith(".ts")).map(read).join("\n")
+    const lines = pages.flatMap(({ text }) => [...text.matchAll(/\bline\s+[*`]([^*`]+)[*`]/g)].map(([, line]) => line!))
+    assert.isAtLeast(lines.length, 6)
+    assert.deepStrictEqual(lines.filter((line) => !sources.includes(line.replaceAll(/\s+/g, " "))), [])
+  })
+
   it("of files", () => {
     const files = filesBelow("")
     const isThere = (from: typeof pages[number], name: string) =>
