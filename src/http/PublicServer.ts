@@ -103,7 +103,7 @@ export class PublicServer extends Context.Service<PublicServer, {
         }),
         // `http.Server.close` would also close idle connections, on which a request may be arriving.
         stopAccepting: Effect.andThen(
-          backlogTaken(server),
+          acceptQueueTaken(server),
           Effect.sync(() => void NetServer.prototype.close.call(server))
         ),
         idle: Effect.callback((resume) => {
@@ -121,7 +121,7 @@ export class PublicServer extends Context.Service<PublicServer, {
   static readonly layerHttpServer = Layer.unwrap(Effect.gen(function*() {
     const { server } = yield* PublicServer
     const { host, port } = yield* Settings
-    return NodeHttpServer.layerServer(() => server, { port, backlog, ...(host === "" ? {} : { host }) })
+    return NodeHttpServer.layerServer(() => server, { port, backlog: acceptQueue, ...(host === "" ? {} : { host }) })
   }))
 }
 
@@ -129,7 +129,7 @@ export class PublicServer extends Context.Service<PublicServer, {
  * Waits until the program has taken the connections that the system has accepted for it: closing the listener would reset
  * them, and libuv takes one in each turn of the event loop.
  */
-const backlogTaken = (server: Server) =>
+const acceptQueueTaken = (server: Server) =>
   Effect.callback<void>((resume) => {
     let turns = 0
     let lastConnection = 0
@@ -151,7 +151,7 @@ const backlogTaken = (server: Server) =>
   })
 
 /** Connections that the system may hold for us; it has a limit of its own, most often 4,096. Node's default is 511. */
-const backlog = 65_535
+const acceptQueue = 65_535
 
 const quietTurns = 3
 const mostTurns = 5_000
