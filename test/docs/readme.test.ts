@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { existsSync, readdirSync, readFileSync } from "node:fs"
+import { existsSync, readdirSync } from "node:fs"
 import { join } from "node:path"
-import { filesBelow, page, root } from "./Pages.ts"
+import { page, root } from "./Pages.ts"
 
 const rooms = readdirSync(join(root, "src"), { withFileTypes: true })
   .flatMap((entry) => entry.isDirectory() ? [entry.name] : [])
@@ -14,24 +14,6 @@ describe("the README", () => {
 
   it("is short enough to be read", () => {
     assert.isAtMost(page("README.md").text.split("\n").length, 201)
-  })
-})
-
-describe("the glossary", () => {
-  const words = [...page("CONTEXT.md").text.matchAll(/^\| \*\*(.+?)\*\*/gm)].map(([, word]) => word!)
-
-  it("has each word once", () => {
-    assert.isAbove(words.length, 30)
-    assert.deepStrictEqual(words.filter((word, at) => words.indexOf(word) !== at), [])
-  })
-
-  it("has no word that the sources do not use", () => {
-    const letters = (text: string) => text.toLowerCase().replaceAll(/[^a-z]/g, "")
-    const sources = letters(
-      filesBelow("src").filter((path) => path.endsWith(".ts")).map((path) => readFileSync(join(root, path), "utf8"))
-        .join()
-    )
-    assert.deepStrictEqual(words.filter((word) => !sources.includes(letters(word.replace(/^to /, "")))), [])
   })
 })
 
