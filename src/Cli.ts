@@ -29,8 +29,9 @@ import type { DeliveriesFailed } from "./operator/Client.ts"
 import { deliveriesCommand, type DeliveriesRequest } from "./operator/Flags.ts"
 import { type InvalidSetting, printable, quote } from "./settings/Definition.ts"
 import { settingsHelp } from "./settings/Help.ts"
-import { type Environment, resolve, type Settings } from "./settings/Settings.ts"
+import { resolve, type Settings } from "./settings/Settings.ts"
 import { definitions } from "./settings/Table.ts"
+import type { Environment } from "./settings/Variables.ts"
 
 type Service = Settings["Service"]
 

@@ -8,8 +8,9 @@ import { BackendRegistry } from "./backends/Registry.ts"
 import { unusedFaults } from "./backends/connections/ProxyRules.ts"
 import { Log } from "./observability/logs/Logging.ts"
 import { OwnListeners } from "./runtime/OwnListeners.ts"
-import { type Environment, Settings, warnings } from "./settings/Settings.ts"
-import { variableWarnings } from "./settings/Variables.ts"
+import { Settings } from "./settings/Settings.ts"
+import { type Environment, variableWarnings } from "./settings/Variables.ts"
+import { warnings } from "./settings/Warnings.ts"
 
 export const announceFrom = Effect.fnUntraced(function*(env: Environment) {
   const settings = yield* Settings

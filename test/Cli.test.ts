@@ -7,8 +7,9 @@ import * as Schema from "effect/Schema"
 import * as TestConsole from "effect/testing/TestConsole"
 import packageJson from "../package.json" with { type: "json" }
 import { run } from "../src/Cli.ts"
-import type { Environment, Settings } from "../src/settings/Settings.ts"
+import type { Settings } from "../src/settings/Settings.ts"
 import { definitions } from "../src/settings/Table.ts"
+import type { Environment } from "../src/settings/Variables.ts"
 
 const secretEnv = { GH_APP_WEBHOOK_SECRET: "s3cret" }
 

@@ -15,7 +15,8 @@ import { parse } from "../src/domain/Backend.ts"
 import { Log, LogEntries } from "../src/observability/logs/Logging.ts"
 import { Metrics } from "../src/observability/metrics/Metrics.ts"
 import { OwnListeners } from "../src/runtime/OwnListeners.ts"
-import { type Environment, Settings } from "../src/settings/Settings.ts"
+import { Settings } from "../src/settings/Settings.ts"
+import type { Environment } from "../src/settings/Variables.ts"
 
 const backend = (url: string) => Result.getOrThrow(parse(url, "static"))
 

@@ -4,7 +4,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type { Environment } from "../settings/Settings.ts"
+import type { Environment } from "../settings/Variables.ts"
 
 export class Screen extends Context.Service<Screen, {
   /** The result goes to a terminal of so many columns; undefined: to a file or a pipe. */

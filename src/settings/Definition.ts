@@ -1,6 +1,7 @@
 /**
  * One row of the settings table: where a setting's text comes from, what it means, and what the help says of it.
  */
+import * as Arr from "effect/Array"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Runtime from "effect/Runtime"
@@ -102,6 +103,8 @@ export const many = <A>(
   words: Words & {
     readonly defaultText?: string
     readonly separators: { readonly flag: RegExp | undefined; readonly variable: RegExp }
+    /** Of values with the same one, the first counts. */
+    readonly identity?: (value: A) => string
   }
 ): Definition<ReadonlyArray<A>> => ({
   defaultText: "none",
@@ -115,7 +118,11 @@ export const many = <A>(
     const parts = separator === undefined
       ? texts
       : texts.flatMap((text) => text.split(separator).map((part) => part.trim()))
-    return Result.all(parts.filter((part) => part.trim() !== "").map(kind.decode))
+    const decoded = Result.all(parts.filter((part) => part.trim() !== "").map(kind.decode))
+    const { identity } = words
+    return identity === undefined
+      ? decoded
+      : Result.map(decoded, Arr.dedupeWith((value, other) => identity(value) === identity(other)))
   }
 })
 

@@ -5,16 +5,14 @@
 import { logLevels } from "../domain/LogEntry.ts"
 import { type Definition, many, one, optional } from "./Definition.ts"
 import * as Kind from "./Kinds.ts"
-import type { Settings } from "./Settings.ts"
 
 /** What `sprayproxy deliveries` reads: the server's URL, and the bearer token for what guards it. */
 export const clientVariables = { url: "SPRAYPROXY_URL", token: "SPRAYPROXY_TOKEN" }
 
-type Service = Settings["Service"]
-
 const off = { fallback: "false", bareValue: "true" }
 
-export const definitions: { readonly [K in keyof Service]: Definition<Service[K]> } = {
+export const definitions = {
+  /** `""` is all interfaces, IPv4 and IPv6. */
   host: one(Kind.listenAddress, {
     flag: "host",
     variable: "SPRAYPROXY_SERVER_HOST",
@@ -28,10 +26,12 @@ export const definitions: { readonly [K in keyof Service]: Definition<Service[K]
     fallback: "8080",
     description: "Port to listen on; 0 takes a free one."
   }),
+  /** The static backends, each once. */
   backends: many(Kind.backend, {
     flag: "backend",
     variable: "SPRAYPROXY_SERVER_BACKEND",
     separators: { flag: /,/, variable: /\s+/ },
+    identity: ({ key }) => key,
     description:
       "Base URL of a backend. Repeat the flag or separate with commas; separate with spaces or newlines in " +
       "the variable."
@@ -90,6 +90,7 @@ export const definitions: { readonly [K in keyof Service]: Definition<Service[K]
     fallback: "15s",
     description: "How long a delivery may take at one backend, waiting and retries included."
   }),
+  /** Bytes, inclusive. */
   maxRequestSize: one(Kind.size(1), {
     flag: "max-request-size",
     variable: "SPRAYPROXY_MAX_REQUEST_SIZE",
@@ -102,6 +103,7 @@ export const definitions: { readonly [K in keyof Service]: Definition<Service[K]
     fallback: "9s",
     description: "When a reply goes out although backends have not answered. GitHub hangs up after 10s."
   }),
+  /** Bytes. */
   bodyMemory: one(Kind.size(1024 * 1024), {
     flag: "body-memory",
     variable: "SPRAYPROXY_BODY_MEMORY",
@@ -140,6 +142,7 @@ export const definitions: { readonly [K in keyof Service]: Definition<Service[K]
     fallback: "2",
     description: "How often a delivery that surely did not arrive is sent again."
   }),
+  /** None: direct mode. */
   store: optional(Kind.store, {
     flag: "store",
     variable: "SPRAYPROXY_STORE",
@@ -174,6 +177,7 @@ export const definitions: { readonly [K in keyof Service]: Definition<Service[K]
     fallback: "168h",
     description: "With a store: how long dead deliveries are kept."
   }),
+  /** Bytes. */
   storeLimit: one(Kind.size(1024 * 1024), {
     flag: "store-limit",
     variable: "SPRAYPROXY_STORE_LIMIT",
@@ -205,4 +209,12 @@ export const definitions: { readonly [K in keyof Service]: Definition<Service[K]
     defaultText: "json; pretty on a terminal",
     description: "How log lines are written."
   })
-}
+} satisfies Readonly<Record<string, Definition<unknown>>>
+
+/** Every setting, decoded. */
+export type SettingValues = { readonly [K in keyof typeof definitions]: Value<typeof definitions[K]> }
+
+type Value<D> = D extends Definition<infer A> ? A : never
+
+/** As it is written on the command line. */
+export const flagOf = (field: keyof SettingValues): string => `--${definitions[field].flag}`

@@ -8,8 +8,9 @@
  * of a Service `sprayproxy` those begin as ours do, and one of a Service `sprayproxy-server` is called
  * `SPRAYPROXY_SERVER_PORT`. They are nobody's settings.
  */
-import type { Environment } from "./Settings.ts"
 import { clientVariables, definitions } from "./Table.ts"
+
+export type Environment = Readonly<Record<string, string | undefined>>
 
 /** The environment without what Kubernetes has put in the place of a setting. */
 export const withoutServiceLinks = (env: Environment): Environment => {

@@ -7,7 +7,7 @@ import { join } from "node:path"
 import { execute } from "../../src/operator/Command.ts"
 import type { DeliveriesRequest, GivenFilter } from "../../src/operator/Flags.ts"
 import { Screen } from "../../src/operator/Screen.ts"
-import type { Environment } from "../../src/settings/Settings.ts"
+import type { Environment } from "../../src/settings/Variables.ts"
 import { StoreUnavailable } from "../../src/store/DeliveryStore.ts"
 import {
   keep,

@@ -6,9 +6,10 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { InvalidSetting } from "../../src/settings/Definition.ts"
-import { settingsHelp, settingsTable } from "../../src/settings/Help.ts"
-import { type Environment, resolve, Settings, warnings } from "../../src/settings/Settings.ts"
+import { resolve, Settings } from "../../src/settings/Settings.ts"
 import { definitions } from "../../src/settings/Table.ts"
+import type { Environment } from "../../src/settings/Variables.ts"
+import { warnings } from "../../src/settings/Warnings.ts"
 
 type Service = Settings["Service"]
 type Flags = Parameters<typeof resolve>[0]
@@ -345,102 +346,6 @@ describe("secrets", () => {
   })
 })
 
-const of = (flags: Flags) => warnings(settingsOf({ backend: ["http://a"], ...flags }))
-const ignored = (store: string) => of({ store: [store], host: ["127.0.0.1"] })
-const unencrypted = (store: string) => of({ store: [store] }).filter((warning) => warning.includes("unencrypted"))
-
-describe("warnings", () => {
-  it("say that /deliveries is unguarded", () => {
-    const [warning, ...others] = of({ store: ["sqlite:/d.db"] })
-    assert.match(warning ?? "", /^\/deliveries has no authentication of its own/)
-    assert.deepStrictEqual(others, [])
-    assert.deepStrictEqual(of({ store: ["sqlite:/d.db"], host: ["127.0.0.1"] }), [])
-  })
-
-  it.each([
-    ["postgres://u:hidden@db.example.com/d", 1],
-    ["postgres://u@db.example.com/d?sslmode=disable", 1],
-    ["postgres://u@db.example.com/d?sslmode=prefer", 1],
-    ["postgres://u@db.example.com/d?sslmode=allow", 1],
-    ["postgres://u@db.example.com/d?sslmode=verify-full&sslmode=disable", 1],
-    ["postgres://u@localhost/d?host=db.example.com", 1],
-    ["postgres://u@db.example.com/d?sslMode=require", 1],
-    ["postgres://u@db.example.com/d?sslmode=require", 0],
-    ["postgres://u@db.example.com/d?sslmode=verify-full", 0],
-    ["postgres://u@127.0.0.1/d", 0],
-    ["postgres://u@[::1]:5432/d", 0],
-    ["postgres:///d?user=u", 0],
-    ["postgres:///d?host=/var/run/postgresql&user=u", 0],
-    ["sqlite:/d.db", 0]
-  ])("tell of deliveries that go to a store over a network and may be unencrypted: %s", (store, count) => {
-    assert.lengthOf(unencrypted(store), count)
-    assert.notInclude(unencrypted(store).join(), "hidden")
-  })
-
-  it("say what kind of encryption is only perhaps one", () => {
-    assert.deepStrictEqual(unencrypted("postgres://u@db/d?sslmode=prefer"), [
-      "deliveries may go to PostgreSQL unencrypted: the url of the store (--store) has sslmode=prefer, which does " +
-      "without encryption where the server has none; sslmode=verify-full does not"
-    ])
-  })
-
-  it("name the parameters of a store's url that mean nothing, and never what may be a part of a password", () => {
-    assert.deepStrictEqual(ignored("postgres://u@localhost/d?sslrootcert=/ca.pem&sslMode=require&connect_timeout=1"), [
-      "parameters of the url of the store (--store) that mean nothing here, or are misspelt: sslrootcert, sslMode"
-    ])
-    assert.deepStrictEqual(ignored("postgres://localhost/d?user=u&password=hunter2&hunter3"), [])
-  })
-
-  it("say that a store beside unverified deliveries is anybody's to fill", () => {
-    const both = of({ store: ["sqlite:/d.db"], host: ["127.0.0.1"], "insecure-skip-webhook-verify": ["true"] })
-    assert.lengthOf(both, 2)
-    assert.strictEqual(
-      both[1],
-      "anyone who reaches this port can fill the store: what is written down is not checked either " +
-        "(--insecure-skip-webhook-verify beside --store)"
-    )
-  })
-
-  it("are none for a plain configuration", () => {
-    assert.deepStrictEqual(of({}), [])
-  })
-
-  it.each(["insecure-skip-tls-verify", "insecure-skip-webhook-verify"])("name --%s", (flag) => {
-    const [warning, ...others] = of({ [flag]: ["true"] })
-    assert.include(warning, `--${flag}`)
-    assert.deepStrictEqual(others, [])
-  })
-
-  it("say that nobody gets the deliveries when there is no backend and never will be", () => {
-    assert.lengthOf(of({ backend: [""] }), 1)
-    assert.match(of({ backend: [""] })[0] ?? "", /^no backend .*--backend.*--enable-dynamic-backends/)
-    assert.deepStrictEqual(of({ backend: [""], "enable-dynamic-backends": ["true"], host: ["127.0.0.1"] }), [])
-  })
-
-  it.each(["", "0.0.0.0", "::", "10.0.0.1", "::ffff:10.0.0.1", "sprayproxy"])(
-    "say that /backends is unguarded on host %j",
-    (host) => {
-      const [warning, ...others] = of({ "enable-dynamic-backends": ["true"], host: [host] })
-      assert.match(warning ?? "", /^\/backends has no authentication of its own, the sidecar is its guard/)
-      assert.deepStrictEqual(others, [])
-    }
-  )
-
-  it.each(["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost", "::ffff:127.0.0.1"])(
-    "say nothing of /backends on host %j",
-    (host) => {
-      assert.deepStrictEqual(of({ "enable-dynamic-backends": ["true"], host: [host] }), [])
-    }
-  )
-
-  it("say when the grace is shorter than a delivery may take", () => {
-    assert.deepStrictEqual(of({ "shutdown-grace": ["24s"] }), [])
-    assert.deepStrictEqual(of({ "shutdown-grace": ["23.999s"] }), [
-      "--shutdown-grace 23.999s is below reply deadline + forwarding timeout, 24s: a shutdown can cut deliveries off"
-    ])
-  })
-})
-
 describe("Settings.layerFrom", () => {
   it.effect("fills in every default", () =>
     Effect.gen(function*() {
@@ -452,29 +357,4 @@ describe("Settings.layerFrom", () => {
         assert.deepStrictEqual(plain(settings[field]), fallback, field)
       }
     }).pipe(Effect.provide(Settings.layerFrom({ port: 1 }))))
-})
-
-describe("in words", () => {
-  const words = { help: settingsHelp(), table: settingsTable() }
-
-  it.each(fields)("%s has its flag, variable and default in the help and the docs' table", (field) => {
-    const { defaultText, flag, variable } = definitions[field]
-    const row = words.table.split("\n").filter((line) => line.includes(`| \`${variable}\` |`))
-    assert.lengthOf(row, 1)
-    assert.include(row[0], ` | ${defaultText} | `)
-    if (flag !== undefined) assert.include(row[0], `| \`--${flag}`)
-    const blocks = words.help.split(/\n(?= {2}\S)/).filter((block) => block.includes(variable) && block.endsWith("]"))
-    const own = blocks.filter((block) => block.split(/[ [\n]+/)[1] === (flag === undefined ? variable : `--${flag}`))
-    assert.lengthOf(own, 1)
-    assert.include(own[0], `[default: ${defaultText}]`)
-  })
-
-  it("the help fits 80 columns", () => {
-    assert.deepStrictEqual(words.help.split("\n").filter((line) => line.length > 80), [])
-  })
-
-  it("the table has as many cells in each row", () => {
-    const cells = words.table.split("\n").map((line) => line.split(/(?<!\\)\|/).length)
-    assert.deepStrictEqual(new Set(cells), new Set([6]))
-  })
 })

@@ -11,7 +11,7 @@
  */
 import { withoutSecrets } from "../../domain/Backend.ts"
 import { quote } from "../../settings/Definition.ts"
-import type { Environment } from "../../settings/Settings.ts"
+import type { Environment } from "../../settings/Variables.ts"
 
 /** What is exported. */
 export interface Signals {

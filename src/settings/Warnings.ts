@@ -1,0 +1,84 @@
+import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
+import { BlockList, isIP } from "node:net"
+import { format as formatDuration } from "./GoDuration.ts"
+import { serverOf, type StoreLocation } from "./StoreLocation.ts"
+import { flagOf, type SettingValues } from "./Table.ts"
+
+/** What the start should say about settings that are allowed and rarely meant: one line each. */
+export const warnings = (settings: SettingValues): ReadonlyArray<string> => {
+  const longest = Duration.sum(settings.replyDeadline, settings.forwardingTimeout)
+  const all: ReadonlyArray<readonly [holds: boolean, warning: string]> = [
+    [
+      settings.insecureSkipWebhookVerify,
+      `deliveries are forwarded without a check that GitHub sent them (${flagOf("insecureSkipWebhookVerify")})`
+    ],
+    [
+      settings.insecureSkipWebhookVerify && Option.isSome(settings.store),
+      `anyone who reaches this port can fill the store: what is written down is not checked either (${
+        flagOf("insecureSkipWebhookVerify")
+      } beside ${flagOf("store")})`
+    ],
+    [
+      settings.insecureSkipTlsVerify,
+      `the certificates of backends are not checked (${flagOf("insecureSkipTlsVerify")})`
+    ],
+    [
+      settings.backends.length === 0 && !settings.enableDynamicBackends,
+      `no backend gets the deliveries: none is configured (${flagOf("backends")}) and none can be registered (${
+        flagOf("enableDynamicBackends")
+      })`
+    ],
+    [
+      settings.enableDynamicBackends && !isLoopback(settings.host),
+      `/backends has no authentication of its own, the sidecar is its guard: anyone who reaches this port can register a backend (${
+        flagOf("host")
+      } 127.0.0.1 would keep it to this pod)`
+    ],
+    [
+      Option.isSome(settings.store) && !isLoopback(settings.host),
+      `/deliveries has no authentication of its own, the sidecar is its guard: anyone who reaches this port can read stored payloads (${
+        flagOf("host")
+      } 127.0.0.1 would keep it to this pod)`
+    ],
+    [
+      Duration.isLessThan(settings.shutdownGrace, longest),
+      `${flagOf("shutdownGrace")} ${
+        formatDuration(settings.shutdownGrace)
+      } is below reply deadline + forwarding timeout, ${formatDuration(longest)}: a shutdown can cut deliveries off`
+    ]
+  ]
+  return [
+    ...all.flatMap(([holds, warning]) => holds ? [warning] : []),
+    ...Option.match(settings.store, { onNone: () => [], onSome: storeWarnings })
+  ]
+}
+
+const storeWarnings = (location: StoreLocation): ReadonlyArray<string> => {
+  if (location.kind === "sqlite") return []
+  const { host, ignored, sslmode } = serverOf(location.url)
+  const url = `the url of the store (${flagOf("store")})`
+  const isNear = host.startsWith("/") || isLoopback(host)
+  const unencrypted = isNear
+    ? []
+    : sslmode === undefined || sslmode === "disable"
+    ? [
+      `deliveries go to PostgreSQL unencrypted: ${url} has ${sslmode === undefined ? "no sslmode" : "sslmode=disable"}`
+    ]
+    : sslmode === "prefer" || sslmode === "allow"
+    ? [
+      `deliveries may go to PostgreSQL unencrypted: ${url} has sslmode=${sslmode}, which does without encryption where ` +
+      "the server has none; sslmode=verify-full does not"
+    ]
+    : []
+  return ignored.length === 0
+    ? unencrypted
+    : [...unencrypted, `parameters of ${url} that mean nothing here, or are misspelt: ${ignored.join(", ")}`]
+}
+
+const loopback = new BlockList()
+loopback.addSubnet("127.0.0.0", 8)
+loopback.addAddress("::1", "ipv6")
+
+const isLoopback = (host: string): boolean =>
+  host.toLowerCase() === "localhost" || (isIP(host) !== 0 && loopback.check(host, isIP(host) === 4 ? "ipv4" : "ipv6"))
