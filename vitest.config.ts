@@ -1,5 +1,9 @@
 import { availableParallelism } from "node:os"
+import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
+
+/** Node keeps here what it has compiled: a thread of a store, and a program, then starts in half the time. */
+process.env["NODE_COMPILE_CACHE"] ??= fileURLToPath(new URL("node_modules/.cache/node", import.meta.url))
 
 /** They drive built programs, clusters' tools and whole outages, and take minutes. */
 const slow = ["chaos", "crash", "e2e", "k8s"]

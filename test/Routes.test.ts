@@ -27,7 +27,8 @@ import { BodyReader } from "../src/webhook/BodyReader.ts"
 import { Pseudonym } from "../src/webhook/Pseudonym.ts"
 import { WebhookSecrets } from "../src/webhook/Secrets.ts"
 import { WebhookVerifier } from "../src/webhook/Verifier.ts"
-import { openConnection, type RawConnection, type Reply } from "./support/harness.ts"
+import { type Reply } from "./support/GitHub.ts"
+import { openConnection, type RawConnection } from "./support/RawConnection.ts"
 
 /** What arrived at the spray, and what the next one comes to. */
 class Sprayed extends Context.Service<Sprayed, {

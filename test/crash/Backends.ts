@@ -7,7 +7,7 @@ import * as Http from "node:http"
 import { type AddressInfo, connect, type Socket } from "node:net"
 import { buffer } from "node:stream/consumers"
 import { setTimeout as sleep } from "node:timers/promises"
-import { eventually } from "../support/harness.ts"
+import { eventually } from "../support/eventually.ts"
 import type { Random } from "./Random.ts"
 import type { Witness } from "./Witness.ts"
 

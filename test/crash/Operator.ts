@@ -1,6 +1,7 @@
 /** What an operator asks a server with a store, and what `/metrics` says of it. */
+import { send } from "../support/GitHub.ts"
 import { Scrape } from "../support/Scrape.ts"
-import { eventually, send } from "../support/harness.ts"
+import { eventually } from "../support/eventually.ts"
 import type { Witness } from "./Witness.ts"
 
 export interface ShownDelivery {

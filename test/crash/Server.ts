@@ -4,7 +4,8 @@ import type * as Scope from "effect/Scope"
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import { createInterface } from "node:readline"
-import { programFile, secret } from "../support/harness.ts"
+import { secret } from "../support/GitHub.ts"
+import { environment, programFile } from "../support/Program.ts"
 
 export interface ServerOptions {
   readonly env?: Readonly<Record<string, string>>
@@ -32,7 +33,7 @@ export class Server {
         ...args
       ],
       {
-        env: { PATH: process.env["PATH"], GH_APP_WEBHOOK_SECRET: secret, ...env },
+        env: { ...environment, GH_APP_WEBHOOK_SECRET: secret, ...env },
         stdio: ["ignore", "pipe", "pipe", ...(preload === undefined ? [] : ["ipc" as const])]
       }
     )

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import { hash, randomUUID } from "node:crypto"
 import * as Http from "node:http"
 import { setTimeout as sleep } from "node:timers/promises"
-import { secret, send } from "../support/harness.ts"
+import { secret, send } from "../support/GitHub.ts"
 import type { Random } from "./Random.ts"
 import type { Witness } from "./Witness.ts"
 

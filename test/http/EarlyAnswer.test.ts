@@ -6,7 +6,7 @@ import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as Http from "node:http"
 import type { Socket } from "node:net"
 import { answerEarly } from "../../src/http/EarlyAnswer.ts"
-import { openConnection } from "../support/harness.ts"
+import { openConnection } from "../support/RawConnection.ts"
 
 const KiB = 1024
 const MiB = 1024 * KiB

@@ -10,7 +10,8 @@ import * as Http from "node:http"
 import { pathOf } from "../../src/domain/RequestTarget.ts"
 import { addNotFound, addPath } from "../../src/http/MethodRoutes.ts"
 import { plainText } from "../../src/http/PlainText.ts"
-import { openConnection, send } from "../support/harness.ts"
+import { send } from "../support/GitHub.ts"
+import { openConnection } from "../support/RawConnection.ts"
 
 const Routes = Layer.mergeAll(
   HttpRouter.use((router) =>

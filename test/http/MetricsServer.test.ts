@@ -19,8 +19,8 @@ import { Log, LogEntries } from "../../src/observability/logs/Logging.ts"
 import { OwnListeners } from "../../src/runtime/OwnListeners.ts"
 import { Settings } from "../../src/settings/Settings.ts"
 import { type Files, filesInMemory } from "../support/FilesInMemory.ts"
+import { send } from "../support/GitHub.ts"
 import { Scrape, scrape, withFreshMetrics } from "../support/Scrape.ts"
-import { send } from "../support/harness.ts"
 
 const fixture = (name: string) => fileURLToPath(new URL(`../fixtures/tls/${name}.pem`, import.meta.url))
 const pem = (name: string) => readFileSync(fixture(name), "utf8")

@@ -12,7 +12,9 @@ import { requestIdOf } from "../../src/observability/RequestId.ts"
 import { Log, LogEntries } from "../../src/observability/logs/Logging.ts"
 import { RefusalLog } from "../../src/observability/logs/RefusalLog.ts"
 import { Settings } from "../../src/settings/Settings.ts"
-import { listen, openConnection, type RawConnection, type Reply, send } from "../support/harness.ts"
+import { listen } from "../support/Backend.ts"
+import { type Reply, send } from "../support/GitHub.ts"
+import { openConnection, type RawConnection } from "../support/RawConnection.ts"
 
 const TestLayer = PublicServer.layer.pipe(
   Layer.provideMerge(RefusalLog.layer),

@@ -14,7 +14,7 @@ import { RefusalLog } from "../../src/observability/logs/RefusalLog.ts"
 import { contained } from "../../src/runtime/Contained.ts"
 import { Settings } from "../../src/settings/Settings.ts"
 import { StoreUnavailable } from "../../src/store/DeliveryStore.ts"
-import { send } from "../support/harness.ts"
+import { send } from "../support/GitHub.ts"
 
 const Services = UnexpectedFailures.layer.pipe(Layer.provideMerge(Log.layerTest))
 

@@ -9,6 +9,7 @@ import type { DeliveriesRequest, GivenFilter } from "../../src/operator/Flags.ts
 import { Screen } from "../../src/operator/Screen.ts"
 import type { Environment } from "../../src/settings/Variables.ts"
 import { StoreUnavailable } from "../../src/store/DeliveryStore.ts"
+import { listen } from "../support/Backend.ts"
 import {
   keep,
   lastId,
@@ -19,7 +20,6 @@ import {
   row,
   StoreContents
 } from "../support/OperatorServer.ts"
-import { listen } from "../support/harness.ts"
 
 const noFilter: GivenFilter = { state: undefined, backend: undefined, event: undefined, since: undefined }
 const common = { server: undefined, tokenFile: undefined, json: false }

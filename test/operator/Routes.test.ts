@@ -6,6 +6,7 @@ import * as TestClock from "effect/testing/TestClock"
 import { LogEntries } from "../../src/observability/logs/Logging.ts"
 import { MemoryBudget } from "../../src/runtime/MemoryBudget.ts"
 import { DeliveryStore, type NewDelivery, StoreUnavailable } from "../../src/store/DeliveryStore.ts"
+import { send } from "../support/GitHub.ts"
 import * as MemoryDeliveryStore from "../support/MemoryDeliveryStore.ts"
 import {
   keep,
@@ -18,7 +19,7 @@ import {
   row,
   StoreContents
 } from "../support/OperatorServer.ts"
-import { eventually, send } from "../support/harness.ts"
+import { eventually } from "../support/eventually.ts"
 
 const ask = Effect.fnUntraced(function*(method: string, path: string, body?: string) {
   const to = yield* port

@@ -23,7 +23,7 @@ import { Settings } from "../../src/settings/Settings.ts"
 import { DeliveryStore, type RowView, StoreUnavailable } from "../../src/store/DeliveryStore.ts"
 import { WebhookSecrets } from "../../src/webhook/Secrets.ts"
 import { WebhookVerifier } from "../../src/webhook/Verifier.ts"
-import { secret } from "./harness.ts"
+import { secret } from "./GitHub.ts"
 
 type Store = DeliveryStore["Service"]
 type Kept = Effect.Success<ReturnType<Store["show"]>>[number] & {

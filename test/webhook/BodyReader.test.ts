@@ -15,7 +15,8 @@ import { make, MemoryBudget } from "../../src/runtime/MemoryBudget.ts"
 import { Timers } from "../../src/runtime/Timers.ts"
 import { Settings } from "../../src/settings/Settings.ts"
 import { BodyReader, type ReceivedBody } from "../../src/webhook/BodyReader.ts"
-import { listen, openConnection } from "../support/harness.ts"
+import { listen } from "../support/Backend.ts"
+import { openConnection } from "../support/RawConnection.ts"
 
 const KiB = 1024
 const MiB = 1024 * KiB

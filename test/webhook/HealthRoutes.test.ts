@@ -10,7 +10,7 @@ import { BackendRegistry } from "../../src/backends/Registry.ts"
 import { Readiness } from "../../src/http/Readiness.ts"
 import { HealthRoutes } from "../../src/webhook/HealthRoutes.ts"
 import { WebhookVerifier } from "../../src/webhook/Verifier.ts"
-import { send } from "../support/harness.ts"
+import { send } from "../support/GitHub.ts"
 
 /** Whether there is a secret, for the test to say. */
 class Secret extends Context.Service<Secret, { exists: boolean }>()("test/Secret") {}

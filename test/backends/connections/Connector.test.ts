@@ -9,7 +9,7 @@ import * as net from "node:net"
 import { Worker } from "node:worker_threads"
 import { make } from "../../../src/backends/connections/Connector.ts"
 import { Timers } from "../../../src/runtime/Timers.ts"
-import { listen } from "../../support/harness.ts"
+import { listen } from "../../support/Backend.ts"
 
 const alive = "127.0.0.1"
 const silent = "127.0.0.2"

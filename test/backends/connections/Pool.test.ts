@@ -5,8 +5,9 @@ import * as http from "node:http"
 import type { Socket } from "node:net"
 import * as Undici from "undici"
 import { BackendPool } from "../../../src/backends/connections/Pool.ts"
-import { closedPort } from "../../e2e/edges.ts"
-import { eventually, listen } from "../../support/harness.ts"
+import { listen } from "../../support/Backend.ts"
+import { closedPort } from "../../support/edges.ts"
+import { eventually } from "../../support/eventually.ts"
 
 /** A request as it came to the server, which answers when the test says so. */
 interface Asked {

@@ -20,7 +20,7 @@ import { Log } from "../../../src/observability/logs/Logging.ts"
 import { Metrics } from "../../../src/observability/metrics/Metrics.ts"
 import { Timers } from "../../../src/runtime/Timers.ts"
 import { Settings } from "../../../src/settings/Settings.ts"
-import { listen } from "../../support/harness.ts"
+import { listen } from "../../support/Backend.ts"
 
 const fixture = (name: string) => fileURLToPath(new URL(`../../fixtures/tls/${name}`, import.meta.url))
 

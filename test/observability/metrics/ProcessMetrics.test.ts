@@ -11,7 +11,7 @@ import packageJson from "../../../package.json" with { type: "json" }
 import { layer } from "../../../src/observability/metrics/ProcessMetrics.ts"
 import { make as makeBudget, MemoryBudget } from "../../../src/runtime/MemoryBudget.ts"
 import { scrape, withFreshMetrics } from "../../support/Scrape.ts"
-import { eventually } from "../../support/harness.ts"
+import { eventually } from "../../support/eventually.ts"
 
 const Process = Layer.provideMerge(layer, Layer.succeed(MemoryBudget, makeBudget(1_000)))
 

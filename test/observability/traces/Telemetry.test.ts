@@ -8,7 +8,7 @@ import { type Signals, signalsOf } from "../../../src/observability/traces/Signa
 import { layerFrom } from "../../../src/observability/traces/Telemetry.ts"
 import { Identity } from "../../../src/runtime/Identity.ts"
 import { Settings } from "../../../src/settings/Settings.ts"
-import { startCollector } from "../../e2e/otlp.ts"
+import { startCollector } from "../../support/otlp.ts"
 
 const endpoint = { OTEL_EXPORTER_OTLP_ENDPOINT: "http://collector:4318" }
 const on = { traces: true, logs: true, metrics: true }

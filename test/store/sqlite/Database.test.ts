@@ -49,6 +49,9 @@ const readable = Effect.fnUntraced(function*(store: Store, reason: string) {
   assert.strictEqual(yield* listed(store), 1)
 })
 
+/** The test's clock warns of who waits for it a second, which a slow disk may take: not once it has been set. */
+const quietClock = TestClock.adjust(0)
+
 const eventually = <A, E>(effect: Effect.Effect<A, E>) =>
   Effect.retry(effect, { schedule: Schedule.spaced("100 millis"), times: 300 })
 
@@ -72,6 +75,7 @@ describe("a start without its store", () => {
 
   it.effect("stays without a file that turns out to be something else, and says so once", () =>
     Effect.gen(function*() {
+      yield* quietClock
       const path = yield* fileIn
       Fs.mkdirSync(`${path}-lock`)
       const store = yield* open(path)
@@ -199,6 +203,7 @@ describe("a file that this user", () => {
     "has restored for another warns where others may read it, and is used (only as root)",
     () =>
       Effect.gen(function*() {
+        yield* quietClock
         const path = yield* fileIn
         yield* used(path)
         Fs.chmodSync(path, 0o666)
@@ -217,6 +222,7 @@ describe("a file that this user", () => {
 describe("a file that is open", () => {
   it.effect("and is removed takes nothing more: a new one does, and that is told", () =>
     Effect.gen(function*() {
+      yield* quietClock
       const path = yield* fileIn
       const store = yield* open(path)
       yield* write(store, newDelivery())

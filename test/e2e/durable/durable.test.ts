@@ -9,21 +9,16 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { setTimeout as pause } from "node:timers/promises"
-import { startCrashBackend } from "../crash/Backends.ts"
-import { list, redeliver, scrape } from "../crash/Operator.ts"
-import { Random } from "../crash/Random.ts"
-import { startServer } from "../crash/Server.ts"
-import { startTraffic, Targets } from "../crash/Traffic.ts"
-import { Witness } from "../crash/Witness.ts"
-import {
-  deliver,
-  eventually,
-  type Program,
-  send,
-  startBackend,
-  startProgram,
-  type TestBackend
-} from "../support/harness.ts"
+import { startCrashBackend } from "../../crash/Backends.ts"
+import { list, redeliver, scrape } from "../../crash/Operator.ts"
+import { Random } from "../../crash/Random.ts"
+import { startServer } from "../../crash/Server.ts"
+import { startTraffic, Targets } from "../../crash/Traffic.ts"
+import { Witness } from "../../crash/Witness.ts"
+import { startBackend, type TestBackend } from "../../support/Backend.ts"
+import { deliver, send } from "../../support/GitHub.ts"
+import { type Program, startProgram } from "../../support/Program.ts"
+import { eventually } from "../../support/eventually.ts"
 
 const temporaryDirectory = Effect.acquireRelease(
   Effect.sync(() => mkdtempSync(join(tmpdir(), "sprayproxy-durable-"))),

@@ -4,18 +4,10 @@ import * as Effect from "effect/Effect"
 import type { ServerResponse } from "node:http"
 import * as Http from "node:http"
 import { connect, createServer, type Socket } from "node:net"
-import {
-  deliver,
-  eventually,
-  githubHeaders,
-  listen,
-  type Program,
-  type Reply,
-  runToEnd,
-  send,
-  startBackend,
-  startProgram
-} from "../support/harness.ts"
+import { listen, startBackend } from "../../support/Backend.ts"
+import { deliver, githubHeaders, type Reply, send } from "../../support/GitHub.ts"
+import { type Program, runToEnd, startProgram } from "../../support/Program.ts"
+import { eventually } from "../../support/eventually.ts"
 
 /** Call it before the program is told to stop: the exit code, when all that it has logged is here too. */
 const ending = (program: Program): Promise<number | null> =>

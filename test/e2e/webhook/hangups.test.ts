@@ -4,17 +4,10 @@ import * as Effect from "effect/Effect"
 import { createHmac, randomUUID } from "node:crypto"
 import * as Http from "node:http"
 import { buffer } from "node:stream/consumers"
-import {
-  deliver,
-  listen,
-  openConnection,
-  type Program,
-  secret,
-  send,
-  startBackend,
-  startProgram,
-  type TestBackend
-} from "../support/harness.ts"
+import { listen, startBackend, type TestBackend } from "../../support/Backend.ts"
+import { deliver, secret, send } from "../../support/GitHub.ts"
+import { type Program, startProgram } from "../../support/Program.ts"
+import { openConnection } from "../../support/RawConnection.ts"
 
 const hangUps = ["destroy", "resetAndDestroy"] as const
 

@@ -3,7 +3,10 @@ import * as Effect from "effect/Effect"
 import { createHmac, randomUUID } from "node:crypto"
 import { once } from "node:events"
 import * as Net from "node:net"
-import { deliver, openConnection, secret, startBackend, startProgram } from "../support/harness.ts"
+import { startBackend } from "../../support/Backend.ts"
+import { deliver, secret } from "../../support/GitHub.ts"
+import { startProgram } from "../../support/Program.ts"
+import { openConnection } from "../../support/RawConnection.ts"
 
 const slowBody = "a".repeat(1_000)
 

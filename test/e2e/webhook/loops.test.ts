@@ -1,7 +1,9 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { deliver, type Program, send, startBackend, startProgram } from "../support/harness.ts"
-import { type Relay, spray, startRelay } from "./edges.ts"
+import { startBackend } from "../../support/Backend.ts"
+import { deliver, send } from "../../support/GitHub.ts"
+import { type Program, startProgram } from "../../support/Program.ts"
+import { type Relay, spray, startRelay } from "../../support/edges.ts"
 
 const refusedLoops = (program: Program) => program.logs.filter((line) => line["reason"] === "loop")
 

@@ -7,16 +7,11 @@ import * as Layer from "effect/Layer"
 import { createHmac, randomBytes, randomUUID } from "node:crypto"
 import * as Http from "node:http"
 import { createRequire } from "node:module"
-import {
-  openConnection,
-  type Program,
-  type Received,
-  secret,
-  send,
-  startBackend,
-  startProgram
-} from "../support/harness.ts"
-import type { TestBackend } from "../support/harness.ts"
+import { type Received, startBackend } from "../../support/Backend.ts"
+import type { TestBackend } from "../../support/Backend.ts"
+import { secret, send } from "../../support/GitHub.ts"
+import { type Program, startProgram } from "../../support/Program.ts"
+import { openConnection } from "../../support/RawConnection.ts"
 
 const examples = createRequire(import.meta.url)("@octokit/webhooks-examples") as ReadonlyArray<{
   readonly name: string

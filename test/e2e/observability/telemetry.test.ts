@@ -1,8 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { vi } from "vitest"
-import { deliver, githubHeaders, send, startBackend, startProgram, type TestBackend } from "../support/harness.ts"
-import { type Collector, type Span, startCollector } from "./otlp.ts"
+import { startBackend, type TestBackend } from "../../support/Backend.ts"
+import { deliver, githubHeaders, send } from "../../support/GitHub.ts"
+import { startProgram } from "../../support/Program.ts"
+import { type Collector, type Span, startCollector } from "../../support/otlp.ts"
 
 /** What is exported is exported soon. */
 const exportingTo = (url: string) => ({

@@ -7,19 +7,10 @@ import { createHmac, randomUUID } from "node:crypto"
 import { mkdtemp, rm, writeFile } from "node:fs/promises"
 import type * as Http from "node:http"
 import { tmpdir } from "node:os"
-import {
-  deliver,
-  type LogLine,
-  openConnection,
-  type Program,
-  type RawConnection,
-  type Reply,
-  secret,
-  send,
-  startBackend,
-  startProgram,
-  type TestBackend
-} from "../support/harness.ts"
+import { startBackend, type TestBackend } from "../../support/Backend.ts"
+import { deliver, type Reply, secret, send } from "../../support/GitHub.ts"
+import { type LogLine, type Program, startProgram } from "../../support/Program.ts"
+import { openConnection, type RawConnection } from "../../support/RawConnection.ts"
 
 const MiB = 1024 * 1024
 

@@ -2,7 +2,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { spawnSync } from "node:child_process"
-import { deliver, type Program, runToEnd, send, startBackend, startProgram } from "../support/harness.ts"
+import { startBackend } from "../../support/Backend.ts"
+import { deliver, send } from "../../support/GitHub.ts"
+import { type Program, runToEnd, startProgram } from "../../support/Program.ts"
 
 interface Listed {
   readonly url: string

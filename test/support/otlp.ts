@@ -5,7 +5,7 @@ import * as Http from "node:http"
 import { buffer } from "node:stream/consumers"
 import protobuf from "protobufjs"
 import { vi } from "vitest"
-import { listen } from "../support/harness.ts"
+import { listen } from "./Backend.ts"
 
 /** The messages of opentelemetry-proto 1.x, as far as they are looked at: names, types and field numbers. */
 const schema = protobuf.parse(`

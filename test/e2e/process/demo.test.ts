@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import { fileURLToPath } from "node:url"
 
-const demo = fileURLToPath(new URL("../../demo/demo.ts", import.meta.url))
+const demo = fileURLToPath(new URL("../../../demo/demo.ts", import.meta.url))
 
 const start = (...args: ReadonlyArray<string>) => {
   const child = spawn(process.execPath, [demo, ...args], { stdio: ["ignore", "pipe", "pipe"] })

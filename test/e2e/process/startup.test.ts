@@ -10,19 +10,11 @@ import { join } from "node:path"
 import { text as textOf } from "node:stream/consumers"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
-import packageJson from "../../package.json" with { type: "json" }
-import {
-  deliver,
-  eventually,
-  listen,
-  type LogLine,
-  programFile,
-  runToEnd,
-  secret,
-  send,
-  startBackend,
-  startProgram
-} from "../support/harness.ts"
+import packageJson from "../../../package.json" with { type: "json" }
+import { listen, startBackend } from "../../support/Backend.ts"
+import { deliver, secret, send } from "../../support/GitHub.ts"
+import { type LogLine, programFile, runToEnd, startProgram } from "../../support/Program.ts"
+import { eventually } from "../../support/eventually.ts"
 
 const withSecret = { GH_APP_WEBHOOK_SECRET: secret }
 const loopback = ["--host", "127.0.0.1", "--port", "0", "--metrics-port", "0"]
@@ -42,7 +34,7 @@ const refused = (
     assert.notInclude(stderr, secret)
   })
 
-const fixture = (name: string) => fileURLToPath(new URL(`../fixtures/tls/${name}`, import.meta.url))
+const fixture = (name: string) => fileURLToPath(new URL(`../../fixtures/tls/${name}`, import.meta.url))
 
 const directory = Effect.acquireRelease(
   Effect.sync(() => fs.mkdtempSync(join(tmpdir(), "sprayproxy-startup-"))),

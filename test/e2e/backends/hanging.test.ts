@@ -4,8 +4,10 @@ import * as Effect from "effect/Effect"
 import { randomUUID } from "node:crypto"
 import { readFileSync } from "node:fs"
 import * as Http from "node:http"
-import { githubHeaders, type Program, type Reply, send, startBackend, startProgram } from "../support/harness.ts"
-import { startRawBackend } from "./edges.ts"
+import { startBackend } from "../../support/Backend.ts"
+import { githubHeaders, type Reply, send } from "../../support/GitHub.ts"
+import { type Program, startProgram } from "../../support/Program.ts"
+import { startRawBackend } from "../../support/edges.ts"
 
 const seconds = Number(process.env["SPRAYPROXY_TEST_HANGING_SECONDS"] ?? 10)
 const perSecond = 300

@@ -8,14 +8,16 @@ import { Agent, createServer } from "node:http"
 import * as Https from "node:https"
 import type { Socket } from "node:net"
 import { fileURLToPath } from "node:url"
-import { deliver, listen, send, startBackend, startProgram } from "../support/harness.ts"
-import { attemptLogged, closedPort, spray, startRawBackend } from "./edges.ts"
+import { listen, startBackend } from "../../support/Backend.ts"
+import { deliver, send } from "../../support/GitHub.ts"
+import { startProgram } from "../../support/Program.ts"
+import { attemptLogged, closedPort, spray, startRawBackend } from "../../support/edges.ts"
 
 const MiB = 1024 * 1024
 
 const promise = <A>(f: () => Promise<A>) => Effect.promise(f)
 
-const fixture = (name: string) => fileURLToPath(new URL(`../fixtures/tls/${name}`, import.meta.url))
+const fixture = (name: string) => fileURLToPath(new URL(`../../fixtures/tls/${name}`, import.meta.url))
 
 /** A backend that gets requests whose bodies nobody has read. */
 const startUnread = (onRequest: Http.RequestListener) =>

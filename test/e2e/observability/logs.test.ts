@@ -4,17 +4,10 @@ import * as Effect from "effect/Effect"
 import { randomUUID } from "node:crypto"
 import type { ServerResponse } from "node:http"
 import { connect } from "node:net"
-import {
-  deliver,
-  eventually,
-  githubHeaders,
-  type LogLine,
-  type Program,
-  secret,
-  send,
-  startBackend,
-  startProgram
-} from "../support/harness.ts"
+import { startBackend } from "../../support/Backend.ts"
+import { deliver, githubHeaders, secret, send } from "../../support/GitHub.ts"
+import { type LogLine, type Program, startProgram } from "../../support/Program.ts"
+import { eventually } from "../../support/eventually.ts"
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
 

@@ -4,7 +4,10 @@ import * as Effect from "effect/Effect"
 import { existsSync, mkdirSync, mkdtempSync, rmdirSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { deliver, eventually, startBackend, startProgram } from "../support/harness.ts"
+import { startBackend } from "../../support/Backend.ts"
+import { deliver } from "../../support/GitHub.ts"
+import { startProgram } from "../../support/Program.ts"
+import { eventually } from "../../support/eventually.ts"
 
 const setUp = Effect.gen(function*() {
   const directory = yield* Effect.acquireRelease(

@@ -2,8 +2,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Net from "node:net"
-import { deliver, eventually, listen, type Program, send, startBackend, startProgram } from "../support/harness.ts"
-import { postgresUnavailable, sharedPostgres, startPostgres } from "../support/postgres/Postgres.ts"
+import { listen, startBackend } from "../../support/Backend.ts"
+import { deliver, send } from "../../support/GitHub.ts"
+import { type Program, startProgram } from "../../support/Program.ts"
+import { eventually } from "../../support/eventually.ts"
+import { postgresUnavailable, sharedPostgres, startPostgres } from "../../support/postgres/Postgres.ts"
 
 const isUnavailable = postgresUnavailable() !== undefined
 

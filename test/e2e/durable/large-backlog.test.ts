@@ -6,10 +6,13 @@ import { createHash, createHmac } from "node:crypto"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { DeliveryStore, type NewDelivery } from "../../src/store/DeliveryStore.ts"
-import * as SqlDeliveryStore from "../../src/store/SqlDeliveryStore.ts"
-import { scrape } from "../crash/Operator.ts"
-import { deliver, eventually, secret, send, startBackend, startProgram } from "../support/harness.ts"
+import { DeliveryStore, type NewDelivery } from "../../../src/store/DeliveryStore.ts"
+import * as SqlDeliveryStore from "../../../src/store/SqlDeliveryStore.ts"
+import { scrape } from "../../crash/Operator.ts"
+import { startBackend } from "../../support/Backend.ts"
+import { deliver, secret, send } from "../../support/GitHub.ts"
+import { startProgram } from "../../support/Program.ts"
+import { eventually } from "../../support/eventually.ts"
 
 const count = 100_000
 const body = Buffer.from(JSON.stringify({ zen: "Keep it logically awesome.", padding: "x".repeat(900) }))

@@ -11,19 +11,13 @@ import { createInterface } from "node:readline"
 import { text as textOf } from "node:stream/consumers"
 import { fileURLToPath } from "node:url"
 import { isDeepStrictEqual } from "node:util"
-import { Scrape } from "../support/Scrape.ts"
-import {
-  deliver,
-  eventually,
-  githubHeaders,
-  type Program,
-  runToEnd,
-  send,
-  startBackend,
-  startProgram
-} from "../support/harness.ts"
+import { startBackend } from "../../support/Backend.ts"
+import { deliver, githubHeaders, send } from "../../support/GitHub.ts"
+import { type Program, runToEnd, startProgram } from "../../support/Program.ts"
+import { Scrape } from "../../support/Scrape.ts"
+import { eventually } from "../../support/eventually.ts"
 
-const fixture = (name: string) => fileURLToPath(new URL(`../fixtures/tls/${name}.pem`, import.meta.url))
+const fixture = (name: string) => fileURLToPath(new URL(`../../fixtures/tls/${name}.pem`, import.meta.url))
 
 const metricsPortOf = async (program: Program) =>
   Number((await program.logged(({ msg }) => msg === "metrics listening"))["port"])

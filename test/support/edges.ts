@@ -3,7 +3,9 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
 import * as Net from "node:net"
-import { deliver, listen, type LogLine, type Program, type Reply, type SendOptions } from "../support/harness.ts"
+import { listen } from "./Backend.ts"
+import { deliver, type Reply, type SendOptions } from "./GitHub.ts"
+import { type LogLine, type Program } from "./Program.ts"
 
 export interface Spray {
   readonly reply: Reply
