@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { type Report, withHeadline, withTable } from "../../bench/Report.ts"
+import { type Report, withHeadline, withTable } from "../../bench/report/Report.ts"
 import { settingsTable } from "../../src/settings/Help.ts"
 import { root } from "./Pages.ts"
 

@@ -1,11 +1,9 @@
 /** Scenarios in which the contenders take turns, round after round, before the same backends under the same load. */
 import * as Effect from "effect/Effect"
 import { readFileSync } from "node:fs"
-import { type Contender, contenders, type Start, type Surroundings } from "./Contenders.ts"
-import { LoadProcess } from "./LoadProcess.ts"
-import type { BackendSpec, Payload, RunResult } from "./Messages.ts"
-import { cpuTime, peakRss } from "./ProcessUsage.ts"
-import * as Progress from "./Progress.ts"
+import * as Progress from "../command/Progress.ts"
+import { Setup } from "../command/Setup.ts"
+import { type Contender, contenders, type Start, type Surroundings } from "../contenders/Contenders.ts"
 import {
   cpuPerDelivery,
   measuresOf,
@@ -15,8 +13,10 @@ import {
   type Round,
   type ScenarioResult,
   type Target
-} from "./Scenario.ts"
-import { Setup } from "./Setup.ts"
+} from "../figures/Scenario.ts"
+import { LoadProcess } from "../load/LoadProcess.ts"
+import type { BackendSpec, Payload, RunResult } from "../load/Messages.ts"
+import { cpuTime, peakRss } from "../machine/ProcessUsage.ts"
 
 export interface FanOut {
   readonly group: string

@@ -1,12 +1,12 @@
 /** Contenders that are alive at once and take turns in short slots, in an order that chance makes anew for each turn. */
 import * as Effect from "effect/Effect"
-import type { Contender } from "./Contenders.ts"
-import { problemsOf } from "./FanOut.ts"
-import { LoadProcess } from "./LoadProcess.ts"
-import type { BackendSpec, Payload } from "./Messages.ts"
-import { cpuTime } from "./ProcessUsage.ts"
-import * as Progress from "./Progress.ts"
-import { median } from "./Statistics.ts"
+import * as Progress from "../command/Progress.ts"
+import type { Contender } from "../contenders/Contenders.ts"
+import { median } from "../figures/Statistics.ts"
+import { LoadProcess } from "../load/LoadProcess.ts"
+import type { BackendSpec, Payload } from "../load/Messages.ts"
+import { cpuTime } from "../machine/ProcessUsage.ts"
+import { problemsOf } from "../scenarios/FanOut.ts"
 
 export interface Race<E, R> {
   readonly label: string

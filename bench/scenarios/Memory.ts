@@ -1,13 +1,13 @@
 /** How much memory large deliveries take that all come at once. A fresh process for each. */
 import * as Effect from "effect/Effect"
-import { contenders } from "./Contenders.ts"
+import * as Progress from "../command/Progress.ts"
+import { Setup } from "../command/Setup.ts"
+import { contenders } from "../contenders/Contenders.ts"
+import { measuresOf, peakMemory, type Round, type ScenarioResult } from "../figures/Scenario.ts"
+import { LoadProcess } from "../load/LoadProcess.ts"
+import type { BackendSpec } from "../load/Messages.ts"
+import { peakRss } from "../machine/ProcessUsage.ts"
 import { problemsOf, startAll } from "./FanOut.ts"
-import { LoadProcess } from "./LoadProcess.ts"
-import type { BackendSpec } from "./Messages.ts"
-import { peakRss } from "./ProcessUsage.ts"
-import * as Progress from "./Progress.ts"
-import { measuresOf, peakMemory, type Round, type ScenarioResult } from "./Scenario.ts"
-import { Setup } from "./Setup.ts"
 
 const deliveries = 64
 const bytes = Math.floor(24.9 * 1024 * 1024)

@@ -1,6 +1,6 @@
 /** What the docs show of `docs/benchmark.json`: the table of `docs/performance.md`, and the README's headline. */
-import type { Machine } from "./Machine.ts"
-import { cpuPerDelivery, floorName, type Measure, missedBy, type ScenarioResult } from "./Scenario.ts"
+import { cpuPerDelivery, floorName, type Measure, missedBy, type ScenarioResult } from "../figures/Scenario.ts"
+import type { Machine } from "../machine/Machine.ts"
 import { machineLine, number, spread, targetText, times } from "./Table.ts"
 
 export interface Report {

@@ -1,6 +1,6 @@
 /** CPU time per delivery as a multiple of the floor's, as a picture for `docs/performance.md` that suits a light and a dark page. */
+import { cpuPerDelivery, floorName, nginxName, type ScenarioResult } from "../figures/Scenario.ts"
 import type { Report } from "./Report.ts"
-import { cpuPerDelivery, floorName, nginxName, type ScenarioResult } from "./Scenario.ts"
 
 const width = 760
 const labelWidth = 190

@@ -1,14 +1,14 @@
 /** How much memory large deliveries take that are written down first: direct mode beside both stores, a fresh process for each. */
 import * as Effect from "effect/Effect"
 import { join } from "node:path"
-import { postgresUnavailable, startPostgres } from "../test/support/postgres/Postgres.ts"
-import { startServer } from "./Contenders.ts"
+import { postgresUnavailable, startPostgres } from "../../test/support/postgres/Postgres.ts"
+import * as Progress from "../command/Progress.ts"
+import { Setup } from "../command/Setup.ts"
+import { startServer } from "../contenders/Contenders.ts"
+import { measuresOf, peakMemory, type Round, type ScenarioResult } from "../figures/Scenario.ts"
+import { LoadProcess } from "../load/LoadProcess.ts"
+import { peakRss } from "../machine/ProcessUsage.ts"
 import { lossesOf } from "./FanOut.ts"
-import { LoadProcess } from "./LoadProcess.ts"
-import { peakRss } from "./ProcessUsage.ts"
-import * as Progress from "./Progress.ts"
-import { measuresOf, peakMemory, type Round, type ScenarioResult } from "./Scenario.ts"
-import { Setup } from "./Setup.ts"
 
 const mebibyte = 1024 * 1024
 

@@ -1,16 +1,16 @@
 /** The groups of scenarios, by name. */
 import * as Effect from "effect/Effect"
-import { backendCount } from "./BackendCount.ts"
-import { type FanOut, measure } from "./FanOut.ts"
-import { memory } from "./Memory.ts"
-import type { BackendSpec } from "./Messages.ts"
-import { overload } from "./Overload.ts"
-import { cpuPerDelivery, peakMemory } from "./Scenario.ts"
-import { slowloris } from "./Slowloris.ts"
-import { soak } from "./Soak.ts"
-import { startTime } from "./StartTime.ts"
-import { storeMemory } from "./StoreMemory.ts"
-import { stores } from "./Stores.ts"
+import { cpuPerDelivery, peakMemory } from "./figures/Scenario.ts"
+import type { BackendSpec } from "./load/Messages.ts"
+import { backendCount } from "./scenarios/BackendCount.ts"
+import { type FanOut, measure } from "./scenarios/FanOut.ts"
+import { memory } from "./scenarios/Memory.ts"
+import { overload } from "./scenarios/Overload.ts"
+import { slowloris } from "./scenarios/Slowloris.ts"
+import { soak } from "./scenarios/Soak.ts"
+import { startTime } from "./scenarios/StartTime.ts"
+import { storeMemory } from "./scenarios/StoreMemory.ts"
+import { stores } from "./scenarios/Stores.ts"
 
 const plain = (count: number): ReadonlyArray<BackendSpec> => Array.from({ length: count }, () => ({}))
 const tls = (count: number): ReadonlyArray<BackendSpec> => Array.from({ length: count }, () => ({ tls: true }))

@@ -1,7 +1,7 @@
 /** What was measured, as text for a terminal of 120 columns. */
 import { styleText } from "node:util"
-import type { Machine } from "./Machine.ts"
-import { type Figure, floorName, type Measure, missedBy, type ScenarioResult } from "./Scenario.ts"
+import { type Figure, floorName, type Measure, missedBy, type ScenarioResult } from "../figures/Scenario.ts"
+import type { Machine } from "../machine/Machine.ts"
 
 const paint = (style: "bold" | "dim" | "green" | "red", text: string): string =>
   styleText(style, text, { stream: process.stdout })

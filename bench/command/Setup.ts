@@ -1,6 +1,6 @@
 /** What all scenarios share. */
 import * as Context from "effect/Context"
-import type { Machine } from "./Machine.ts"
+import type { Machine } from "../machine/Machine.ts"
 import type { Options } from "./Options.ts"
 
 export class Setup extends Context.Service<Setup, {

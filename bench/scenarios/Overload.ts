@@ -1,13 +1,13 @@
 /** Twice of what a server bears: what it refuses, whether it keeps what it accepts, and when it is back to normal. */
 import * as Effect from "effect/Effect"
-import { contenders } from "./Contenders.ts"
+import * as Progress from "../command/Progress.ts"
+import { Setup } from "../command/Setup.ts"
+import { contenders } from "../contenders/Contenders.ts"
+import { peakMemory, quantile, type Round, type ScenarioResult, valuesOf } from "../figures/Scenario.ts"
+import { LoadProcess } from "../load/LoadProcess.ts"
+import type { RunResult } from "../load/Messages.ts"
+import { maxOpenFiles, peakRss } from "../machine/ProcessUsage.ts"
 import { lossesOf, percentiles, startAll } from "./FanOut.ts"
-import { LoadProcess } from "./LoadProcess.ts"
-import type { RunResult } from "./Messages.ts"
-import { maxOpenFiles, peakRss } from "./ProcessUsage.ts"
-import * as Progress from "./Progress.ts"
-import { peakMemory, quantile, type Round, type ScenarioResult, valuesOf } from "./Scenario.ts"
-import { Setup } from "./Setup.ts"
 
 /**
  * So many that the server is at its end long before the load process is, and that what it can't bear fits into the connections

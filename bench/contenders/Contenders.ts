@@ -5,11 +5,11 @@ import { readFileSync, writeFileSync } from "node:fs"
 import * as Net from "node:net"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { secret } from "./Messages.ts"
+import { Setup } from "../command/Setup.ts"
+import { floorName, nginxName } from "../figures/Scenario.ts"
+import { secret } from "../load/Messages.ts"
+import { freePort, hasEnded, launch } from "../machine/PinnedProcess.ts"
 import { nginxConfig } from "./Nginx.ts"
-import { freePort, hasEnded, launch } from "./PinnedProcess.ts"
-import { floorName, nginxName } from "./Scenario.ts"
-import { Setup } from "./Setup.ts"
 
 export interface Contender {
   readonly name: string
@@ -39,7 +39,7 @@ export interface Surroundings {
 export type Start = (surroundings: Surroundings) => ReturnType<typeof startProcess>
 
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
-const ca = file("../test/fixtures/tls/ca.pem")
+const ca = file("../../test/fixtures/tls/ca.pem")
 
 /** Only one: its own name says nothing. More than one: the files they are. */
 export const serverName = (servers: ReadonlyArray<string>, server: string): string =>

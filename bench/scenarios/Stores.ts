@@ -1,14 +1,14 @@
 /** What it costs to write deliveries down before they are answered: durable mode beside direct mode, in the same run. */
 import * as Effect from "effect/Effect"
 import { join } from "node:path"
-import { postgresUnavailable, startPostgres } from "../test/support/postgres/Postgres.ts"
-import { type Contender, startServer } from "./Contenders.ts"
+import { postgresUnavailable, startPostgres } from "../../test/support/postgres/Postgres.ts"
+import * as Progress from "../command/Progress.ts"
+import { Setup } from "../command/Setup.ts"
+import { type Contender, startServer } from "../contenders/Contenders.ts"
+import { cpuPerDelivery, measuresOf, peakMemory, type Round, type ScenarioResult } from "../figures/Scenario.ts"
+import { LoadProcess } from "../load/LoadProcess.ts"
+import { cpuTime, peakRss } from "../machine/ProcessUsage.ts"
 import { percentiles, problemsOf } from "./FanOut.ts"
-import { LoadProcess } from "./LoadProcess.ts"
-import { cpuTime, peakRss } from "./ProcessUsage.ts"
-import * as Progress from "./Progress.ts"
-import { cpuPerDelivery, measuresOf, peakMemory, type Round, type ScenarioResult } from "./Scenario.ts"
-import { Setup } from "./Setup.ts"
 
 const toDirect = "CPU × direct mode's"
 

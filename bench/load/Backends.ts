@@ -8,7 +8,7 @@ import { guidDigits, guidMark } from "./Payloads.ts"
 
 const answer = Buffer.from("HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
 
-const fixture = (name: string) => readFileSync(new URL(`../test/fixtures/tls/${name}.pem`, import.meta.url))
+const fixture = (name: string) => readFileSync(new URL(`../../test/fixtures/tls/${name}.pem`, import.meta.url))
 
 export class Backend {
   readonly #spec: BackendSpec

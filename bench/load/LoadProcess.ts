@@ -5,7 +5,7 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import { type ChildProcess, spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
-import * as Machine from "./Machine.ts"
+import * as Machine from "../machine/Machine.ts"
 import type { Answers, BackendSpec, Question, RunRequest, RunResult } from "./Messages.ts"
 
 export class LoadFailed extends Schema.TaggedError<LoadFailed>()("LoadFailed", { reason: Schema.String }) {

@@ -1,12 +1,12 @@
 /** Whether a thousand connections that send a byte a second keep a real delivery waiting. */
 import * as Effect from "effect/Effect"
-import { contenders } from "./Contenders.ts"
+import * as Progress from "../command/Progress.ts"
+import { Setup } from "../command/Setup.ts"
+import { contenders } from "../contenders/Contenders.ts"
+import { measuresOf, peakMemory, type Round, type ScenarioResult } from "../figures/Scenario.ts"
+import { LoadProcess } from "../load/LoadProcess.ts"
+import { peakRss } from "../machine/ProcessUsage.ts"
 import { percentiles, problemsOf, startAll, steady } from "./FanOut.ts"
-import { LoadProcess } from "./LoadProcess.ts"
-import { peakRss } from "./ProcessUsage.ts"
-import * as Progress from "./Progress.ts"
-import { measuresOf, peakMemory, type Round, type ScenarioResult } from "./Scenario.ts"
-import { Setup } from "./Setup.ts"
 
 const slowSenders = 1_000
 const rate = 50

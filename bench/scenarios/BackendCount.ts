@@ -1,7 +1,7 @@
 /** How the cost of a delivery grows with the number of backends. */
 import * as Effect from "effect/Effect"
+import { cpuPerDelivery, floorName, type Measure, type ScenarioResult } from "../figures/Scenario.ts"
 import { measure } from "./FanOut.ts"
-import { cpuPerDelivery, floorName, type Measure, type ScenarioResult } from "./Scenario.ts"
 
 const counts: ReadonlyArray<number> = [1, 3, 10, 100]
 

@@ -1,12 +1,12 @@
 /** Whether memory grows: an hour's worth of deliveries at 50/s, in minutes. */
 import * as Effect from "effect/Effect"
-import { contenders } from "./Contenders.ts"
+import * as Progress from "../command/Progress.ts"
+import { Setup } from "../command/Setup.ts"
+import { contenders } from "../contenders/Contenders.ts"
+import { peakMemory, type Round, type ScenarioResult, valuesOf } from "../figures/Scenario.ts"
+import { LoadProcess } from "../load/LoadProcess.ts"
+import { peakRss, rss } from "../machine/ProcessUsage.ts"
 import { problemsOf, startAll, steady } from "./FanOut.ts"
-import { LoadProcess } from "./LoadProcess.ts"
-import { peakRss, rss } from "./ProcessUsage.ts"
-import * as Progress from "./Progress.ts"
-import { peakMemory, type Round, type ScenarioResult, valuesOf } from "./Scenario.ts"
-import { Setup } from "./Setup.ts"
 
 const anHour = 180_000
 const tenths = 10
