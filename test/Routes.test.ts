@@ -34,7 +34,7 @@ import { openConnection, type RawConnection } from "./support/RawConnection.ts"
 class Sprayed extends Context.Service<Sprayed, {
   readonly deliveries: Array<Delivery>
   result: SprayResult | "overloaded"
-}>()("test/Sprayed") {}
+}>()("sprayproxy/test/Routes.test/Sprayed") {}
 
 const SprayStub = Layer.effect(
   Spray,

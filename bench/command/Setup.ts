@@ -8,4 +8,4 @@ export class Setup extends Context.Service<Setup, {
   readonly machine: Machine
   /** For what the contenders write; gone afterwards. */
   readonly directory: string
-}>()("sprayproxy/bench/Setup") {}
+}>()("sprayproxy/bench/command/Setup") {}

@@ -21,7 +21,7 @@ export class LoadProcess extends Context.Service<LoadProcess, {
   readonly slowSenders: (port: number, count: number) => Effect.Effect<void, LoadFailed>
   /** Closes all connections to contenders. Succeeds with how often a slow sender had been cut off. */
   readonly disconnect: Effect.Effect<number, LoadFailed>
-}>()("sprayproxy/bench/LoadProcess") {
+}>()("sprayproxy/bench/load/LoadProcess") {
   static readonly layer = Layer.effect(
     LoadProcess,
     Effect.gen(function*() {

@@ -39,7 +39,7 @@ export interface Membership {
 }
 
 /** Nothing is shared, unless a layer says otherwise. */
-export const BackendMembership = Context.Reference<Membership>("sprayproxy/BackendMembership", {
+export const BackendMembership = Context.Reference<Membership>("sprayproxy/backends/Membership/BackendMembership", {
   defaultValue: () => ({
     put: (_backend, _ttl, takesRoom) => Effect.sync(() => takesRoom() ? "unshared" : "limit"),
     remove: () => Effect.as(Effect.void, undefined),

@@ -34,7 +34,7 @@ export class BackendPolicy extends Context.Service<BackendPolicy, {
   readonly refusalOf: (backend: Backend) => BackendRefused | undefined
   /** Why a dynamic backend may not connect to an address (an IP literal) and port; `undefined` if it may. */
   readonly checkAddress: (address: string, port: number) => BackendRefused | undefined
-}>()("sprayproxy/BackendPolicy") {
+}>()("sprayproxy/backends/Policy/BackendPolicy") {
   static readonly layer = Layer.effect(
     BackendPolicy,
     Effect.gen(function*() {

@@ -74,7 +74,7 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
   readonly unregister: (url: string) => Effect.Effect<void, BackendNotFound | StaticBackend>
   /** Remembers how the last attempt on a backend ended, and when (Unix milliseconds). Ignored if the backend is gone. */
   readonly recordOutcome: (backend: Backend, outcome: string, at: number) => void
-}>()("sprayproxy/BackendRegistry") {
+}>()("sprayproxy/backends/Registry/BackendRegistry") {
   static readonly layer = Layer.effect(
     BackendRegistry,
     Effect.gen(function*() {

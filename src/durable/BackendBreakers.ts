@@ -47,7 +47,7 @@ export class BackendBreakers extends Context.Service<BackendBreakers, {
    * Without a breaker they would have gone at once.
    */
   readonly takeHeld: (backend: Backend) => number
-}>()("sprayproxy/BackendBreakers") {
+}>()("sprayproxy/durable/BackendBreakers") {
   static readonly layer = Layer.effect(
     BackendBreakers,
     Effect.gen(function*() {

@@ -26,7 +26,7 @@ export interface AttemptedRow {
 
 export class SettlementPolicy extends Context.Service<SettlementPolicy, {
   readonly settlement: (row: AttemptedRow, report: AttemptReport) => Settlement
-}>()("sprayproxy/SettlementPolicy") {
+}>()("sprayproxy/durable/SettlementPolicy") {
   static readonly layer = Layer.effect(
     SettlementPolicy,
     Effect.gen(function*() {

@@ -36,7 +36,7 @@ export class StoreMetrics extends Context.Service<StoreMetrics, {
   readonly sentAgain: (host: string) => void
   /** All of them; a host that is not among them has its series removed, and what still comes of it is not counted. */
   readonly backlogs: (byHost: ReadonlyMap<string, HostBacklog>) => void
-}>()("sprayproxy/StoreMetrics") {
+}>()("sprayproxy/durable/StoreMetrics") {
   static readonly layer = Layer.effect(
     StoreMetrics,
     Effect.gen(function*() {

@@ -41,7 +41,7 @@ export class StoreWriter extends Context.Service<StoreWriter, {
    * delivered.
    */
   readonly hasCaughtUp: () => boolean
-}>()("sprayproxy/StoreWriter") {
+}>()("sprayproxy/durable/StoreWriter") {
   static readonly layer = Layer.effect(
     StoreWriter,
     Effect.gen(function*() {

@@ -43,7 +43,7 @@ export interface Attempt {
 export class Forwarder extends Context.Service<Forwarder, {
   /** An attempt, not yet started, which its caller will call `expire` on at `deadline` (on `Timers.now`). */
   readonly attempt: (backend: Backend, delivery: Delivery, deadline: number, observer: AttemptObserver) => Attempt
-}>()("sprayproxy/Forwarder") {
+}>()("sprayproxy/forwarding/Forwarder") {
   static readonly layer = Layer.effect(
     Forwarder,
     Effect.gen(function*() {

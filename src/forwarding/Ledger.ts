@@ -25,7 +25,7 @@ export interface LedgerEntry {
 export class Ledger extends Context.Service<Ledger, {
   /** Writes a delivery down. Never fails: what could not be written is an entry that is not durable. */
   readonly record: (delivery: Delivery, backends: ReadonlyArray<Backend>) => Effect.Effect<LedgerEntry>
-}>()("sprayproxy/Ledger") {
+}>()("sprayproxy/forwarding/Ledger") {
   /** Writes nothing down. */
   static readonly layerDirect = Layer.succeed(
     Ledger,

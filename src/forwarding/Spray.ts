@@ -58,7 +58,7 @@ export class Spray extends Context.Service<Spray, {
   readonly idle: Effect.Effect<void>
   /** Ends everything that is under way. The attempts that had no outcome yet and will not be made again. */
   readonly cutOff: Effect.Effect<ReadonlyArray<CutOff>>
-}>()("sprayproxy/Spray") {
+}>()("sprayproxy/forwarding/Spray") {
   static readonly layer = Layer.effect(
     Spray,
     Effect.gen(function*() {

@@ -28,7 +28,7 @@ export class PublicServer extends Context.Service<PublicServer, {
   /** Waits until every request has its reply. */
   readonly idle: Effect.Effect<void>
   readonly closeConnections: Effect.Effect<void>
-}>()("sprayproxy/PublicServer") {
+}>()("sprayproxy/http/PublicServer") {
   static readonly layer = Layer.effect(
     PublicServer,
     Effect.gen(function*() {

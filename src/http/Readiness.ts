@@ -6,7 +6,7 @@ export class Readiness extends Context.Service<Readiness, {
   readonly isDraining: () => boolean
   /** From here on until the process ends. */
   readonly beginDraining: () => void
-}>()("sprayproxy/Readiness") {
+}>()("sprayproxy/http/Readiness") {
   static readonly layer = Layer.sync(Readiness, () => {
     let draining = false
     return Readiness.of({

@@ -42,7 +42,7 @@ export class DeliveriesClient extends Context.Service<DeliveriesClient, {
   readonly redeliverMatching: (
     parameters: GivenFilter & { readonly limit: string | undefined; readonly cursor: string | undefined }
   ) => Effect.Effect<typeof RedeliverAllAnswer.Type, DeliveriesFailed>
-}>()("sprayproxy/DeliveriesClient") {
+}>()("sprayproxy/operator/Client/DeliveriesClient") {
   static readonly layer = (given: Pick<DeliveriesRequest, "server" | "tokenFile">, env: Environment) =>
     Layer.effect(
       DeliveriesClient,

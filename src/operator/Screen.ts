@@ -15,7 +15,7 @@ export class Screen extends Context.Service<Screen, {
   /** What is said meanwhile goes to a terminal too, where it can be overwritten. */
   readonly canOverwrite: boolean
   readonly say: (text: string) => Effect.Effect<void>
-}>()("sprayproxy/Screen") {
+}>()("sprayproxy/operator/Screen") {
   /** The process's own. https://no-color.org */
   static readonly layer = (env: Environment) =>
     Layer.sync(Screen, () => {

@@ -46,7 +46,7 @@ export interface BudgetState {
 export class MemoryBudget extends Context.Service<MemoryBudget, {
   readonly open: () => Reservation
   readonly state: () => BudgetState
-}>()("sprayproxy/MemoryBudget") {
+}>()("sprayproxy/runtime/MemoryBudget") {
   static readonly layer = Layer.effect(
     MemoryBudget,
     Effect.map(Settings, (settings) => MemoryBudget.of(make(settings.bodyMemory)))

@@ -14,7 +14,7 @@ export class Timers extends Context.Service<Timers, {
   readonly now: () => number
   /** Calls `f` once after `delay` milliseconds, unless cancelled. */
   readonly after: (delay: number, f: () => void) => CancelTimer
-}>()("sprayproxy/Timers") {
+}>()("sprayproxy/runtime/Timers") {
   static readonly layer = Layer.succeed(
     Timers,
     Timers.of({

@@ -23,7 +23,7 @@ export class TurnShare extends Context.Service<TurnShare, {
   readonly isOpen: () => boolean
   /** Runs `work` in this turn or in a later one. */
   readonly run: (work: () => void) => void
-}>()("sprayproxy/TurnShare") {
+}>()("sprayproxy/runtime/TurnShare") {
   static readonly layer = Layer.sync(TurnShare, () => {
     const share = new Share()
     return TurnShare.of({ isOpen: () => share.isOpen, run: (work) => share.run(work) })

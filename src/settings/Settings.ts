@@ -14,7 +14,7 @@ import { definitions, flagOf, type SettingValues } from "./Table.ts"
 import { type Environment, withoutServiceLinks } from "./Variables.ts"
 
 /** Every setting, decoded and checked. */
-export class Settings extends Context.Service<Settings, SettingValues>()("sprayproxy/Settings") {
+export class Settings extends Context.Service<Settings, SettingValues>()("sprayproxy/settings/Settings") {
   /** The defaults, except where a test says otherwise; unlike `resolve` it needs no secret. */
   static readonly layerFrom = (partial: Partial<SettingValues>): Layer.Layer<Settings> =>
     Layer.sync(Settings, () => ({ ...Result.getOrThrow(decode(definitions, {}, {})), ...partial }))

@@ -334,7 +334,7 @@ export class DeliveryStore extends Context.Service<DeliveryStore, {
    * of `others`, which are backends by another right.
    */
   readonly clearBackends: (others: ReadonlySet<string>) => Effect.Effect<void, StoreUnavailable>
-}>()("sprayproxy/DeliveryStore") {}
+}>()("sprayproxy/store/DeliveryStore") {}
 
 /**
  * Milliseconds for which a claimed row is its owner's. Longer than any attempt takes, so it is not renewed: a row that is

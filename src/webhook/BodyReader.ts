@@ -46,7 +46,7 @@ export class BodyReader extends Context.Service<BodyReader, {
     deadline: number,
     onChunk: (chunk: Buffer) => void
   ) => Effect.Effect<ReceivedBody, BodyFailure>
-}>()("sprayproxy/BodyReader") {
+}>()("sprayproxy/webhook/BodyReader") {
   static readonly layer = Layer.effect(
     BodyReader,
     Effect.gen(function*() {

@@ -28,7 +28,7 @@ import { WebhookSecrets } from "./Secrets.ts"
 export class Pseudonym extends Context.Service<Pseudonym, {
   /** All names that are ours now, the one that is written first; never empty. */
   readonly names: () => readonly [string, ...ReadonlyArray<string>]
-}>()("sprayproxy/Pseudonym") {
+}>()("sprayproxy/webhook/Pseudonym") {
   static readonly layer = Layer.effect(
     Pseudonym,
     Effect.gen(function*() {

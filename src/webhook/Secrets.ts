@@ -27,7 +27,7 @@ export class WebhookSecrets extends Context.Service<WebhookSecrets, {
   readonly current: () => ReadonlyArray<KeyObject>
   /** When they last changed, Unix milliseconds. */
   readonly changedAt: () => number
-}>()("sprayproxy/WebhookSecrets") {
+}>()("sprayproxy/webhook/Secrets/WebhookSecrets") {
   /** Ready when every file has been read once. */
   static readonly layer: Layer.Layer<WebhookSecrets, never, Settings | Log | FileSystem.FileSystem> = Layer.effect(
     WebhookSecrets,

@@ -29,7 +29,7 @@ export class WebhookVerifier extends Context.Service<WebhookVerifier, {
   readonly begin: (signature: string | undefined) => Verification | Unverifiable
   /** Whether any delivery could be verified now. */
   readonly isReady: () => boolean
-}>()("sprayproxy/WebhookVerifier") {
+}>()("sprayproxy/webhook/Verifier/WebhookVerifier") {
   static readonly layerNoDeps = Layer.effect(
     WebhookVerifier,
     Effect.gen(function*() {

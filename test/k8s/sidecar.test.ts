@@ -24,7 +24,7 @@ class Deployed extends Context.Service<Deployed, {
   readonly address: string
   readonly port: number
   readonly metricsPort: number
-}>()("sprayproxy/test/k8s/Deployed") {
+}>()("sprayproxy/test/k8s/sidecar.test/Deployed") {
   /** The program with the manifests' arguments and environment; only ports and the places of files differ. */
   static readonly layer = (target: Target) =>
     Layer.effect(

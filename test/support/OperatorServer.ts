@@ -43,7 +43,7 @@ export class StoreContents extends Context.Service<StoreContents, {
   failure: StoreUnavailable | undefined
   /** So many deliveries are loaded, and then the store is away. */
   loadsBeforeFailure: number
-}>()("test/StoreContents") {}
+}>()("sprayproxy/test/support/OperatorServer/StoreContents") {}
 
 const TestStore = Layer.unwrap(Effect.map(
   StoreContents,

@@ -34,7 +34,7 @@ export interface Database {
 
 export class Databases extends Context.Service<Databases, {
   readonly create: Effect.Effect<Database, never, Scope.Scope>
-}>()("sprayproxy/test/Databases") {
+}>()("sprayproxy/test/support/StoreDatabases/Databases") {
   static readonly layerMemory = Layer.succeed(
     Databases,
     Databases.of({

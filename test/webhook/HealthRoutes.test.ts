@@ -13,10 +13,14 @@ import { WebhookVerifier } from "../../src/webhook/Verifier.ts"
 import { send } from "../support/GitHub.ts"
 
 /** Whether there is a secret, for the test to say. */
-class Secret extends Context.Service<Secret, { exists: boolean }>()("test/Secret") {}
+class Secret
+  extends Context.Service<Secret, { exists: boolean }>()("sprayproxy/test/webhook/HealthRoutes.test/Secret")
+{}
 
 /** Whether the backends are known, for the test to say. */
-class Backends extends Context.Service<Backends, { areKnown: boolean }>()("test/Backends") {}
+class Backends
+  extends Context.Service<Backends, { areKnown: boolean }>()("sprayproxy/test/webhook/HealthRoutes.test/Backends")
+{}
 
 const TestLayer = HttpRouter.serve(HealthRoutes, { disableLogger: true, disableListenLog: true }).pipe(
   Layer.provideMerge(NodeHttpServer.layer(() => Http.createServer(), { port: 0, host: "127.0.0.1" })),

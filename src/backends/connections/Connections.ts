@@ -41,7 +41,7 @@ export class BackendConnections extends Context.Service<BackendConnections, {
    * once for each backend: each answer has connections of its own.
    */
   readonly dispatcherFor: (backend: Backend) => Sender
-}>()("sprayproxy/BackendConnections") {
+}>()("sprayproxy/backends/connections/Connections/BackendConnections") {
   /**
    * Takes the proxies from `env`. Fails where a static backend's proxy or the file of `--backend-ca` can't be used. Destroys
    * every connection when its scope ends: let what is under way finish before.

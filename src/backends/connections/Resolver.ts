@@ -41,7 +41,7 @@ export class Resolver extends Context.Service<Resolver, {
    * Fails with the system's error, and with `ENOTFOUND` when the host has no address of the family.
    */
   readonly lookup: net.LookupFunction
-}>()("sprayproxy/Resolver") {
+}>()("sprayproxy/backends/connections/Resolver") {
   /** A resolver that asks `system`. Ages are measured, and waits end, on the `Clock` of the fiber that builds the layer. */
   static readonly layerFrom = (system: SystemLookup): Layer.Layer<Resolver> =>
     Layer.effect(

@@ -24,7 +24,7 @@ export class DeliveryLog extends Context.Service<DeliveryLog, {
   readonly hungUp: (delivery: Delivery, latency: number) => void
   /** Its sender sends nothing more. Most have hung up then, some read on: it gets its reply all the same. */
   readonly senderClosed: (delivery: Delivery, latency: number) => void
-}>()("sprayproxy/DeliveryLog") {
+}>()("sprayproxy/observability/logs/DeliveryLog") {
   static readonly layer = Layer.effect(
     DeliveryLog,
     Effect.map(Log, (log) => {

@@ -25,7 +25,7 @@ export class Log extends Context.Service<Log, {
     shared?: SharedFields,
     json?: string
   ) => void
-}>()("sprayproxy/Log") {
+}>()("sprayproxy/observability/logs/Logging/Log") {
   /** To stdout, together with what Effect's own logger has to say. Closing it waits for what is unwritten, 2 s at most. */
   static readonly layer: Layer.Layer<Log, never, Settings> = Layer.suspend(() => Log.layerSink(process.stdout))
 
@@ -55,7 +55,7 @@ export class Log extends Context.Service<Log, {
 /** What was written under `Log.layerTest`, oldest first. */
 export class LogEntries extends Context.Service<LogEntries, {
   readonly entries: ReadonlyArray<LogEntry>
-}>()("sprayproxy/LogEntries") {}
+}>()("sprayproxy/observability/logs/Logging/LogEntries") {}
 
 const RANKS: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 }
 

@@ -15,7 +15,7 @@ export class RefusalLog extends Context.Service<RefusalLog, {
   readonly refused: (reason: string, fields?: LogFields) => void
   /** Logs the counts so far. */
   readonly report: Effect.Effect<void>
-}>()("sprayproxy/RefusalLog") {
+}>()("sprayproxy/observability/logs/RefusalLog") {
   static readonly layer: Layer.Layer<RefusalLog, never, Log> = Layer.effect(
     RefusalLog,
     Effect.gen(function*() {

@@ -53,7 +53,7 @@ export class Metrics extends Context.Service<Metrics, {
   readonly added: (backend: Backend) => void
   readonly removed: (backend: Backend) => void
   readonly registryChanged: (change: RegistryChange) => void
-}>()("sprayproxy/Metrics") {
+}>()("sprayproxy/observability/metrics/Metrics") {
   static readonly layer = Layer.effect(
     Metrics,
     Effect.gen(function*() {

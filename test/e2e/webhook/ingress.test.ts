@@ -61,7 +61,7 @@ class Sprayproxy extends Context.Service<Sprayproxy, {
   readonly program: Program
   readonly port: number
   readonly backend: TestBackend
-}>()("test/Sprayproxy") {
+}>()("sprayproxy/test/e2e/webhook/ingress.test/Sprayproxy") {
   static readonly layer = (args: ReadonlyArray<string> = [], env: Readonly<Record<string, string>> = {}) =>
     Layer.effect(
       Sprayproxy,

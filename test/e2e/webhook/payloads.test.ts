@@ -24,7 +24,7 @@ const payloads = examples.flatMap((webhook) => webhook.examples.map((example) =>
 class Sprayproxy extends Context.Service<Sprayproxy, {
   readonly program: Program
   readonly backends: ReadonlyArray<TestBackend>
-}>()("test/Sprayproxy") {
+}>()("sprayproxy/test/e2e/webhook/payloads.test/Sprayproxy") {
   static readonly layer = Layer.effect(
     Sprayproxy,
     Effect.gen(function*() {
