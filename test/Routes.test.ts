@@ -12,7 +12,8 @@ import { BackendMembership } from "../src/backends/Membership.ts"
 import { BackendPolicy } from "../src/backends/Policy.ts"
 import { BackendRegistry } from "../src/backends/Registry.ts"
 import type { Delivery } from "../src/domain/Delivery.ts"
-import { Spray, type SprayResult } from "../src/forwarding/Spray.ts"
+import type { SprayResult } from "../src/forwarding/Reply.ts"
+import { Spray } from "../src/forwarding/Spray.ts"
 import { PublicServer } from "../src/http/PublicServer.ts"
 import { Readiness } from "../src/http/Readiness.ts"
 import { DeliveryLog } from "../src/observability/logs/DeliveryLog.ts"
@@ -20,7 +21,7 @@ import { Log } from "../src/observability/logs/Logging.ts"
 import { RefusalLog } from "../src/observability/logs/RefusalLog.ts"
 import { Metrics } from "../src/observability/metrics/Metrics.ts"
 import { Tracing } from "../src/observability/traces/Tracing.ts"
-import { MemoryBudget, Overloaded } from "../src/runtime/MemoryBudget.ts"
+import { MemoryBudget } from "../src/runtime/MemoryBudget.ts"
 import { Timers } from "../src/runtime/Timers.ts"
 import { Settings } from "../src/settings/Settings.ts"
 import { BodyReader } from "../src/webhook/BodyReader.ts"
@@ -40,14 +41,12 @@ const SprayStub = Layer.effect(
   Spray,
   Effect.map(Sprayed, (sprayed) =>
     Spray.of({
-      spray: (delivery, reservation) =>
-        Effect.suspend(() => {
-          reservation.release()
-          sprayed.deliveries.push(delivery)
-          return sprayed.result === "overloaded"
-            ? Effect.fail(new Overloaded({ waited: 9_000 }))
-            : Effect.succeed(sprayed.result)
-        }),
+      spray: (delivery, _reservation, _deadline, observer) => {
+        sprayed.deliveries.push(delivery)
+        observer.replied(sprayed.result)
+        observer.ended()
+        return () => {}
+      },
       begin: () => {},
       inFlight: () => 0,
       idle: Effect.void,

@@ -63,7 +63,7 @@ const serving = Effect.fnUntraced(
       Layer.succeed(
         Spray,
         Spray.of({
-          spray: () => Effect.die("unused"),
+          spray: () => () => {},
           begin: () => {},
           inFlight: () => inFlight,
           idle: sprayIdle.await,

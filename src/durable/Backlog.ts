@@ -30,7 +30,7 @@ import { chargeOf, Spray } from "../forwarding/Spray.ts"
 import { Readiness } from "../http/Readiness.ts"
 import { Log } from "../observability/logs/Logging.ts"
 import { contained } from "../runtime/Contained.ts"
-import { MemoryBudget, type Reservation } from "../runtime/MemoryBudget.ts"
+import { MemoryBudget, type Reservation, roomFor } from "../runtime/MemoryBudget.ts"
 import { Timers } from "../runtime/Timers.ts"
 import { Settings } from "../settings/Settings.ts"
 import {
@@ -128,38 +128,40 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
       Effect.result
     )
 
-  const send = Effect.fnUntraced(
-    function*(row: Row) {
-      const { backend, claimed } = row
-      const reservation = budget.open()
-      reservation.verified()
-      // Idempotent, and the spray's own once that has taken it over.
-      yield* Effect.gen(function*() {
-        const room = yield* Effect.timeoutOption(
-          roomFor(reservation, claimed.bodyLength + chargeOf([backend])),
-          longestWait
-        )
-        if (Option.isNone(room)) return notSent(row, noMemory)
-        const stored = yield* load(claimed.id)
-        if (readiness.isDraining()) return giveBack(row, 0)
-        if (Result.isFailure(stored)) {
-          const { fault, reason } = stored.failure
-          if (fault === "away" && !(yield* isStoreThere)) return giveBack(row, storePause)
-          return notSent(row, `can't be read from the store: ${reason}`)
-        }
-        if (stored.success === undefined) return notSent(row, "its body is not kept any more", "dead")
-        const delivery = deliveryOf(stored.success)
-        reservation.hold(delivery.body.length)
-        spray.begin(delivery, reservation, entryOf(row))
-        return true
-      }).pipe(
-        Effect.withErrorReporting({ defectsOnly: true }),
-        Effect.catchDefect(() => Effect.sync(() => notSent(row, "what is stored of it can't be read"))),
-        Effect.flatMap((begun) => begun === true ? Effect.void : Effect.sync(() => reservation.release())),
-        Effect.onInterrupt(() => Effect.sync(() => reservation.release()))
-      )
+  /** With memory of its own, until nothing of it is under way. */
+  const send = (row: Row) =>
+    Effect.acquireUseRelease(
+      Effect.sync(budget.open),
+      (reservation) =>
+        sendWith(row, reservation).pipe(
+          Effect.withErrorReporting({ defectsOnly: true }),
+          Effect.catchDefect(() => Effect.sync(() => notSent(row, "what is stored of it can't be read")))
+        ),
+      (reservation) => Effect.sync(() => reservation.release())
+    )
+
+  const sendWith = Effect.fnUntraced(function*(row: Row, reservation: Reservation) {
+    const { backend, claimed } = row
+    reservation.verified()
+    const room = yield* Effect.timeoutOption(
+      roomFor(reservation, claimed.bodyLength + chargeOf([backend])),
+      longestWait
+    )
+    if (Option.isNone(room)) return notSent(row, noMemory)
+    const stored = yield* load(claimed.id)
+    if (readiness.isDraining()) return giveBack(row, 0)
+    if (Result.isFailure(stored)) {
+      const { fault, reason } = stored.failure
+      if (fault === "away" && !(yield* isStoreThere)) return giveBack(row, storePause)
+      return notSent(row, `can't be read from the store: ${reason}`)
     }
-  )
+    if (stored.success === undefined) return notSent(row, "its body is not kept any more", "dead")
+    const delivery = deliveryOf(stored.success)
+    reservation.hold(delivery.body.length)
+    yield* Effect.callback<void>((resume) =>
+      spray.begin(delivery, reservation, entryOf(row), () => resume(Effect.void))
+    )
+  })
 
   const sendDue = Effect.fnUntraced(function*(backend: Backend, drain: BackendDrain) {
     const admission = breakers.admitStored(backend)
@@ -222,13 +224,6 @@ interface Row {
 }
 
 const tooLong = new StoreUnavailable({ reason: "it took too long" })
-
-/** Waits until the bytes have room. */
-const roomFor = (reservation: Reservation, bytes: number) =>
-  Effect.callback<void>((resume) => {
-    const leaveQueue = reservation.wait(bytes, () => resume(Effect.void))
-    return Effect.sync(leaveQueue)
-  })
 
 /** Bodies that are read from the store at once, of all backends. */
 const mostLoading = 16

@@ -9,7 +9,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { SecureRandom } from "effect/crypto/SecureRandom"
+import { uuidV7Unsafe } from "effect/crypto/SecureRandom"
 import { createHash, hash } from "node:crypto"
 import type { AttemptReport } from "../domain/AttemptReport.ts"
 import type { Backend } from "../domain/Backend.ts"
@@ -30,7 +30,6 @@ export const layer = Layer.effect(
     const breakers = yield* BackendBreakers
     const policy = yield* SettlementPolicy
     const timers = yield* Timers
-    const { uuidV7 } = yield* SecureRandom
 
     const settlementOf = (id: string, backend: Backend, report: AttemptReport, since: number) =>
       policy.settlement({ id, key: backend.key, tries: 0, age: timers.now() - since }, report)
@@ -67,25 +66,23 @@ export const layer = Layer.effect(
       new Map(backends.map((backend) => [backend, admissions.get(backend) ?? breakers.admitAnyway(backend)]))
 
     return Ledger.of({
-      record: (delivery, backends) =>
-        Effect.flatMap(uuidV7(), (id) =>
-          Effect.callback<LedgerEntry>((resume) => {
-            const since = timers.now()
-            const admissions = admit(backends)
-            const fallback = new Fallback(
-              id,
-              (settledId, backend, report) => writer.settle(settlementOf(settledId, backend, report, since))
-            )
-            const request: WriteRequest = {
-              size: delivery.body.length,
-              delivery: () => newDelivery(id, delivery, backends, admissions),
-              written: ({ id: recordedId, owned }) =>
-                resume(Effect.succeed(durable(recordedId, ownedOf(admissions, owned), since))),
-              refused: () => resume(Effect.succeed(undurable(withHeld(backends, admissions), fallback))),
-              writtenLate: (recorded) => fallback.resolve(recorded)
-            }
-            writer.write(request)
-          }))
+      record: (delivery, backends, done) => {
+        const id = uuidV7Unsafe()
+        const since = timers.now()
+        const admissions = admit(backends)
+        const fallback = new Fallback(
+          id,
+          (settledId, backend, report) => writer.settle(settlementOf(settledId, backend, report, since))
+        )
+        const request: WriteRequest = {
+          size: delivery.body.length,
+          delivery: () => newDelivery(id, delivery, backends, admissions),
+          written: ({ id: recordedId, owned }) => done(durable(recordedId, ownedOf(admissions, owned), since)),
+          refused: () => done(undurable(withHeld(backends, admissions), fallback)),
+          writtenLate: (recorded) => fallback.resolve(recorded)
+        }
+        writer.write(request)
+      }
     })
   })
 )

@@ -2,7 +2,6 @@
  * What is written down of deliveries. In direct mode nothing is, and a spray alone decides the reply.
  */
 import * as Context from "effect/Context"
-import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { AttemptReport } from "../domain/AttemptReport.ts"
 import type { Backend } from "../domain/Backend.ts"
@@ -23,13 +22,20 @@ export interface LedgerEntry {
 }
 
 export class Ledger extends Context.Service<Ledger, {
-  /** Writes a delivery down. Never fails: what could not be written is an entry that is not durable. */
-  readonly record: (delivery: Delivery, backends: ReadonlyArray<Backend>) => Effect.Effect<LedgerEntry>
+  /**
+   * Writes a delivery down, and calls `done` once, perhaps before it returns. Never fails: what could not be written is an
+   * entry that is not durable.
+   */
+  readonly record: (
+    delivery: Delivery,
+    backends: ReadonlyArray<Backend>,
+    done: (entry: LedgerEntry) => void
+  ) => void
 }>()("sprayproxy/forwarding/Ledger") {
   /** Writes nothing down. */
   static readonly layerDirect = Layer.succeed(
     Ledger,
-    Ledger.of({ record: (_delivery, backends) => Effect.succeed(unwritten(backends)) })
+    Ledger.of({ record: (_delivery, backends, done) => done(unwritten(backends)) })
   )
 }
 
@@ -38,6 +44,9 @@ export const unwritten = (backends: ReadonlyArray<Backend>): LedgerEntry => ({
   backends,
   isDurable: false,
   lateReply: "accepted",
-  settled: () => false,
-  abandoned: () => {}
+  settled: isNotKept,
+  abandoned: nothing
 })
+
+const isNotKept = () => false
+const nothing = () => {}

@@ -4,7 +4,8 @@
  * **Details**
  *
  * Attempts belong to the server, not to the request: a client that hangs up cancels nothing, and when the reply is due
- * before they have ended they go on behind it. The memory of a delivery is given back when nothing of it is under way.
+ * before they have ended they go on behind it. Whoever has opened the delivery's reservation is told when nothing of it is under
+ * way, and gives the memory back.
  *
  * The ledger comes first. What it has on disk is answered at once; else the outcomes decide the reply.
  */
@@ -20,19 +21,14 @@ import { DeliveryLog } from "../observability/logs/DeliveryLog.ts"
 import { Metrics } from "../observability/metrics/Metrics.ts"
 import * as Names from "../observability/metrics/Names.ts"
 import { observableGauge } from "../observability/metrics/Readings.ts"
-import { Overloaded, type Reservation } from "../runtime/MemoryBudget.ts"
+import type { Reservation } from "../runtime/MemoryBudget.ts"
 import { type Member, Roster } from "../runtime/Roster.ts"
 import { Timers } from "../runtime/Timers.ts"
 import { TurnShare } from "../runtime/TurnShare.ts"
 import { Settings } from "../settings/Settings.ts"
 import { type Attempt, type AttemptObserver, Forwarder } from "./Forwarder.ts"
 import { Ledger, type LedgerEntry } from "./Ledger.ts"
-
-/**
- * `proxied`: every backend has it. `failed`: at least one does not. `accepted`: the delivery is on disk, or, in direct mode,
- * the reply was due before the outcomes were known. `forwarding`: that, where `accepted` would promise that it is on disk.
- */
-export type SprayResult = "proxied" | "failed" | "accepted" | "forwarding"
+import { Reply, type SprayObserver, type SprayResult } from "./Reply.ts"
 
 /** An attempt that was ended before its outcome was known. */
 export interface CutOff {
@@ -42,16 +38,18 @@ export interface CutOff {
 
 export class Spray extends Context.Service<Spray, {
   /**
-   * Starts every attempt and waits for their outcomes until `replyDeadline` (on `Timers.now`). Takes the reservation over.
-   * Interruption stops the waiting for outcomes, nothing else.
+   * Starts every attempt and waits for their outcomes until `replyDeadline` (on `Timers.now`). Charges the attempts to the
+   * delivery's reservation until it has ended. The result ends the waiting for outcomes, and nothing else: what is verified
+   * and complete is not lost because its sender has hung up.
    */
   readonly spray: (
     delivery: Delivery,
     reservation: Reservation,
-    replyDeadline: number
-  ) => Effect.Effect<SprayResult, Overloaded>
-  /** Starts the attempts of a delivery that nobody waits for. Takes the reservation over. */
-  readonly begin: (delivery: Delivery, reservation: Reservation, entry: LedgerEntry) => void
+    replyDeadline: number,
+    observer: SprayObserver
+  ) => () => void
+  /** Starts the attempts of a delivery that nobody waits for. `ended`: see `SprayObserver`. */
+  readonly begin: (delivery: Delivery, reservation: Reservation, entry: LedgerEntry, ended: () => void) => void
   /** Deliveries of which something is under way. */
   readonly inFlight: () => number
   /** Waits until nothing is under way. */
@@ -79,19 +77,19 @@ export class Spray extends Context.Service<Spray, {
       const lost: Array<CutOff> = []
 
       const isIdle = () => underWay.size === 0 && waiting === 0
-      const ended = () => {
+      const checkIdle = () => {
         if (isIdle()) { for (const listener of idleListeners) listener() }
       }
 
-      const start = (delivery: Delivery, reservation: Reservation, entry: LedgerEntry) => {
+      const start = (delivery: Delivery, reservation: Reservation, entry: LedgerEntry, ended: () => void) => {
         const { backends } = entry
         const deadline = timers.now() + forwardingTimeout
         const cancelTimeout = timers.after(forwardingTimeout, () => inFlight.expire("no answer in time"))
         const inFlight = new InFlight(backends.length, reservation.bytes, () => {
           cancelTimeout()
-          reservation.release()
-          underWay.delete(inFlight)
           ended()
+          underWay.delete(inFlight)
+          checkIdle()
         })
         const observer: AttemptObserver = {
           settled: (report, backend) => {
@@ -115,87 +113,69 @@ export class Spray extends Context.Service<Spray, {
         return inFlight
       }
 
-      const result = (inFlight: InFlight, replyDeadline: number, { lateReply }: LedgerEntry) =>
-        Effect.callback<SprayResult>((resume) => {
-          const reply = (become: SprayResult) => {
-            cancelDeadline()
-            resume(Effect.succeed(become))
-          }
-          const cancelDeadline = timers.after(Math.max(0, replyDeadline - timers.now()), () => reply(lateReply))
-          inFlight.onSettled(reply)
-          return Effect.sync(cancelDeadline)
-        })
-
       /** Without room, a delivery that is on disk is left for later. */
-      const startDurable = (delivery: Delivery, reservation: Reservation, entry: LedgerEntry) => {
-        if (!reservation.hold(chargeOf(entry.backends))) return abandon(reservation, entry)
+      const startDurable = (
+        delivery: Delivery,
+        reservation: Reservation,
+        entry: LedgerEntry,
+        ended: () => void
+      ) => {
+        const abandon = () => {
+          ended()
+          entry.abandoned()
+          checkIdle()
+        }
+        if (!reservation.hold(chargeOf(entry.backends))) return abandon()
         waiting += 1
         turns.run(() => {
           waiting -= 1
-          if (closed) return abandon(reservation, entry)
-          start(delivery, reservation, entry)
+          if (closed) return abandon()
+          start(delivery, reservation, entry, ended)
         })
       }
 
-      const abandon = (reservation: Reservation, entry: LedgerEntry) => {
-        reservation.release()
-        entry.abandoned()
-        ended()
-      }
-
-      const startAndAwait = (
-        delivery: Delivery,
-        reservation: Reservation,
-        replyDeadline: number,
-        entry: LedgerEntry,
-        restore: <A, E>(self: Effect.Effect<A, E>) => Effect.Effect<A, E>
-      ): Effect.Effect<SprayResult, Overloaded> => {
-        let inFlight: InFlight | undefined
-        const begin = () => {
-          if (!closed) inFlight = start(delivery, reservation, entry)
-        }
-        const awaited = (): Effect.Effect<SprayResult, Overloaded> => {
-          if (inFlight !== undefined) return result(inFlight, replyDeadline, entry)
-          reservation.release()
+      const startAndReply = (delivery: Delivery, reservation: Reservation, entry: LedgerEntry, reply: Reply) => {
+        const { observer } = reply
+        const refuse = () => {
+          observer.ended()
           entry.abandoned()
-          return Effect.fail(new Overloaded({ waited: 0 }))
+          reply.give("overloaded")
+        }
+        const begin = () => {
+          if (closed) return refuse()
+          reply.await(start(delivery, reservation, entry, () => observer.ended()), entry.lateReply)
         }
         const hasRoom = reservation.hold(chargeOf(entry.backends))
-        if (hasRoom && turns.isOpen()) {
-          turns.run(begin)
-          return restore(awaited())
-        }
-        const turn = Effect.callback<void>((resume) => {
-          turns.run(() => {
-            begin()
-            resume(Effect.void)
-          })
-        })
-        const room = hasRoom
-          ? Effect.void
-          : Effect.tapError(roomBefore(replyDeadline, reservation, timers), () => Effect.sync(entry.abandoned))
+        if (hasRoom && turns.isOpen()) return turns.run(begin)
         waiting += 1
-        const begun = Effect.andThen(room, turn).pipe(Effect.ensuring(Effect.sync(() => {
+        const inTurn = () =>
+          turns.run(() => {
+            waiting -= 1
+            begin()
+            checkIdle()
+          })
+        if (hasRoom) return inTurn()
+        whenRoom(reservation, reply.deadline, timers, inTurn, () => {
           waiting -= 1
-          ended()
-        })))
-        return Effect.flatMap(begun, () => restore(Effect.suspend(awaited)))
+          refuse()
+          checkIdle()
+        })
       }
 
       const countInFlight = () => underWay.size + waiting
       yield* observableGauge(Names.deliveriesInFlight, countInFlight)
 
       return Spray.of({
-        spray: (delivery, reservation, replyDeadline) =>
-          // What is verified and complete is not lost because its sender has hung up meanwhile.
-          Effect.uninterruptibleMask((restore) => {
-            reservation.verified()
-            return Effect.flatMap(ledger.record(delivery, registry.snapshot()), (entry) => {
-              if (!entry.isDurable) return startAndAwait(delivery, reservation, replyDeadline, entry, restore)
-              startDurable(delivery, reservation, entry)
-              return Effect.succeed("accepted")
-            })
-          }),
+        spray: (delivery, reservation, replyDeadline, observer) => {
+          const reply = new Reply(observer, replyDeadline, timers)
+          reservation.verified()
+          ledger.record(delivery, registry.snapshot(), (entry) => {
+            if (!entry.isDurable) return startAndReply(delivery, reservation, entry, reply)
+            startDurable(delivery, reservation, entry, () => observer.ended())
+            reply.give("accepted")
+          })
+          return () => reply.leave()
+        },
         begin: startDurable,
         inFlight: countInFlight,
         idle: Effect.callback((resume) => {
@@ -222,19 +202,23 @@ const backendBytes = 4 * 1024
 /** What a delivery to these backends is charged beside its body. */
 export const chargeOf = (backends: ReadonlyArray<Backend>): number => deliveryBytes + backendBytes * backends.length
 
-const roomBefore = (deadline: number, reservation: Reservation, timers: Timers["Service"]) =>
-  Effect.callback<void, Overloaded>((resume) => {
-    const since = timers.now()
-    const cancelDeadline = timers.after(Math.max(0, deadline - since), () => {
-      leaveQueue()
-      reservation.release()
-      resume(Effect.fail(new Overloaded({ waited: timers.now() - since })))
-    })
-    const leaveQueue = reservation.wait(0, () => {
-      cancelDeadline()
-      resume(Effect.void)
-    })
+/** Calls `then` when there is room, or `late` at `deadline`. */
+const whenRoom = (
+  reservation: Reservation,
+  deadline: number,
+  timers: Timers["Service"],
+  then: () => void,
+  late: () => void
+) => {
+  const cancelDeadline = timers.after(Math.max(0, deadline - timers.now()), () => {
+    leaveQueue()
+    late()
   })
+  const leaveQueue = reservation.wait(0, () => {
+    cancelDeadline()
+    then()
+  })
+}
 
 /** The attempts of one delivery, counted down twice: to the reply, and to the release of its memory. */
 class InFlight implements Member {

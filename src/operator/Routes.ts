@@ -24,7 +24,7 @@ import { answerEarly } from "../http/EarlyAnswer.ts"
 import { answerUnreadable, readJson } from "../http/JsonRequest.ts"
 import { addPath } from "../http/MethodRoutes.ts"
 import { Log } from "../observability/logs/Logging.ts"
-import { MemoryBudget, type Reservation } from "../runtime/MemoryBudget.ts"
+import { MemoryBudget, roomFor } from "../runtime/MemoryBudget.ts"
 import { Timers } from "../runtime/Timers.ts"
 import * as GoDuration from "../settings/GoDuration.ts"
 import { Settings } from "../settings/Settings.ts"
@@ -239,10 +239,3 @@ const notRegistered = (backend: string | undefined) =>
 
 const unknownDelivery = (request: HttpServerRequest) =>
   answerEarly(request, 404, "no delivery with this GUID or id is kept")
-
-/** Waits until the bytes have room. */
-const roomFor = (reservation: Reservation, bytes: number) =>
-  Effect.callback<void>((resume) => {
-    const leaveQueue = reservation.wait(bytes, () => resume(Effect.void))
-    return Effect.sync(leaveQueue)
-  })

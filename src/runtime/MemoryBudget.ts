@@ -17,13 +17,9 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Schema from "effect/Schema"
 import { Settings } from "../settings/Settings.ts"
 
-/** There was no memory for the delivery until its reply was due. */
-export class Overloaded extends Schema.TaggedError<Overloaded>()("Overloaded", { waited: Schema.Finite }) {}
-
-/** What is charged for the bytes of one delivery. */
+/** What is charged for the bytes of one delivery. Whoever has opened it releases it; all others are lent it until they have ended. */
 export interface Reservation {
   /** Bytes charged so far. */
   readonly bytes: number
@@ -33,7 +29,7 @@ export interface Reservation {
   readonly wait: (next: number, resume: () => void) => () => void
   /** The sender is known: its bytes no longer count as unverified. */
   readonly verified: () => void
-  /** Gives everything back; idempotent. */
+  /** Gives everything back; idempotent. Its owner's. */
   readonly release: () => void
 }
 
@@ -52,6 +48,13 @@ export class MemoryBudget extends Context.Service<MemoryBudget, {
     Effect.map(Settings, (settings) => MemoryBudget.of(make(settings.bodyMemory)))
   )
 }
+
+/** Waits until so many bytes have room. */
+export const roomFor = (reservation: Reservation, bytes: number): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    const leaveQueue = reservation.wait(bytes, () => resume(Effect.void))
+    return Effect.sync(leaveQueue)
+  })
 
 /** Up to this, a delivery is small: most are, and half of the budget is not theirs to run out of. */
 const smallBytes = 256 * 1024

@@ -10,42 +10,39 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
-import * as Schema from "effect/Schema"
 import type { IncomingMessage } from "node:http"
 import { type Body, BodyAssembly } from "../domain/Body.ts"
 import { contained } from "../runtime/Contained.ts"
-import { MemoryBudget, Overloaded, type Reservation } from "../runtime/MemoryBudget.ts"
+import { MemoryBudget, type Reservation } from "../runtime/MemoryBudget.ts"
 import { type Member, Roster } from "../runtime/Roster.ts"
-import { Timers } from "../runtime/Timers.ts"
+import { type CancelTimer, Timers } from "../runtime/Timers.ts"
 import { Settings } from "../settings/Settings.ts"
 
-/** The body is larger than `--max-request-size`. */
-class BodyTooLarge extends Schema.TaggedError<BodyTooLarge>()("BodyTooLarge", { received: Schema.Finite }) {}
+/**
+ * `body too large`: it is larger than `--max-request-size`. `sender too slow`: it is slower than a sender may be. `body cut off`:
+ * the sender went away, or sent something that is not HTTP, in the middle of it. `overloaded`: there was no memory for it until
+ * its reply was due.
+ */
+export type BodyFailure = "body too large" | "sender too slow" | "body cut off" | "overloaded"
 
-/** The sender is slower than a sender may be. */
-class SenderTooSlow extends Schema.TaggedError<SenderTooSlow>()("SenderTooSlow", { received: Schema.Finite }) {}
-
-/** The sender went away, or sent something that is not HTTP, in the middle of the body. */
-class BodyCutOff extends Schema.TaggedError<BodyCutOff>()("BodyCutOff", { received: Schema.Finite }) {}
-
-export type BodyFailure = BodyTooLarge | SenderTooSlow | BodyCutOff | Overloaded
-
-export interface ReceivedBody {
-  readonly body: Body
-  /** What the body is charged to; the receiver's to release. */
-  readonly reservation: Reservation
+/** Whose body is read. One of `received` and `failed` is called, once. */
+export interface BodyObserver {
+  readonly arrived: (chunk: Buffer) => void
+  readonly received: (body: Body) => void
+  readonly failed: (failure: BodyFailure) => void
 }
 
 export class BodyReader extends Context.Service<BodyReader, {
   /**
-   * Reads `request` to its end. `deadline` is the time on `Timers.now` at which waiting for memory becomes `Overloaded`.
-   * Unless it succeeds, it holds no memory when it ends.
+   * Reads `request` to its end and charges what arrives to `reservation`. `deadline` is the time on `Timers.now` at which waiting
+   * for memory becomes `overloaded`. The result ends the reading before that, and then nothing more is told.
    */
   readonly read: (
     request: IncomingMessage,
+    reservation: Reservation,
     deadline: number,
-    onChunk: (chunk: Buffer) => void
-  ) => Effect.Effect<ReceivedBody, BodyFailure>
+    observer: BodyObserver
+  ) => () => void
 }>()("sprayproxy/webhook/BodyReader") {
   static readonly layer = Layer.effect(
     BodyReader,
@@ -63,28 +60,18 @@ export class BodyReader extends Context.Service<BodyReader, {
         })
       }).pipe(Effect.repeat(Schedule.spaced("1 second")), Effect.forkScoped)
 
+      const host: ReadingHost = {
+        maxBytes: settings.maxRequestSize,
+        timers,
+        isCrowded: () => budget.state().waiting >= mostWaiting,
+        readings
+      }
       return BodyReader.of({
-        read: (request, deadline, onChunk) =>
-          Effect.callback((resume) => {
-            const reservation = budget.open()
-            const reading = new Reading(request, reservation, settings.maxRequestSize, onChunk, {
-              now: timers.now,
-              isCrowded: () => budget.state().waiting >= mostWaiting,
-              onDeadline: (f) => timers.after(Math.max(0, deadline - timers.now()), f),
-              done: (result) => {
-                readings.delete(reading)
-                if (result instanceof ReadFailure) reservation.release()
-                resume(result instanceof ReadFailure ? Effect.fail(result.error) : Effect.succeed(result))
-              }
-            })
-            readings.add(reading)
-            reading.start()
-            return Effect.sync(() => {
-              reading.stop()
-              readings.delete(reading)
-              reservation.release()
-            })
-          })
+        read: (request, reservation, deadline, observer) => {
+          const reading = new Reading(host, request, reservation, deadline, observer)
+          reading.start()
+          return () => reading.stop()
+        }
       })
     })
   )
@@ -100,57 +87,52 @@ const longestReading = 30_000
 /** What a socket hands over at once: the room that a reading waits for before it reads on. */
 const nextRead = 64 * 1024
 
-class ReadFailure {
-  readonly error: BodyFailure
-  constructor(error: BodyFailure) {
-    this.error = error
-  }
-}
-
-interface ReadingHooks {
-  readonly now: () => number
+/** What all readings have in common. */
+interface ReadingHost {
+  readonly maxBytes: number
+  readonly timers: Timers["Service"]
   /** So many wait for memory that one more would hardly get any in time. */
   readonly isCrowded: () => boolean
-  readonly onDeadline: (f: () => void) => () => void
-  readonly done: (result: ReceivedBody | ReadFailure) => void
+  readonly readings: Roster<Reading>
 }
 
 class Reading implements Member {
   place = -1
+  readonly #host: ReadingHost
   readonly #request: IncomingMessage
   readonly #reservation: Reservation
-  readonly #maxBytes: number
-  readonly #onChunk: (chunk: Buffer) => void
-  readonly #hooks: ReadingHooks
-  #assembly = new BodyAssembly()
+  readonly #deadline: number
+  readonly #observer: BodyObserver
+  readonly #assembly = new BodyAssembly()
   #stopped = false
   #startedAt = 0
   #windowAt = 0
   #windowBytes = 0
   #waitingSince: number | undefined
-  #leaveQueue = () => {}
-  #cancelDeadline = () => {}
+  #leaveQueue: (() => void) | undefined
+  #cancelDeadline: CancelTimer | undefined
 
   constructor(
+    host: ReadingHost,
     request: IncomingMessage,
     reservation: Reservation,
-    maxBytes: number,
-    onChunk: (chunk: Buffer) => void,
-    hooks: ReadingHooks
+    deadline: number,
+    observer: BodyObserver
   ) {
+    this.#host = host
     this.#request = request
     this.#reservation = reservation
-    this.#maxBytes = maxBytes
-    this.#onChunk = onChunk
-    this.#hooks = hooks
+    this.#deadline = deadline
+    this.#observer = observer
   }
 
   start(): void {
-    this.#startedAt = this.#windowAt = this.#hooks.now()
-    if (this.#request.destroyed && !this.#request.complete) return this.#onClose()
-    this.#request.on("end", this.#onEnd).on("close", this.#onClose).on("error", this.#onClose)
+    this.#host.readings.add(this)
+    this.#startedAt = this.#windowAt = this.#host.timers.now()
+    if (this.#request.destroyed && !this.#request.complete) return this.#fail("body cut off")
+    this.#request.on("end", this.#onEnd).on("close", this.#onClose).on("error", ignore)
     if (!this.#reservation.hold(0)) {
-      if (this.#hooks.isCrowded()) return this.#fail(new Overloaded({ waited: 0 }))
+      if (this.#host.isCrowded()) return this.#fail("overloaded")
       this.#waitForRoom()
     }
     if (this.#stopped) return
@@ -158,29 +140,30 @@ class Reading implements Member {
     if (this.#waitingSince !== undefined) this.#request.pause()
   }
 
+  /** Leaves nothing behind by which the request, which may live on for a while, could reach the body. */
   stop(): void {
+    if (this.#stopped) return
     this.#stopped = true
-    this.#leaveQueue()
-    this.#cancelDeadline()
+    this.#host.readings.delete(this)
+    this.#leaveQueue?.()
+    this.#cancelDeadline?.()
     this.#request.off("data", this.#onData).off("end", this.#onEnd).off("close", this.#onClose)
-    // The request may live on for a while, and with it the listener for `error` and all that it can reach.
-    this.#assembly = new BodyAssembly()
   }
 
   checkPace(now: number): void {
     if (this.#stopped || this.#waitingSince !== undefined) return
-    if (now - this.#startedAt > longestReading) return this.#fail(new SenderTooSlow(this.#received()))
+    if (now - this.#startedAt > longestReading) return this.#fail("sender too slow")
     if (now - this.#windowAt < paceWindow) return
-    if (this.#windowBytes < paceBytes) return this.#fail(new SenderTooSlow(this.#received()))
+    if (this.#windowBytes < paceBytes) return this.#fail("sender too slow")
     this.#windowAt = now
     this.#windowBytes = 0
   }
 
   readonly #onData = (chunk: Buffer): void => {
     this.#assembly.append(chunk)
-    if (this.#assembly.length > this.#maxBytes) return this.#fail(new BodyTooLarge(this.#received()))
+    if (this.#assembly.length > this.#host.maxBytes) return this.#fail("body too large")
     this.#windowBytes += chunk.length
-    this.#onChunk(chunk)
+    this.#observer.arrived(chunk)
     if (!this.#reservation.hold(chunk.length)) {
       this.#request.pause()
       this.#waitForRoom()
@@ -188,37 +171,32 @@ class Reading implements Member {
   }
 
   readonly #onEnd = (): void => {
-    const body = this.#assembly.body()
     this.stop()
-    this.#hooks.done({ body, reservation: this.#reservation })
+    this.#observer.received(this.#assembly.body())
   }
 
-  // Kept on `error` after the end, for the socket may still fail and an unheard error ends the process.
-  readonly #onClose = (): void => {
-    if (!this.#stopped) this.#fail(new BodyCutOff(this.#received()))
-  }
+  readonly #onClose = (): void => this.#fail("body cut off")
 
   #waitForRoom(): void {
-    this.#waitingSince = this.#hooks.now()
-    this.#cancelDeadline = this.#hooks.onDeadline(() =>
-      this.#fail(new Overloaded({ waited: this.#hooks.now() - (this.#waitingSince ?? 0) }))
-    )
+    const { timers } = this.#host
+    const since = this.#waitingSince = timers.now()
+    this.#cancelDeadline = timers.after(Math.max(0, this.#deadline - since), () => this.#fail("overloaded"))
     this.#leaveQueue = this.#reservation.wait(nextRead, () => {
-      const waited = this.#hooks.now() - (this.#waitingSince ?? 0)
+      const waited = timers.now() - since
       this.#waitingSince = undefined
       this.#startedAt += waited
       this.#windowAt += waited
-      this.#cancelDeadline()
+      this.#cancelDeadline?.()
       this.#request.resume()
     })
   }
 
-  #received() {
-    return { received: this.#assembly.length }
-  }
-
-  #fail(error: BodyFailure): void {
+  #fail(failure: BodyFailure): void {
+    if (this.#stopped) return
     this.stop()
-    this.#hooks.done(new ReadFailure(error))
+    this.#observer.failed(failure)
   }
 }
+
+/** Stays on `error` after the end, for the socket may still fail and an unheard error ends the process. `close` follows it. */
+const ignore = () => {}

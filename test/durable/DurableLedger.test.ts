@@ -2,10 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
-import { layerWebCrypto } from "effect/crypto/SecureRandom"
 import { TestClock } from "effect/testing"
 import { createHash } from "node:crypto"
 import type { AttemptReport } from "../../src/domain/AttemptReport.ts"
@@ -17,7 +15,7 @@ import type { WriteRequest } from "../../src/durable/DeliveryWrite.ts"
 import * as DurableLedger from "../../src/durable/DurableLedger.ts"
 import { SettlementPolicy } from "../../src/durable/SettlementPolicy.ts"
 import { StoreWriter } from "../../src/durable/StoreWriter.ts"
-import { Ledger } from "../../src/forwarding/Ledger.ts"
+import { Ledger, type LedgerEntry } from "../../src/forwarding/Ledger.ts"
 import { Timers } from "../../src/runtime/Timers.ts"
 import { Settings } from "../../src/settings/Settings.ts"
 import type { Recorded, Settlement } from "../../src/store/DeliveryStore.ts"
@@ -60,8 +58,7 @@ const setUpWith = Effect.fnUntraced(function*(given: Partial<Settings["Service"]
       Layer.provideMerge(Layer.mergeAll(
         Layer.succeed(StoreWriter, writer),
         BackendBreakers.layer,
-        SettlementPolicy.layer,
-        layerWebCrypto
+        SettlementPolicy.layer
       )),
       Layer.provideMerge(Layer.mergeAll(Timers.layerClock, Settings.layerFrom(given)))
     )
@@ -70,9 +67,10 @@ const setUpWith = Effect.fnUntraced(function*(given: Partial<Settings["Service"]
   const breakers = Context.get(services, BackendBreakers)
   /** Records the delivery, with the store's answer to it. */
   const record = Effect.fnUntraced(function*(answer: (request: WriteRequest) => void, of = delivery) {
-    const fiber = yield* Effect.forkChild(ledger.record(of, [a, b, c]), { startImmediately: true })
-    answer(requests.at(-1)!)
-    return yield* Fiber.join(fiber)
+    return yield* Effect.callback<LedgerEntry>((resume) => {
+      ledger.record(of, [a, b, c], (entry) => resume(Effect.succeed(entry)))
+      answer(requests.at(-1)!)
+    })
   })
   return { breakers, record, requests, settlements }
 })

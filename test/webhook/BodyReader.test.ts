@@ -11,10 +11,10 @@ import { PassThrough } from "node:stream"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import type { Body } from "../../src/domain/Body.ts"
-import { make, MemoryBudget } from "../../src/runtime/MemoryBudget.ts"
+import { make, MemoryBudget, type Reservation } from "../../src/runtime/MemoryBudget.ts"
 import { Timers } from "../../src/runtime/Timers.ts"
 import { Settings } from "../../src/settings/Settings.ts"
-import { BodyReader, type ReceivedBody } from "../../src/webhook/BodyReader.ts"
+import { type BodyFailure, BodyReader } from "../../src/webhook/BodyReader.ts"
 import { listen } from "../support/Backend.ts"
 import { openConnection } from "../support/RawConnection.ts"
 
@@ -33,15 +33,42 @@ const bytesOf = (body: Body): Buffer => {
   return Buffer.isBuffer(dispatched) ? dispatched : Buffer.concat([...dispatched])
 }
 
+interface ReceivedBody {
+  readonly body: Body
+  readonly reservation: Reservation
+}
+
+/** Reads as a reception does: with memory of its own, which it gives back unless the body is here. */
+const read = Effect.fnUntraced(
+  function*(request: Http.IncomingMessage, deadline: number, onChunk: (chunk: Buffer) => void) {
+    const reader = yield* BodyReader
+    const budget = yield* MemoryBudget
+    return yield* Effect.callback<ReceivedBody, BodyFailure>((resume) => {
+      const reservation = budget.open()
+      const stop = reader.read(request, reservation, deadline, {
+        arrived: onChunk,
+        received: (body) => resume(Effect.succeed({ body, reservation })),
+        failed: (failure) => {
+          reservation.release()
+          resume(Effect.fail(failure))
+        }
+      })
+      return Effect.sync(() => {
+        stop()
+        reservation.release()
+      })
+    })
+  }
+)
+
 /** A sender whose request is being read, with a deadline that is `deadline` milliseconds away. */
 const startReading = Effect.fnUntraced(function*(deadline = 9_000) {
-  const reader = yield* BodyReader
   const timers = yield* Timers
   const request = new PassThrough({ highWaterMark: 64 * MiB })
   const chunks: Array<Buffer> = []
   let onReceived: (() => void) | undefined
   const reading = yield* Effect.forkChild(
-    reader.read(request as unknown as Http.IncomingMessage, timers.now() + deadline, (chunk) => {
+    read(request as unknown as Http.IncomingMessage, timers.now() + deadline, (chunk) => {
       chunks.push(chunk)
       onReceived?.()
     }),
@@ -122,7 +149,7 @@ describe("BodyReader", () => {
       yield* sender.send(600)
       sender.sendUnread(401)
       const error = yield* Effect.flip(Fiber.join(sender.reading))
-      assert.deepInclude(error, { _tag: "BodyTooLarge", received: 1_001 })
+      assert.strictEqual(error, "body too large")
       assert.strictEqual(Buffer.concat(sender.chunks).length, 600)
       assert.strictEqual(yield* used, 0)
     }).pipe(Effect.provide(TestLayer({ maxRequestSize: 1_000 }))))
@@ -160,7 +187,7 @@ describe("a sender's pace", () => {
         yield* TestClock.adjust("1 second")
       }
       const error = yield* Effect.flip(Fiber.join(sender.reading))
-      assert.deepInclude(error, { _tag: "SenderTooSlow", received: 5 * 64 * KiB - 1 })
+      assert.strictEqual(error, "sender too slow")
       assert.strictEqual(yield* used, 0)
     }).pipe(Effect.provide(TestLayer())))
 
@@ -171,7 +198,7 @@ describe("a sender's pace", () => {
       yield* TestClock.adjust("9 seconds")
       assert.isUndefined(sender.reading.pollUnsafe())
       yield* TestClock.adjust("2 seconds")
-      assert.deepInclude(yield* Effect.flip(Fiber.join(sender.reading)), { _tag: "SenderTooSlow" })
+      assert.strictEqual(yield* Effect.flip(Fiber.join(sender.reading)), "sender too slow")
     }).pipe(Effect.provide(TestLayer())))
 
   it.effect("is cut when a sender falls silent after the head", () =>
@@ -180,7 +207,7 @@ describe("a sender's pace", () => {
       yield* TestClock.adjust("4 seconds")
       assert.isUndefined(sender.reading.pollUnsafe())
       yield* TestClock.adjust("2 seconds")
-      assert.deepInclude(yield* Effect.flip(Fiber.join(sender.reading)), { _tag: "SenderTooSlow", received: 0 })
+      assert.strictEqual(yield* Effect.flip(Fiber.join(sender.reading)), "sender too slow")
     }).pipe(Effect.provide(TestLayer())))
 
   it.effect("may not make the whole take more than 30 s", () =>
@@ -193,7 +220,7 @@ describe("a sender's pace", () => {
       assert.isUndefined(sender.reading.pollUnsafe())
       yield* sender.send(64 * KiB)
       yield* TestClock.adjust("1 second")
-      assert.deepInclude(yield* Effect.flip(Fiber.join(sender.reading)), { _tag: "SenderTooSlow" })
+      assert.strictEqual(yield* Effect.flip(Fiber.join(sender.reading)), "sender too slow")
       assert.strictEqual(yield* used, 0)
     }).pipe(Effect.provide(TestLayer())))
 
@@ -214,7 +241,7 @@ describe("a sender's pace", () => {
       yield* TestClock.adjust("4 seconds")
       yield* sender.send(64 * KiB)
       yield* TestClock.adjust("1 second")
-      assert.deepInclude(yield* Effect.flip(Fiber.join(sender.reading)), { _tag: "SenderTooSlow" })
+      assert.strictEqual(yield* Effect.flip(Fiber.join(sender.reading)), "sender too slow")
     }).pipe(Effect.provide(TestLayer({ capacity: 8 * MiB }))))
 })
 
@@ -257,7 +284,7 @@ describe("waiting for memory", () => {
       const senders = yield* Effect.forEach(Array.from({ length: 1_000 }), () => startReading())
       assert.strictEqual(yield* waiting, 1_000)
       const late = yield* startReading()
-      assert.deepInclude(yield* Effect.flip(Fiber.join(late.reading)), { _tag: "Overloaded", waited: 0 })
+      assert.strictEqual(yield* Effect.flip(Fiber.join(late.reading)), "overloaded")
       assert.strictEqual(yield* waiting, 1_000)
       over.release()
       yield* giveBack
@@ -276,7 +303,7 @@ describe("waiting for memory", () => {
       yield* TestClock.adjust("5999 millis")
       assert.isUndefined(sender.reading.pollUnsafe())
       yield* TestClock.adjust("1 millis")
-      assert.deepInclude(yield* Effect.flip(Fiber.join(sender.reading)), { _tag: "Overloaded", waited: 6_000 })
+      assert.strictEqual(yield* Effect.flip(Fiber.join(sender.reading)), "overloaded")
       assert.strictEqual(yield* used, before)
       assert.strictEqual(yield* waiting, 0)
     }).pipe(Effect.provide(TestLayer({ capacity: MiB }))))
@@ -295,7 +322,7 @@ describe("waiting for memory", () => {
       yield* fillMemory
       yield* sender.send(65 * KiB)
       yield* TestClock.adjust("1 second")
-      assert.deepInclude(yield* Effect.flip(Fiber.join(sender.reading)), { _tag: "Overloaded", waited: 1_000 })
+      assert.strictEqual(yield* Effect.flip(Fiber.join(sender.reading)), "overloaded")
     }).pipe(Effect.provide(TestLayer({ capacity: MiB }))))
 
   it.effect("is all that the deadline ends: a sender who is sending may go on", () =>
@@ -329,7 +356,7 @@ describe("a sender that goes away", () => {
       assert.strictEqual(yield* used, 100 * KiB)
       sender.request.destroy()
       const error = yield* Effect.flip(Fiber.join(sender.reading))
-      assert.deepInclude(error, { _tag: "BodyCutOff", received: 100 * KiB })
+      assert.strictEqual(error, "body cut off")
       assert.strictEqual(yield* used, 0)
     }).pipe(Effect.provide(TestLayer())))
 
@@ -338,7 +365,7 @@ describe("a sender that goes away", () => {
       const sender = yield* startReading()
       yield* sender.send(1)
       sender.request.destroy(new Error("aborted"))
-      assert.deepInclude(yield* Effect.flip(Fiber.join(sender.reading)), { _tag: "BodyCutOff", received: 1 })
+      assert.strictEqual(yield* Effect.flip(Fiber.join(sender.reading)), "body cut off")
     }).pipe(Effect.provide(TestLayer())))
 
   it.effect("while it waits for memory leaves the queue", () =>
@@ -349,18 +376,17 @@ describe("a sender that goes away", () => {
       yield* sender.send(100)
       assert.strictEqual(yield* waiting, 1)
       sender.request.destroy()
-      assert.deepInclude(yield* Effect.flip(Fiber.join(sender.reading)), { _tag: "BodyCutOff" })
+      assert.strictEqual(yield* Effect.flip(Fiber.join(sender.reading)), "body cut off")
       assert.strictEqual(yield* waiting, 0)
       assert.strictEqual(yield* used, before)
     }).pipe(Effect.provide(TestLayer({ capacity: MiB }))))
 
   it.effect("before it is read at all is noticed", () =>
     Effect.gen(function*() {
-      const reader = yield* BodyReader
       const request = new PassThrough()
       request.destroy()
-      const reading = reader.read(request as unknown as Http.IncomingMessage, 9_000, () => {})
-      assert.deepInclude(yield* Effect.flip(reading), { _tag: "BodyCutOff", received: 0 })
+      const reading = read(request as unknown as Http.IncomingMessage, 9_000, () => {})
+      assert.strictEqual(yield* Effect.flip(reading), "body cut off")
       assert.strictEqual(yield* used, 0)
     }).pipe(Effect.provide(TestLayer())))
 
@@ -368,7 +394,7 @@ describe("a sender that goes away", () => {
     Effect.gen(function*() {
       const sender = yield* startReading()
       yield* TestClock.adjust("6 seconds")
-      assert.deepInclude(yield* Effect.flip(Fiber.join(sender.reading)), { _tag: "SenderTooSlow" })
+      assert.strictEqual(yield* Effect.flip(Fiber.join(sender.reading)), "sender too slow")
       assert.isTrue(sender.request.listenerCount("error") > 0)
       const closed = new Promise((resolve) => sender.request.once("close", resolve))
       sender.request.destroy(new Error("aborted"))
@@ -383,10 +409,10 @@ describe("a sender that goes away", () => {
         throw new Error("no such luck")
       }
       yield* TestClock.adjust("6 seconds")
-      assert.deepInclude(yield* Effect.flip(Fiber.join(slow.reading)), { _tag: "SenderTooSlow" })
+      assert.strictEqual(yield* Effect.flip(Fiber.join(slow.reading)), "sender too slow")
       const later = yield* startReading()
       yield* TestClock.adjust("6 seconds")
-      assert.deepInclude(yield* Effect.flip(Fiber.join(later.reading)), { _tag: "SenderTooSlow" })
+      assert.strictEqual(yield* Effect.flip(Fiber.join(later.reading)), "sender too slow")
     }).pipe(Effect.provide(TestLayer())))
 
   it.effect("interrupts the reading, which gives its memory back and listens no more", () =>
@@ -402,13 +428,12 @@ describe("a sender that goes away", () => {
     "over a real socket leaves no memory behind (%s)",
     (goAway) =>
       Effect.gen(function*() {
-        const reader = yield* BodyReader
         const timers = yield* Timers
         const received = Promise.withResolvers<void>()
-        const context = yield* Effect.context<never>()
-        const exit = Promise.withResolvers<Exit.Exit<ReceivedBody, { readonly _tag: string }>>()
+        const context = yield* Effect.context<BodyReader | MemoryBudget>()
+        const exit = Promise.withResolvers<Exit.Exit<ReceivedBody, BodyFailure>>()
         const server = Http.createServer((request) => {
-          const reading = reader.read(request, timers.now() + 60_000, () => received.resolve())
+          const reading = read(request, timers.now() + 60_000, () => received.resolve())
           Effect.runCallbackWith(context)(reading, { onExit: exit.resolve })
         })
         const connection = yield* openConnection(yield* listen(server))
