@@ -28,11 +28,11 @@ import { RefusalLog } from "./observability/logs/RefusalLog.ts"
 import { Metrics } from "./observability/metrics/Metrics.ts"
 import * as ProcessMetrics from "./observability/metrics/ProcessMetrics.ts"
 import * as Telemetry from "./observability/traces/Telemetry.ts"
-import { Identity } from "./runtime/Identity.ts"
+import { Instance } from "./runtime/Instance.ts"
 import { MemoryBudget } from "./runtime/MemoryBudget.ts"
 import { OwnListeners } from "./runtime/OwnListeners.ts"
 import { Timers } from "./runtime/Timers.ts"
-import { TurnShare } from "./runtime/TurnShare.ts"
+import { TurnBudget } from "./runtime/TurnBudget.ts"
 import { Settings } from "./settings/Settings.ts"
 import type { StoreLocation } from "./settings/StoreLocation.ts"
 import { BodyReader } from "./webhook/BodyReader.ts"
@@ -80,12 +80,12 @@ const server = <A, E, R, RBacklog, RRoutes>(mode: {
         RefusalLog.layer,
         Readiness.layer,
         Timers.layer,
-        TurnShare.layer,
+        TurnBudget.layer,
         OwnListeners.layer
       )
     ),
     Layer.provideMerge(Layer.mergeAll(Telemetry.layer, UnexpectedFailures.layer, UnexpectedFailures.layerProcess)),
-    Layer.provideMerge(Layer.mergeAll(Log.layer, Identity.layer)),
+    Layer.provideMerge(Layer.mergeAll(Log.layer, Instance.layer)),
     Layer.provideMerge(Metrics.layer),
     Layer.provide(NodeFileSystem.layer)
   )

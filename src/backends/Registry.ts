@@ -28,7 +28,7 @@ import { Metrics } from "../observability/metrics/Metrics.ts"
 import * as Names from "../observability/metrics/Names.ts"
 import { observableGauge } from "../observability/metrics/Readings.ts"
 import { contained } from "../runtime/Contained.ts"
-import { Turns } from "../runtime/Turns.ts"
+import { KeyedLock } from "../runtime/KeyedLock.ts"
 import * as GoDuration from "../settings/GoDuration.ts"
 import { Settings } from "../settings/Settings.ts"
 import { BackendMembership, type SharedBackend } from "./Membership.ts"
@@ -87,7 +87,7 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
       const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
       const entries = new Map<string, Entry>()
       const expiryChanged = yield* Latch.make()
-      const turns = new Turns()
+      const locks = new KeyedLock()
       /** Keys of backends that have found room and are not in `entries` yet. */
       const taken = new Set<string>()
       let snapshot: ReadonlyArray<Backend> = []
@@ -154,7 +154,7 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
       ) {
         const backend = yield* Effect.fromResult(parse(url, "dynamic"))
         if (!entries.has(backend.key)) yield* policy.admit(backend)
-        return yield* turns.inTurn(backend.key, put(backend, ttl)).pipe(
+        return yield* locks.withLock(backend.key, put(backend, ttl)).pipe(
           Effect.ensuring(Effect.sync(() => taken.delete(backend.key)))
         )
       }, (self, { url }) =>
@@ -175,7 +175,7 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
           if (entry !== undefined) remove(entry, undefined)
           return entry !== undefined || wasShared === true
         })
-        if (!(yield* turns.inTurn(key, isGone))) return yield* new BackendNotFound({ url })
+        if (!(yield* locks.withLock(key, isGone))) return yield* new BackendNotFound({ url })
         metrics.registryChanged("unregistered")
       })
 

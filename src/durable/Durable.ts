@@ -6,7 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { layerWebCrypto } from "effect/crypto/SecureRandom"
-import { Identity } from "../runtime/Identity.ts"
+import { Instance } from "../runtime/Instance.ts"
 import { Settings } from "../settings/Settings.ts"
 import type { StoreLocation } from "../settings/StoreLocation.ts"
 import * as SqlDeliveryStore from "../store/SqlDeliveryStore.ts"
@@ -27,7 +27,7 @@ export const layerLedger = (location: StoreLocation) =>
     Layer.provideMerge(Layer.mergeAll(BackendBreakers.layer, SettlementPolicy.layer, layerWebCrypto)),
     Layer.provideMerge(
       StoreFailures.layer.pipe(Layer.provide(Layer.unwrap(Effect.gen(function*() {
-        const { instance } = yield* Identity
+        const { name: instance } = yield* Instance
         const { forwardingTimeout } = yield* Settings
         // An attempt ends with the forwarding timeout, so whoever holds a row for longer is gone.
         const lease = Duration.toMillis(forwardingTimeout) + leaseMargin

@@ -21,10 +21,10 @@ import { DeliveryLog } from "../observability/logs/DeliveryLog.ts"
 import { Metrics } from "../observability/metrics/Metrics.ts"
 import * as Names from "../observability/metrics/Names.ts"
 import { observableGauge } from "../observability/metrics/Readings.ts"
+import { LiveSet, type Member } from "../runtime/LiveSet.ts"
 import type { Reservation } from "../runtime/MemoryBudget.ts"
-import { type Member, Roster } from "../runtime/Roster.ts"
 import { Timers } from "../runtime/Timers.ts"
-import { TurnShare } from "../runtime/TurnShare.ts"
+import { TurnBudget } from "../runtime/TurnBudget.ts"
 import { Settings } from "../settings/Settings.ts"
 import { type Attempt, type AttemptObserver, Forwarder } from "./Forwarder.ts"
 import { Ledger, type LedgerEntry } from "./Ledger.ts"
@@ -66,10 +66,10 @@ export class Spray extends Context.Service<Spray, {
       const timers = yield* Timers
       const log = yield* DeliveryLog
       const metrics = yield* Metrics
-      const turns = yield* TurnShare
+      const turns = yield* TurnBudget
       const ledger = yield* Ledger
       const forwardingTimeout = Duration.toMillis(settings.forwardingTimeout)
-      const underWay = new Roster<InFlight>()
+      const underWay = new LiveSet<InFlight>()
       const idleListeners = new Set<() => void>()
       /** Verified deliveries that wait for memory or for their turn. */
       let waiting = 0

@@ -15,7 +15,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { Server as NetServer, type Socket } from "node:net"
 import { IdentifiedResponse, newRequestId, requestIdOf } from "../observability/RequestId.ts"
 import { RefusalLog } from "../observability/logs/RefusalLog.ts"
-import { type Member, Roster } from "../runtime/Roster.ts"
+import { LiveSet, type Member } from "../runtime/LiveSet.ts"
 import { Settings } from "../settings/Settings.ts"
 import { Readiness } from "./Readiness.ts"
 
@@ -35,7 +35,7 @@ export class PublicServer extends Context.Service<PublicServer, {
       const settings = yield* Settings
       const readiness = yield* Readiness
       const refusals = yield* RefusalLog
-      const unanswered = new Roster<PublicResponse<IncomingMessage>>()
+      const unanswered = new LiveSet<PublicResponse<IncomingMessage>>()
       const idleListeners = new Set<() => void>()
 
       const askedToUpgrade = new WeakSet<IncomingMessage>()

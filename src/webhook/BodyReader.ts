@@ -13,8 +13,8 @@ import * as Schedule from "effect/Schedule"
 import type { IncomingMessage } from "node:http"
 import { type Body, BodyAssembly } from "../domain/Body.ts"
 import { contained } from "../runtime/Contained.ts"
+import { LiveSet, type Member } from "../runtime/LiveSet.ts"
 import { MemoryBudget, type Reservation } from "../runtime/MemoryBudget.ts"
-import { type Member, Roster } from "../runtime/Roster.ts"
 import { type CancelTimer, Timers } from "../runtime/Timers.ts"
 import { Settings } from "../settings/Settings.ts"
 
@@ -50,7 +50,7 @@ export class BodyReader extends Context.Service<BodyReader, {
       const settings = yield* Settings
       const budget = yield* MemoryBudget
       const timers = yield* Timers
-      const readings = new Roster<Reading>()
+      const readings = new LiveSet<Reading>()
 
       // Each by itself: a defect in one sender's check must not let all others be as slow as they like.
       yield* Effect.suspend(() => {
@@ -93,7 +93,7 @@ interface ReadingHost {
   readonly timers: Timers["Service"]
   /** So many wait for memory that one more would hardly get any in time. */
   readonly isCrowded: () => boolean
-  readonly readings: Roster<Reading>
+  readonly readings: LiveSet<Reading>
 }
 
 class Reading implements Member {

@@ -20,7 +20,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { createHmac, type KeyObject } from "node:crypto"
-import { Identity } from "../runtime/Identity.ts"
+import { Instance } from "../runtime/Instance.ts"
 import { Settings } from "../settings/Settings.ts"
 import { serverOf, type StoreLocation } from "../settings/StoreLocation.ts"
 import { WebhookSecrets } from "./Secrets.ts"
@@ -33,7 +33,7 @@ export class Pseudonym extends Context.Service<Pseudonym, {
     Pseudonym,
     Effect.gen(function*() {
       const { backends, store } = yield* Settings
-      const { instance } = yield* Identity
+      const { name: instance } = yield* Instance
       const secrets = yield* WebhookSecrets
       const database = Option.getOrUndefined(Option.flatMap(store, databaseOf))
       if (backends.length === 0 && database === undefined) return Pseudonym.of({ names: () => [instance] })

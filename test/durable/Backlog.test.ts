@@ -29,7 +29,7 @@ import { Metrics } from "../../src/observability/metrics/Metrics.ts"
 import { MemoryBudget } from "../../src/runtime/MemoryBudget.ts"
 import { OwnListeners } from "../../src/runtime/OwnListeners.ts"
 import { Timers } from "../../src/runtime/Timers.ts"
-import { TurnShare } from "../../src/runtime/TurnShare.ts"
+import { TurnBudget } from "../../src/runtime/TurnBudget.ts"
 import { Settings } from "../../src/settings/Settings.ts"
 import { DeliveryStore, StoreUnavailable } from "../../src/store/DeliveryStore.ts"
 import * as MemoryDeliveryStore from "../support/MemoryDeliveryStore.ts"
@@ -65,7 +65,7 @@ const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Service"]>
         )
       ),
       Layer.provideMerge(Layer.mergeAll(Resolver.layerFrom(() => {}), Log.layerTest, Metrics.layer, Timers.layerClock)),
-      Layer.provideMerge(Layer.mergeAll(TurnShare.layerUnshared, Readiness.layer)),
+      Layer.provideMerge(Layer.mergeAll(TurnBudget.layerUnlimited, Readiness.layer)),
       Layer.provideMerge(Settings.layerFrom({ backends: [a, b], forwardingRetries: 0, ...settings }))
     )
   )

@@ -26,7 +26,7 @@ import { Metrics } from "../../src/observability/metrics/Metrics.ts"
 import { MemoryBudget } from "../../src/runtime/MemoryBudget.ts"
 import { OwnListeners } from "../../src/runtime/OwnListeners.ts"
 import { Timers } from "../../src/runtime/Timers.ts"
-import { TurnShare } from "../../src/runtime/TurnShare.ts"
+import { TurnBudget } from "../../src/runtime/TurnBudget.ts"
 import { Settings } from "../../src/settings/Settings.ts"
 import { scrape, withFreshMetrics } from "../support/Scrape.ts"
 import { ScriptedConnections, type Sent } from "../support/ScriptedDispatcher.ts"
@@ -98,7 +98,7 @@ const setUp = Effect.fnUntraced(function*(
         )
       ),
       Layer.provideMerge(Layer.mergeAll(Resolver.layerFrom(() => {}), Log.layerTest, Metrics.layer, counted.layer)),
-      Layer.provideMerge(Layer.mergeAll(TurnShare.layerUnshared, ledger)),
+      Layer.provideMerge(Layer.mergeAll(TurnBudget.layerUnlimited, ledger)),
       Layer.provideMerge(Settings.layerFrom({
         backends: allBackends.slice(0, backendCount),
         forwardingTimeout: Duration.millis(forwardingTimeout),

@@ -6,7 +6,7 @@ import * as Result from "effect/Result"
 import { createSecretKey, hash, type KeyObject } from "node:crypto"
 import { parse } from "../../src/domain/Backend.ts"
 import { isLoop } from "../../src/domain/ForwardedHeaders.ts"
-import { Identity } from "../../src/runtime/Identity.ts"
+import { Instance } from "../../src/runtime/Instance.ts"
 import { Settings } from "../../src/settings/Settings.ts"
 import * as StoreLocation from "../../src/settings/StoreLocation.ts"
 import { Pseudonym } from "../../src/webhook/Pseudonym.ts"
@@ -25,7 +25,7 @@ const usual = [key("secret")]
 const namesOf = ({ backends = [], secrets = () => usual, store }: Deployment = {}) =>
   Effect.map(Pseudonym, ({ names }) => names).pipe(Effect.provide(
     Pseudonym.layer.pipe(Layer.provide([
-      Identity.layer,
+      Instance.layer,
       Layer.succeed(WebhookSecrets, { current: secrets, changedAt: () => 0 }),
       Settings.layerFrom({
         backends: backends.map((url) => Result.getOrThrow(parse(url, "static"))),

@@ -7,14 +7,14 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type { Identity } from "../../runtime/Identity.ts"
+import type { Instance } from "../../runtime/Instance.ts"
 import type { Settings } from "../../settings/Settings.ts"
 import type { Environment } from "../../settings/Variables.ts"
 import { Log } from "../logs/Logging.ts"
 import { signalsOf } from "./Signals.ts"
 import { Tracing } from "./Tracing.ts"
 
-type TelemetryLayer = Layer.Layer<Tracing, never, Log | Settings | Identity>
+type TelemetryLayer = Layer.Layer<Tracing, never, Log | Settings | Instance>
 
 /** Puts a `Log` that exports too over the one it is given, where logs are on. The SDK reads `process.env` itself. */
 export const layerFrom = (env: Environment): TelemetryLayer =>

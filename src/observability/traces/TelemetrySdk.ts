@@ -32,7 +32,7 @@ import type { Backend } from "../../domain/Backend.ts"
 import type { AttemptTrace, Delivery, DeliveryTrace } from "../../domain/Delivery.ts"
 import type { LogFields, LogLevel } from "../../domain/LogEntry.ts"
 import { pathOf } from "../../domain/RequestTarget.ts"
-import { Identity } from "../../runtime/Identity.ts"
+import { Instance } from "../../runtime/Instance.ts"
 import { Settings } from "../../settings/Settings.ts"
 import { requestIdOf } from "../RequestId.ts"
 import { isLogged, Log } from "../logs/Logging.ts"
@@ -40,7 +40,7 @@ import type { Signals } from "./Signals.ts"
 import { Tracing } from "./Tracing.ts"
 
 /** Exports what `signals` says, as `process.env` says. */
-export const layer = (signals: Signals): Layer.Layer<Tracing, never, Log | Settings | Identity> =>
+export const layer = (signals: Signals): Layer.Layer<Tracing, never, Log | Settings | Instance> =>
   Layer.mergeAll(
     signals.traces ? layerTracing : Tracing.layerOff,
     signals.logs ? layerLogging : Layer.empty,
@@ -61,7 +61,7 @@ const flush = (provider: { readonly shutdown: () => Promise<void> }) =>
 /** What the environment says of this process wins over what it says itself. */
 const layerResource = Layer.effect(
   OtelResource.Resource,
-  Effect.map(Identity, ({ instance }) =>
+  Effect.map(Instance, ({ name: instance }) =>
     defaultResource()
       .merge(resourceFromAttributes({
         "service.name": packageJson.name,

@@ -24,7 +24,7 @@ import * as ProcessMetrics from "../../../src/observability/metrics/ProcessMetri
 import { MemoryBudget } from "../../../src/runtime/MemoryBudget.ts"
 import { OwnListeners } from "../../../src/runtime/OwnListeners.ts"
 import { Timers } from "../../../src/runtime/Timers.ts"
-import { TurnShare } from "../../../src/runtime/TurnShare.ts"
+import { TurnBudget } from "../../../src/runtime/TurnBudget.ts"
 import { Settings } from "../../../src/settings/Settings.ts"
 import { WebhookSecrets } from "../../../src/webhook/Secrets.ts"
 import { scrape, withFreshMetrics } from "../../support/Scrape.ts"
@@ -38,7 +38,7 @@ const scrapeOfAll = withFreshMetrics(
       Layer.mergeAll(MetricsServer.layer, ProcessMetrics.layer, Spray.layer, WebhookSecrets.layer).pipe(
         Layer.provide(Layer.mergeAll(Forwarder.layer, DeliveryLog.layer, MemoryBudget.layer, BackendRegistry.layer)),
         Layer.provide(Layer.provideMerge(BackendConnections.layer, BackendPolicy.layer)),
-        Layer.provide(Layer.mergeAll(Resolver.layer, OwnListeners.layer, Timers.layer, TurnShare.layer)),
+        Layer.provide(Layer.mergeAll(Resolver.layer, OwnListeners.layer, Timers.layer, TurnBudget.layer)),
         Layer.provide(Layer.mergeAll(Ledger.layerDirect, Metrics.layer, Log.layerSink(new PassThrough()))),
         Layer.provide(NodeFileSystem.layer),
         Layer.provide(Settings.layerFrom({

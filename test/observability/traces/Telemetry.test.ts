@@ -6,7 +6,7 @@ import { vi } from "vitest"
 import { Log, LogEntries } from "../../../src/observability/logs/Logging.ts"
 import { type Signals, signalsOf } from "../../../src/observability/traces/Signals.ts"
 import { layerFrom } from "../../../src/observability/traces/Telemetry.ts"
-import { Identity } from "../../../src/runtime/Identity.ts"
+import { Instance } from "../../../src/runtime/Instance.ts"
 import { Settings } from "../../../src/settings/Settings.ts"
 import { startCollector } from "../../support/otlp.ts"
 
@@ -110,7 +110,7 @@ describe("Telemetry", () => {
       const { entries } = yield* LogEntries
       assert.deepStrictEqual(entries.map(({ level }) => level), ["warn"])
       assert.match(entries[0]!.message, /^OTEL_EXPORTER_OTLP_PROTOCOL/)
-    }).pipe(Effect.provide(Layer.mergeAll(Log.layerTest, Identity.layer, Settings.layerFrom({})))))
+    }).pipe(Effect.provide(Layer.mergeAll(Log.layerTest, Instance.layer, Settings.layerFrom({})))))
 
   it.effect("exports Effect's metrics", () =>
     Effect.gen(function*() {
@@ -122,6 +122,6 @@ describe("Telemetry", () => {
       assert.isTrue(collector.metrics.has("telemetry_test_total"))
     }).pipe(
       Effect.ensuring(Effect.sync(() => vi.unstubAllEnvs())),
-      Effect.provide(Layer.mergeAll(Log.layerTest, Identity.layer, Settings.layerFrom({})))
+      Effect.provide(Layer.mergeAll(Log.layerTest, Instance.layer, Settings.layerFrom({})))
     ))
 })

@@ -18,19 +18,22 @@ const shareMillis = 2
 /** While work waits, this many turns do none of it, for libuv accepts one connection in each. */
 const restingTurns = 8
 
-export class TurnShare extends Context.Service<TurnShare, {
+export class TurnBudget extends Context.Service<TurnBudget, {
   /** Whether `run` would run something at once. */
   readonly isOpen: () => boolean
   /** Runs `work` in this turn or in a later one. */
   readonly run: (work: () => void) => void
-}>()("sprayproxy/runtime/TurnShare") {
-  static readonly layer = Layer.sync(TurnShare, () => {
+}>()("sprayproxy/runtime/TurnBudget") {
+  static readonly layer = Layer.sync(TurnBudget, () => {
     const share = new Share()
-    return TurnShare.of({ isOpen: () => share.isOpen, run: (work) => share.run(work) })
+    return TurnBudget.of({ isOpen: () => share.isOpen, run: (work) => share.run(work) })
   })
 
   /** Everything at once, for tests that drive the turns themselves. */
-  static readonly layerUnshared = Layer.succeed(TurnShare, TurnShare.of({ isOpen: () => true, run: (work) => work() }))
+  static readonly layerUnlimited = Layer.succeed(
+    TurnBudget,
+    TurnBudget.of({ isOpen: () => true, run: (work) => work() })
+  )
 }
 
 class Share {

@@ -1,11 +1,11 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { Identity } from "../../src/runtime/Identity.ts"
+import { Instance } from "../../src/runtime/Instance.ts"
 
 /** A layer that is provided twice is built once, unless it is fresh: each process has its own. */
-const instance = Effect.provide(Effect.map(Identity, (identity) => identity.instance), Identity.layer, { local: true })
+const instance = Effect.provide(Effect.map(Instance, ({ name }) => name), Instance.layer, { local: true })
 
-describe("Identity", () => {
+describe("Instance", () => {
   it.effect("is another one in each process", () =>
     Effect.gen(function*() {
       const all = yield* Effect.all(Array.from({ length: 100 }, () => instance))
@@ -14,7 +14,7 @@ describe("Identity", () => {
 
   it.effect("stays the same in one process", () =>
     Effect.gen(function*() {
-      const one = (yield* Identity).instance
-      expect((yield* Identity).instance).toBe(one)
-    }).pipe(Effect.provide(Identity.layer)))
+      const one = (yield* Instance).name
+      expect((yield* Instance).name).toBe(one)
+    }).pipe(Effect.provide(Instance.layer)))
 })

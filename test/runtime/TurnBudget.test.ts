@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { TurnShare } from "../../src/runtime/TurnShare.ts"
+import { TurnBudget } from "../../src/runtime/TurnBudget.ts"
 
 const turn = Effect.promise(() => new Promise<void>((resolve) => void setImmediate(resolve)))
 
@@ -10,7 +10,7 @@ const long = () => {
   while (performance.now() < until);
 }
 
-const share = TurnShare.pipe(Effect.provide(TurnShare.layer))
+const share = TurnBudget.pipe(Effect.provide(TurnBudget.layer))
 
 describe("a share of each turn", () => {
   it.effect("runs what fits into it at once", () =>

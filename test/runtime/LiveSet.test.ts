@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Schema from "effect/Schema"
-import { type Member, Roster } from "../../src/runtime/Roster.ts"
+import { LiveSet, type Member } from "../../src/runtime/LiveSet.ts"
 
 const below = (count: number) =>
   Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: count - 1 })))
@@ -9,14 +9,14 @@ const below = (count: number) =>
 const candidates = (count: number): ReadonlyArray<Member & { readonly name: number }> =>
   Array.from({ length: count }, (_, name) => ({ name, place: -1 }))
 
-const namesOf = (roster: Roster<Member & { readonly name: number }>) =>
-  Array.from(roster, ({ name }) => name).toSorted((a, b) => a - b)
+const namesOf = (set: LiveSet<Member & { readonly name: number }>) =>
+  Array.from(set, ({ name }) => name).toSorted((a, b) => a - b)
 
-describe("Roster", () => {
+describe("LiveSet", () => {
   it("is empty at first", () => {
-    const roster = new Roster()
-    assert.strictEqual(roster.size, 0)
-    assert.deepStrictEqual(Array.from(roster), [])
+    const set = new LiveSet()
+    assert.strictEqual(set.size, 0)
+    assert.deepStrictEqual(Array.from(set), [])
   })
 
   it.prop(
@@ -27,19 +27,19 @@ describe("Roster", () => {
       })
     },
     ({ steps }) => {
-      const roster = new Roster<Member & { readonly name: number }>()
+      const set = new LiveSet<Member & { readonly name: number }>()
       const model = new Set<number>()
       const everyone = candidates(6)
       for (const [what, name] of steps) {
         if (what === "delete") {
-          roster.delete(everyone[name]!)
+          set.delete(everyone[name]!)
           model.delete(name)
         } else if (!model.has(name)) {
-          roster.add(everyone[name]!)
+          set.add(everyone[name]!)
           model.add(name)
         }
-        assert.strictEqual(roster.size, model.size)
-        assert.deepStrictEqual(namesOf(roster), Array.from(model).toSorted((a, b) => a - b))
+        assert.strictEqual(set.size, model.size)
+        assert.deepStrictEqual(namesOf(set), Array.from(model).toSorted((a, b) => a - b))
       }
     },
     { arbitrary: { runs: 500 } }
@@ -53,14 +53,14 @@ describe("Roster", () => {
       leaving: Arbitrary.array(Arbitrary.array(below(12), { maxLength: 4 }), { maxLength: 12 })
     },
     ({ count, leaving }) => {
-      const roster = new Roster<Member & { readonly name: number }>()
+      const set = new LiveSet<Member & { readonly name: number }>()
       const everyone = candidates(12)
-      for (const member of everyone.slice(0, count)) roster.add(member)
+      for (const member of everyone.slice(0, count)) set.add(member)
       const visited: Array<number> = []
       const left = new Set<number>()
-      for (const { name } of roster) {
+      for (const { name } of set) {
         for (const other of leaving[visited.length] ?? []) {
-          roster.delete(everyone[other]!)
+          set.delete(everyone[other]!)
           left.add(other)
         }
         visited.push(name)
@@ -68,20 +68,20 @@ describe("Roster", () => {
       assert.strictEqual(new Set(visited).size, visited.length)
       const stayed = everyone.slice(0, count).map(({ name }) => name).filter((name) => !left.has(name))
       assert.includeMembers(visited, stayed)
-      assert.deepStrictEqual(namesOf(roster), stayed)
+      assert.deepStrictEqual(namesOf(set), stayed)
     },
     { arbitrary: { runs: 500 } }
   )
 
   it("shows everyone, although each leaves when it is shown", () => {
-    const roster = new Roster<Member & { readonly name: number }>()
-    for (const member of candidates(5)) roster.add(member)
+    const set = new LiveSet<Member & { readonly name: number }>()
+    for (const member of candidates(5)) set.add(member)
     const visited: Array<number> = []
-    for (const member of roster) {
-      roster.delete(member)
+    for (const member of set) {
+      set.delete(member)
       visited.push(member.name)
     }
     assert.sameMembers(visited, [0, 1, 2, 3, 4])
-    assert.strictEqual(roster.size, 0)
+    assert.strictEqual(set.size, 0)
   })
 })

@@ -2,10 +2,10 @@ import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
 
 /** One after the other what has the same key; what has not, beside each other. */
-export class Turns {
+export class KeyedLock {
   readonly #byKey = new Map<string, { readonly semaphore: Semaphore.Semaphore; users: number }>()
 
-  inTurn<A, E, R>(key: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
+  withLock<A, E, R>(key: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
     return Effect.suspend(() => {
       let turn = this.#byKey.get(key)
       if (turn === undefined) this.#byKey.set(key, turn = { semaphore: Semaphore.makeUnsafe(1), users: 0 })

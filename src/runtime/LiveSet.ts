@@ -6,13 +6,13 @@
  * grown old seem to keep what was in them.
  */
 
-/** What may be in one roster. */
+/** What may be in one set. */
 export interface Member {
-  /** The roster's own: where the member stands. */
+  /** The set's own: where the member stands. */
   place: number
 }
 
-export class Roster<A extends Member> implements Iterable<A> {
+export class LiveSet<A extends Member> implements Iterable<A> {
   readonly #members: Array<A> = []
 
   get size(): number {
