@@ -21,6 +21,7 @@ import { DeliveryLog } from "../observability/logs/DeliveryLog.ts"
 import { Metrics } from "../observability/metrics/Metrics.ts"
 import * as Names from "../observability/metrics/Names.ts"
 import { observableGauge } from "../observability/metrics/Readings.ts"
+import { Idleness } from "../runtime/Idleness.ts"
 import { LiveSet, type Member } from "../runtime/LiveSet.ts"
 import type { Reservation } from "../runtime/MemoryBudget.ts"
 import { Timers } from "../runtime/Timers.ts"
@@ -70,16 +71,12 @@ export class Spray extends Context.Service<Spray, {
       const ledger = yield* Ledger
       const forwardingTimeout = Duration.toMillis(settings.forwardingTimeout)
       const underWay = new LiveSet<InFlight>()
-      const idleListeners = new Set<() => void>()
       /** Verified deliveries that wait for memory or for their turn. */
       let waiting = 0
       let closed = false
       const lost: Array<CutOff> = []
 
-      const isIdle = () => underWay.size === 0 && waiting === 0
-      const checkIdle = () => {
-        if (isIdle()) { for (const listener of idleListeners) listener() }
-      }
+      const idleness = new Idleness(() => underWay.size === 0 && waiting === 0)
 
       const start = (delivery: Delivery, reservation: Reservation, entry: LedgerEntry, ended: () => void) => {
         const { backends } = entry
@@ -89,7 +86,7 @@ export class Spray extends Context.Service<Spray, {
           cancelTimeout()
           ended()
           underWay.delete(inFlight)
-          checkIdle()
+          idleness.check()
         })
         const observer: AttemptObserver = {
           settled: (report, backend) => {
@@ -123,7 +120,7 @@ export class Spray extends Context.Service<Spray, {
         const abandon = () => {
           ended()
           entry.abandoned()
-          checkIdle()
+          idleness.check()
         }
         if (!reservation.hold(chargeOf(entry.backends))) return abandon()
         waiting += 1
@@ -152,13 +149,13 @@ export class Spray extends Context.Service<Spray, {
           turns.run(() => {
             waiting -= 1
             begin()
-            checkIdle()
+            idleness.check()
           })
         if (hasRoom) return inTurn()
         whenRoom(reservation, reply.deadline, timers, inTurn, () => {
           waiting -= 1
           refuse()
-          checkIdle()
+          idleness.check()
         })
       }
 
@@ -178,12 +175,7 @@ export class Spray extends Context.Service<Spray, {
         },
         begin: startDurable,
         inFlight: countInFlight,
-        idle: Effect.callback((resume) => {
-          if (isIdle()) return resume(Effect.void)
-          const listener = () => resume(Effect.void)
-          idleListeners.add(listener)
-          return Effect.sync(() => idleListeners.delete(listener))
-        }),
+        idle: idleness.await,
         cutOff: Effect.sync(() => {
           // What is cut off makes room, and nothing may begin in it any more.
           closed = true

@@ -6,38 +6,17 @@ import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
 import * as HttpRouter from "effect/http/HttpRouter"
 import { HttpServer } from "effect/http/HttpServer"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as NetAddress from "effect/net/NetAddress"
-import { X509Certificate } from "node:crypto"
 import { createServer } from "node:http"
-import { createServer as createTlsServer } from "node:https"
-import { createSecureContext } from "node:tls"
 import { Log } from "../observability/logs/Logging.ts"
-import * as Names from "../observability/metrics/Names.ts"
 import * as PrometheusText from "../observability/metrics/PrometheusText.ts"
-import { observableGauge } from "../observability/metrics/Readings.ts"
-import * as FollowedFiles from "../runtime/FollowedFiles.ts"
 import { OwnListeners } from "../runtime/OwnListeners.ts"
 import { Settings } from "../settings/Settings.ts"
 import { addNotFound, addPath, routerConfig } from "./MethodRoutes.ts"
-
-/** The certificate or key of the metrics listener can't be used. */
-export class InvalidMetricsCertificate
-  extends Schema.TaggedError<InvalidMetricsCertificate>()("InvalidMetricsCertificate", {
-    cert: Schema.String,
-    key: Schema.String,
-    reason: Schema.String
-  })
-{
-  override get message() {
-    return `--metrics-cert ${JSON.stringify(this.cert)} and --metrics-key ${JSON.stringify(this.key)} can't be used ` +
-      `(${this.reason}); they take PEM files of a certificate and its key`
-  }
-}
+import { tlsServer } from "./MetricsCertificate.ts"
 
 const routes = HttpRouter.use(Effect.fnUntraced(function*(router) {
   yield* addPath(router, "/metrics", {
@@ -74,67 +53,6 @@ const listener = Layer.unwrap(Effect.gen(function*() {
     }))
   )
 }))
-
-interface Certificate {
-  readonly cert: string
-  readonly key: string
-  /** Unix seconds. */
-  readonly expiresAt: number
-}
-
-const tlsServer = Effect.fnUntraced(function*(certFile: string, keyFile: string) {
-  const log = yield* Log
-  const load = (readings: ReadonlyArray<FollowedFiles.Reading>) =>
-    Result.mapError(
-      certificateOf([certFile, keyFile], readings),
-      (reason) => new InvalidMetricsCertificate({ cert: certFile, key: keyFile, reason })
-    )
-
-  let failed: string | undefined
-  const changed = (readings: ReadonlyArray<FollowedFiles.Reading>) =>
-    Result.match(load(readings), {
-      onSuccess: (next) => {
-        failed = undefined
-        if (next.cert === loaded.cert && next.key === loaded.key) return
-        loaded = next
-        server.setSecureContext({ cert: next.cert, key: next.key })
-        log.write("info", "metrics certificate loaded", { path: certFile })
-      },
-      // Half of a pair, for one: the next look may find the other half.
-      onFailure: ({ message }) => {
-        if (failed !== message) {
-          log.write("warn", "metrics certificate not loaded, keeping the last one", { error: message })
-        }
-        failed = message
-      }
-    })
-  const readings = yield* FollowedFiles.follow([certFile, keyFile], { mostBytes: 1024 * 1024, changed })
-  let loaded = yield* Effect.fromResult(load(readings))
-  const server = createTlsServer({ cert: loaded.cert, key: loaded.key })
-  yield* observableGauge(Names.certificateExpiry, () => loaded.expiresAt)
-  return server
-})
-
-const certificateOf = (
-  paths: readonly [cert: string, key: string],
-  readings: ReadonlyArray<FollowedFiles.Reading>
-): Result.Result<Certificate, string> =>
-  Result.gen(function*() {
-    const [cert, key] = yield* Result.all(readings.map((file, index) => {
-      if (file.kind === "content") return Result.succeed(Buffer.from(file.bytes).toString("utf8"))
-      const path = JSON.stringify(paths[index])
-      return Result.fail(
-        file.kind === "gone" ? `${path} is not there` : `${path} can't be read: ${file.reason}`
-      )
-    }))
-    return yield* Result.try({
-      try: () => {
-        createSecureContext({ cert: cert!, key: key! })
-        return { cert: cert!, key: key!, expiresAt: Date.parse(new X509Certificate(cert!).validTo) / 1_000 }
-      },
-      catch: (error) => error instanceof Error ? error.message : String(error)
-    })
-  })
 
 export const layer = Layer.mergeAll(
   HttpRouter.serve(routes, { disableLogger: true, disableListenLog: true, routerConfig }),
