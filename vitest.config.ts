@@ -1,6 +1,7 @@
 import { availableParallelism } from "node:os"
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
+import { LongestFirst } from "./test/support/LongestFirst.ts"
 
 /** Node keeps here what it has compiled: a thread of a store, and a program, then starts in half the time. */
 process.env["NODE_COMPILE_CACHE"] ??= fileURLToPath(new URL("node_modules/.cache/node", import.meta.url))
@@ -14,6 +15,7 @@ const maxWorkers = Math.min(8, 2 * availableParallelism())
 export default defineConfig({
   test: {
     maxWorkers,
+    sequence: { sequencer: LongestFirst },
     // Nobody waits as long; a busy machine may need it.
     testTimeout: 180_000,
     hookTimeout: 180_000,

@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { layerWebCrypto, SecureRandom } from "effect/crypto/SecureRandom"
-import { createHash, createHmac } from "node:crypto"
+import { createHash, createHmac, randomUUID } from "node:crypto"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -66,12 +66,17 @@ describe("a backlog of 100,000", () => {
       yield* Effect.promise(async () => {
         const guids = () => backend.received.map(({ headers }) => String(headers["x-github-delivery"]))
         await eventually(() => guids().length > 20)
-        const before = guids().length
-        const { status } = await deliver(program.port, "{}", { headers: { "x-github-delivery": "fresh" } })
-        assert.strictEqual(status, 202)
-        await eventually(() => guids().includes("fresh"))
+        // On a busy machine the store may be too slow for one, which then goes without it.
+        let before = 0
+        let fresh = ""
+        await eventually(async () => {
+          before = guids().length
+          fresh = randomUUID()
+          return (await deliver(program.port, "{}", { headers: { "x-github-delivery": fresh } })).status === 202
+        }, "a fresh delivery's being kept")
+        await eventually(() => guids().includes(fresh))
         // It went at once: hardly any of the backlog in the same time.
-        assert.isBelow(guids().indexOf("fresh"), before + 2_000)
+        assert.isBelow(guids().indexOf(fresh), before + 2_000)
 
         const page = JSON.parse(
           (await send(program.port, { method: "GET", path: "/deliveries?state=pending&limit=500" })).text
