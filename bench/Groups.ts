@@ -1,6 +1,6 @@
-/** The groups of scenarios, by name. */
+/** The scenarios, by group. */
 import * as Effect from "effect/Effect"
-import { cpuPerDelivery, peakMemory } from "./figures/Scenario.ts"
+import { cpuPerDelivery, floorName, peakMemory, type Target } from "./figures/Scenario.ts"
 import type { BackendSpec } from "./load/Messages.ts"
 import { backendCount } from "./scenarios/BackendCount.ts"
 import { type FanOut, measure } from "./scenarios/FanOut.ts"
@@ -10,109 +10,115 @@ import { slowloris } from "./scenarios/Slowloris.ts"
 import { soak } from "./scenarios/Soak.ts"
 import { startTime } from "./scenarios/StartTime.ts"
 import { storeMemory } from "./scenarios/StoreMemory.ts"
-import { stores } from "./scenarios/Stores.ts"
+import { store } from "./scenarios/Stores.ts"
 
-const plain = (count: number): ReadonlyArray<BackendSpec> => Array.from({ length: count }, () => ({}))
-const tls = (count: number): ReadonlyArray<BackendSpec> => Array.from({ length: count }, () => ({ tls: true }))
+const plain: ReadonlyArray<BackendSpec> = [{}, {}, {}]
 
-const payloads: ReadonlyArray<FanOut> = [
-  {
-    group: "payloads",
-    name: "push (6.9 kB), 3 backends",
-    payload: "push",
-    backends: plain(3),
-    status: 200,
-    targets: { [cpuPerDelivery]: { on: "ratio", atMost: 1.4 } }
-  },
-  { group: "payloads", name: "ping (2.4 kB), 3 backends", payload: "ping", backends: plain(3), status: 200 },
-  {
-    group: "payloads",
-    name: "pull_request (21 kB), 3 backends",
-    payload: "pull_request",
-    backends: plain(3),
-    status: 200
-  },
-  { group: "payloads", name: "1 MB, 3 backends", payload: 1_000_000, backends: plain(3), status: 200, weight: 25 }
-]
+const cpuTarget = (atMost: number): Readonly<Record<string, Target>> => ({
+  [cpuPerDelivery]: { on: "ratio", to: floorName, atMost }
+})
 
-const overTls: FanOut = {
-  group: "tls",
-  name: "push (6.9 kB), 3 TLS backends",
-  payload: "push",
-  backends: tls(3),
-  status: 200,
-  targets: { [cpuPerDelivery]: { on: "ratio", atMost: 1.4 } }
-}
-
-const forged: FanOut = {
-  group: "forged",
-  name: "push with a wrong signature",
-  payload: "push",
-  backends: plain(3),
-  forged: true,
-  status: 400,
-  weight: 0.5,
-  withoutNginx: true,
-  targets: { [cpuPerDelivery]: { on: "ratio", atMost: 2 } }
-}
+const fanOut = (scenario: FanOut) => Effect.map(measure(scenario), (result) => [result])
 
 const troubled = {
   group: "trouble",
   payload: "push",
   rate: 200,
   connections: 2_000,
-  reached: [0, 1],
-  withoutNginx: true
+  reached: [0, 1]
 } as const
 
-const trouble: ReadonlyArray<FanOut> = [
-  {
-    ...troubled,
-    name: "push, one of 3 backends slow (300 ms)",
-    backends: [{}, {}, { delay: 300 }],
-    status: 200
+const latency = { group: "latency", payload: "push", backends: plain, connections: 1_000, status: 200 } as const
+
+const payload = { group: "payloads", backends: plain, status: 200, withNginx: true } as const
+
+const groups = {
+  payloads: {
+    push: fanOut({ ...payload, name: "push (6.9 kB), 3 backends", payload: "push", targets: cpuTarget(1.3) }),
+    ping: fanOut({ ...payload, name: "ping (2.4 kB), 3 backends", payload: "ping" }),
+    pull_request: fanOut({ ...payload, name: "pull_request (21 kB), 3 backends", payload: "pull_request" }),
+    "1mb": fanOut({ ...payload, name: "1 MB, 3 backends", payload: 1_000_000, targets: cpuTarget(1.25) })
   },
-  {
-    ...troubled,
-    name: "push, one of 3 backends dead",
-    backends: [{}, {}, { dead: true }],
-    status: 502,
-    notes: ["The server tries a refused connection three times in all before it replies; the floor gives up at once."]
-  }
-]
-
-const latency = { group: "latency", payload: "push", backends: plain(3), connections: 1_000, status: 200 } as const
-
-const latencies: ReadonlyArray<FanOut> = [
-  {
-    ...latency,
-    name: "push at 200/s, 3 backends that answer at once",
-    rate: 200,
-    targets: { "p99 (ms)": { on: "value", atMost: 5 } }
+  tls: {
+    tls: fanOut({
+      ...payload,
+      group: "tls",
+      name: "push (6.9 kB), 3 TLS backends",
+      payload: "push",
+      backends: plain.map(() => ({ tls: true })),
+      targets: cpuTarget(1.3)
+    })
   },
-  {
-    ...latency,
-    name: "push at 500/s, 3 backends that answer at once",
-    rate: 500,
-    targets: { [peakMemory]: { on: "value", atMost: 160 } }
-  }
-]
-
-export const groups = {
-  payloads: Effect.forEach(payloads, measure),
-  tls: Effect.map(measure(overTls), (result) => [result]),
-  backends: backendCount,
-  forged: Effect.map(measure(forged), (result) => [result]),
-  trouble: Effect.forEach(trouble, measure),
-  latency: Effect.forEach(latencies, measure),
-  memory,
-  soak,
-  overload,
-  slowloris,
-  start: startTime,
-  store: stores,
-  "store-memory": storeMemory
+  backends: { backends: backendCount },
+  forged: {
+    forged: fanOut({
+      group: "forged",
+      name: "push with a wrong signature",
+      payload: "push",
+      backends: plain,
+      forged: true,
+      status: 400,
+      targets: cpuTarget(1.5)
+    })
+  },
+  trouble: {
+    slow: fanOut({
+      ...troubled,
+      name: "push, one of 3 backends slow (300 ms)",
+      backends: [{}, {}, { delay: 300 }],
+      status: 200
+    }),
+    dead: fanOut({
+      ...troubled,
+      name: "push, one of 3 backends dead",
+      backends: [{}, {}, { dead: true }],
+      status: 502,
+      notes: ["The server tries a refused connection three times in all before it replies; the floor gives up at once."]
+    })
+  },
+  latency: {
+    "200-a-second": fanOut({
+      ...latency,
+      name: "push at 200/s, 3 backends that answer at once",
+      rate: 200,
+      targets: { "p99 (ms)": { on: "value", atMost: 5 } }
+    }),
+    "500-a-second": fanOut({
+      ...latency,
+      name: "push at 500/s, 3 backends that answer at once",
+      rate: 500,
+      targets: { [peakMemory]: { on: "value", atMost: 160 } }
+    })
+  },
+  memory: { memory },
+  soak: { soak },
+  overload: { overload },
+  slowloris: { slowloris },
+  start: { start: startTime },
+  store: { sqlite: store("SQLite", 1.4), postgres: store("PostgreSQL", 1.3) },
+  "store-memory": { "store-memory": storeMemory }
 }
 
-export type GroupName = keyof typeof groups
-export const groupNames = Object.keys(groups) as ReadonlyArray<GroupName>
+type Scenario = UnionOf<{ [G in keyof typeof groups]: UnionOf<typeof groups[G]> }>
+type UnionOf<A> = A[keyof A]
+
+const all = Object.entries(groups).flatMap(([group, scenarios]) =>
+  Object.entries<Scenario>(scenarios).map(([name, run]) => ({ group, name, run }))
+)
+
+/** What tells two builds apart. */
+const comparing: ReadonlyArray<string> = ["push", "tls", "forged", "1mb", "sqlite", "postgres"]
+
+/** What may be named, groups before the scenarios in them. */
+export const scenarioNames: ReadonlyArray<string> = [...new Set(all.flatMap(({ group, name }) => [group, name]))]
+
+/** `only`: scenarios and groups; none: all, or those that tell builds apart. */
+export const chosen = (only: ReadonlyArray<string>, isComparison: boolean) => {
+  const names = only.length === 0 && isComparison ? comparing : only
+  return all.filter(({ group, name }) => names.length === 0 || names.includes(group) || names.includes(name))
+}
+
+export const list = Object.entries(groups).map(([group, scenarios]) => {
+  const names = Object.keys(scenarios)
+  return names.length === 1 && names[0] === group ? group : `${group}: ${names.join(" ")}`
+}).join("\n")

@@ -13,7 +13,7 @@ import * as Exit from "effect/Exit"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
-import { groupNames, groups } from "./Groups.ts"
+import { chosen, list, scenarioNames } from "./Groups.ts"
 import { help, type Options, parse } from "./command/Options.ts"
 import * as Progress from "./command/Progress.ts"
 import { Setup } from "./command/Setup.ts"
@@ -23,7 +23,6 @@ import * as Machine from "./machine/Machine.ts"
 import { chart } from "./report/Chart.ts"
 import { type Report, withHeadline, withTable } from "./report/Report.ts"
 import { machineLine, scenarioTable } from "./report/Table.ts"
-import { against, kindNames, programOf } from "./scenarios/Against.ts"
 
 class Unfit extends Schema.TaggedError<Unfit>()("Unfit", { reason: Schema.String }) {
   override get message() {
@@ -35,15 +34,14 @@ const measureAll = Effect.fnUntraced(function*(options: Options, machine: Machin
   const fs = yield* FileSystem.FileSystem
   // Where tables go: stdout is for the JSON if it was asked for.
   const print = options.json === "-" ? Console.error : Console.log
-  for (const server of [...options.servers, ...options.against.map(programOf)]) {
-    if (!(yield* fs.exists(server))) return yield* new Unfit({ reason: `there is no ${server}; was it built?` })
+  for (const { program } of options.builds) {
+    if (!(yield* fs.exists(program))) return yield* new Unfit({ reason: `there is no ${program}; was it built?` })
   }
   yield* print(machineLine(machine))
-  if (options.against.length > 0) return yield* fail(yield* against)
   if (machine.nginx === undefined) yield* print("nginx: not installed, left out")
   const scenarios: Array<ScenarioResult> = []
-  for (const group of groupNames.filter((name) => options.only.length === 0 || options.only.includes(name))) {
-    const results = yield* groups[group]
+  for (const { run } of chosen(options.only, options.builds.length > 1)) {
+    const results = yield* run
     yield* Progress.clear
     for (const result of results) yield* print(scenarioTable(result))
     scenarios.push(...results)
@@ -60,17 +58,14 @@ const measureAll = Effect.fnUntraced(function*(options: Options, machine: Machin
       yield* fs.writeFileString(page, renew(yield* fs.readFileString(page), report))
     }
   }
-  return yield* fail(scenarios.flatMap((scenario) => scenario.problems))
-})
-
-const fail = Effect.fnUntraced(function*(problems: ReadonlyArray<string>) {
+  const problems = scenarios.flatMap((scenario) => scenario.problems)
   if (problems.length > 0) return yield* new Unfit({ reason: `${problems.length} things went wrong, marked ✗ above` })
 })
 
 const main = Effect.gen(function*() {
-  const options = yield* parse(process.argv.slice(2), groupNames, kindNames)
+  const options = yield* parse(process.argv.slice(2), scenarioNames)
   if (options.help) return yield* Console.log(help)
-  if (options.list) return yield* Console.log(groupNames.join("\n"))
+  if (options.list) return yield* Console.log(list)
   if (process.platform !== "linux") {
     return yield* new Unfit({ reason: "needs Linux: what a process uses is read from /proc" })
   }

@@ -1,24 +1,31 @@
 /** The command line of the benchmark. */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import { join } from "node:path"
 import { parseArgs } from "node:util"
+import { serverName } from "../figures/Scenario.ts"
 
 export interface Options {
   readonly quick: boolean
-  /** Other builds to compare with: folders, or the programs in them. */
-  readonly against: ReadonlyArray<string>
-  /** Groups of scenarios, or kinds where builds are compared; none: all of them. */
+  /** What is measured, then what it is compared with. */
+  readonly builds: readonly [measured: Build, ...others: Array<Build>]
+  /** How often processes are started anew in each scenario; undefined: as often as it is made for. */
+  readonly starts: number | undefined
+  /** Scenarios and groups of them; none: all, or those that tell builds apart where builds are compared. */
   readonly only: ReadonlyArray<string>
   /** A file, or `-` for stdout. */
   readonly json: string | undefined
   readonly report: boolean
   readonly list: boolean
   readonly help: boolean
-  /** The programs to measure. */
-  readonly servers: ReadonlyArray<string>
   readonly serverFlags: ReadonlyArray<string>
   /** For Node itself, under the servers and the floor alike. */
   readonly nodeFlags: ReadonlyArray<string>
+}
+
+export interface Build {
+  readonly name: string
+  readonly program: string
 }
 
 class InvalidOption extends Schema.TaggedError<InvalidOption>()("InvalidOption", {
@@ -39,14 +46,19 @@ const flags = {
     multiple: true,
     help: "another build's dist: what this one costs beside it (repeat)"
   },
-  only: { type: "string", multiple: true, help: "these groups of scenarios (repeat, or commas)" },
+  only: { type: "string", multiple: true, help: "these scenarios, or groups of them (repeat, or commas)" },
+  starts: {
+    type: "string",
+    multiple: false,
+    help: "how often each process is started anew: more make intervals narrower"
+  },
   json: { type: "string", multiple: false, help: "everything that was measured, into a file, or - for stdout" },
   report: {
     type: "boolean",
     multiple: false,
     help: "renew docs/benchmark.json, docs/benchmark.svg and what the docs show of them"
   },
-  server: { type: "string", multiple: true, help: "a built server (repeat to compare; dist/sprayproxy.js)" },
+  server: { type: "string", multiple: false, help: "another build's dist in place of this one" },
   "server-flag": {
     type: "string",
     multiple: true,
@@ -57,7 +69,7 @@ const flags = {
     multiple: true,
     help: "--node-flag=--max-semi-space-size=4: a flag for Node (repeat)"
   },
-  list: { type: "boolean", multiple: false, help: "the groups of scenarios" },
+  list: { type: "boolean", multiple: false, help: "the scenarios, by group" },
   help: { type: "boolean", multiple: false, help: "this text" }
 } as const
 
@@ -73,6 +85,9 @@ export const help = [
   })
 ].join("\n")
 
+/** A build is its folder, or the program in it. */
+const programOf = (build: string): string => /\.[cm]?js$/.test(build) ? build : join(build, "sprayproxy.js")
+
 /** `--json` alone is stdout. */
 const withJsonTarget = (args: ReadonlyArray<string>): Array<string> =>
   args.map((arg, i) => {
@@ -80,11 +95,8 @@ const withJsonTarget = (args: ReadonlyArray<string>): Array<string> =>
     return arg === "--json" && (next === undefined || next.startsWith("--")) ? "--json=-" : arg
   })
 
-export const parse = Effect.fnUntraced(function*(
-  args: ReadonlyArray<string>,
-  groups: ReadonlyArray<string>,
-  kinds: ReadonlyArray<string>
-) {
+/** `scenarios`: what `--only` may name. */
+export const parse = Effect.fnUntraced(function*(args: ReadonlyArray<string>, scenarios: ReadonlyArray<string>) {
   const { tokens } = parseArgs({
     args: withJsonTarget(args),
     options: flags,
@@ -121,13 +133,15 @@ export const parse = Effect.fnUntraced(function*(
     }
     given.set(name, [...given.get(name) ?? [], value ?? ""])
   }
-  const against = given.get("against") ?? []
-  const allowed = against.length > 0 ? kinds : groups
   const only = (given.get("only") ?? []).flatMap((value) => value.split(","))
   for (const value of only) {
-    if (!allowed.includes(value)) {
-      return yield* new InvalidOption({ flag: "--only", value, allowed: `must be of ${allowed.join(", ")}` })
+    if (!scenarios.includes(value)) {
+      return yield* new InvalidOption({ flag: "--only", value, allowed: `must be of ${scenarios.join(", ")}` })
     }
+  }
+  const starts = given.get("starts")?.[0]
+  if (starts !== undefined && !/^[1-9]\d?$/.test(starts)) {
+    return yield* new InvalidOption({ flag: "--starts", value: starts, allowed: "must be from 1 to 99" })
   }
   for (const flag of ["only", "server", "against"] as const) {
     if (given.has("report") && given.has(flag)) {
@@ -136,13 +150,16 @@ export const parse = Effect.fnUntraced(function*(
   }
   return {
     quick: given.has("quick"),
-    against,
+    builds: [
+      { name: serverName, program: programOf(given.get("server")?.[0] ?? "dist") },
+      ...[...new Set(given.get("against"))].map((path) => ({ name: path, program: programOf(path) }))
+    ],
+    starts: starts === undefined ? undefined : Number(starts),
     only,
     json: given.get("json")?.[0],
     report: given.has("report"),
     list: given.has("list"),
     help: given.has("help"),
-    servers: given.get("server") ?? ["dist/sprayproxy.js"],
     serverFlags: given.get("server-flag") ?? [],
     nodeFlags: given.get("node-flag") ?? []
   } satisfies Options

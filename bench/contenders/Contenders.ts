@@ -5,8 +5,10 @@ import { readFileSync, writeFileSync } from "node:fs"
 import * as Net from "node:net"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import type { Build } from "../command/Options.ts"
 import { Setup } from "../command/Setup.ts"
-import { floorName, nginxName } from "../figures/Scenario.ts"
+import { type References, toFloors } from "../figures/Measures.ts"
+import { floorName, loggedFloorName, nginxName } from "../figures/Scenario.ts"
 import { secret } from "../load/Messages.ts"
 import { freePort, hasEnded, launch } from "../machine/PinnedProcess.ts"
 import { nginxConfig } from "./Nginx.ts"
@@ -41,30 +43,27 @@ export type Start = (surroundings: Surroundings) => ReturnType<typeof startProce
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 const ca = file("../../test/fixtures/tls/ca.pem")
 
-/** Only one: its own name says nothing. More than one: the files they are. */
-export const serverName = (servers: ReadonlyArray<string>, server: string): string =>
-  servers.length === 1 ? "sprayproxy" : server
-
 const nodeArgs = Effect.fnUntraced(function*(program: string, preload: string | undefined) {
   const { options } = yield* Setup
   return [...options.nodeFlags, ...preload === undefined ? [] : ["--import", file(preload)], program]
 })
 
-export const startServer = (server: string): Start =>
+export const startServer = ({ name, program }: Build): Start =>
   Effect.fnUntraced(function*({ backends, preload, serverFlags = [] }) {
     const { options } = yield* Setup
     const port = yield* freePort
     const listeners = ["--host", "127.0.0.1", "--port", String(port), "--metrics-port", "0"]
     const flags = [...listeners, "--backend-ca", ca, ...backends.flatMap((url) => ["--backend", url])]
-    const args = [...yield* nodeArgs(server, preload), "server", ...flags, ...serverFlags, ...options.serverFlags]
-    return yield* startProcess(serverName(options.servers, server), process.execPath, args, port)
+    const args = [...yield* nodeArgs(program, preload), "server", ...flags, ...serverFlags, ...options.serverFlags]
+    return yield* startProcess(name, process.execPath, args, port)
   })
 
-const startFloor: Start = Effect.fnUntraced(function*({ backends, preload }) {
-  const port = yield* freePort
-  const args = [...yield* nodeArgs(file("floor.ts"), preload), String(port), ca, ...backends]
-  return yield* startProcess(floorName, process.execPath, args, port)
-})
+const floor = (name: string, records: "unlogged" | "logged"): Start =>
+  Effect.fnUntraced(function*({ backends, preload }) {
+    const port = yield* freePort
+    const args = [...yield* nodeArgs(file("floor.ts"), preload), records, String(port), ca, ...backends]
+    return yield* startProcess(name, process.execPath, args, port)
+  })
 
 const startNginx: Start = Effect.fnUntraced(function*({ backends }) {
   const { directory } = yield* Setup
@@ -74,13 +73,30 @@ const startNginx: Start = Effect.fnUntraced(function*({ backends }) {
   return yield* startProcess(nginxName, "nginx", ["-p", directory, "-c", configFile, "-e", "stderr"], port)
 })
 
-/** Which of them there are. The floor comes first. */
+/**
+ * Which of them there are, the floors first. Builds that are compared with each other stand alone: what they need is little,
+ * and many slots.
+ */
 export const contenders = Effect.gen(function*() {
   const { machine, options } = yield* Setup
-  const servers = options.servers.map(startServer)
-  const node = [startFloor, ...servers]
-  return { servers, node, all: [...node, ...machine.nginx === undefined ? [] : [startNginx]] }
+  const servers = options.builds.map(startServer)
+  const [{ name: measured }, ...others] = options.builds
+  if (others.length > 0) {
+    const references: References = (name) => name === measured ? others.map((other) => other.name) : []
+    return { servers, node: servers, unlogged: servers, nginx: [], references }
+  }
+  const unlogged = [floor(floorName, "unlogged"), ...servers]
+  return {
+    servers,
+    unlogged,
+    node: [floor(floorName, "unlogged"), floor(loggedFloorName, "logged"), ...servers],
+    nginx: machine.nginx === undefined ? [] : [startNginx],
+    references: toFloors
+  }
 })
+
+export const startAll = (starts: ReadonlyArray<Start>, surroundings: Surroundings) =>
+  Effect.forEach(starts, (start) => start(surroundings))
 
 let started = 0
 

@@ -1,16 +1,18 @@
 /**
  * The floor: what bare `node:http` and undici cost for the same work. It reads, computes the HMAC, compares, sends to every
- * backend with the same headers, and replies when all have answered. No framework, no logs, no metrics, no limits.
+ * backend with the same headers, and replies when all have answered. No framework, no limits, and no logs and metrics unless
+ * it is told `logged`.
  *
- * Its arguments: the port, a PEM file of whom to trust, and the backends.
+ * Its arguments: `unlogged` or `logged`, the port, a PEM file of whom to trust, and the backends.
  */
 import { createHmac, createSecretKey, randomUUID, timingSafeEqual } from "node:crypto"
 import { readFileSync } from "node:fs"
 import * as Http from "node:http"
 import { createSecureContext } from "node:tls"
 import { Agent, type Dispatcher } from "undici"
+import { type DeliveryRecord, Records } from "./Records.ts"
 
-const [port, ca = "", ...backends] = process.argv.slice(2)
+const [mode, port, ca = "", ...backends] = process.argv.slice(2)
 const key = createSecretKey(process.env["GH_APP_WEBHOOK_SECRET"] ?? "", "utf8")
 const via = `1.1 floor-${randomUUID()}`
 
@@ -42,33 +44,58 @@ const forwarded = (rawHeaders: ReadonlyArray<string>, length: number): Array<str
   return headers
 }
 
-const reply = (response: Http.ServerResponse, status: number, text: string) => {
-  response.writeHead(status, { "Content-Type": "text/plain", "Content-Length": text.length }).end(text)
+const records = mode === "logged" ? new Records(backends) : undefined
+
+const reply = (response: Http.ServerResponse, status: number, text: string, record: DeliveryRecord | undefined) => {
+  const headers: Record<string, string | number> = { "Content-Type": "text/plain", "Content-Length": text.length }
+  if (record !== undefined) headers["X-Request-Id"] = record.requestId
+  response.writeHead(status, headers).end(text)
+  record?.answered(status, text)
 }
 
-const spray = (request: Http.IncomingMessage, body: Buffer, response: Http.ServerResponse) => {
+const spray = (
+  request: Http.IncomingMessage,
+  body: Buffer,
+  response: Http.ServerResponse,
+  record: DeliveryRecord | undefined
+) => {
   const headers = forwarded(request.rawHeaders, body.length)
   let left = backends.length
   let failed = false
-  const end = () => {
-    if (--left === 0) reply(response, failed ? 502 : 200, failed ? "failed to proxy" : "proxied")
+  const ended = () => {
+    if (--left === 0) reply(response, failed ? 502 : 200, failed ? "failed to proxy" : "proxied", record)
   }
-  const handler: Dispatcher.DispatchHandler = {
-    onRequestStart() {},
-    onResponseStart(_controller, status) {
-      if (status >= 300) failed = true
-    },
-    onResponseData() {},
-    onResponseEnd: end,
-    onResponseError() {
-      failed = true
-      end()
+  const handler = (onEnd: (status: number) => void): Dispatcher.DispatchHandler => {
+    let answer = 0
+    return {
+      onRequestStart() {},
+      onResponseStart(_controller, status) {
+        answer = status
+        if (status >= 300) failed = true
+      },
+      onResponseData() {},
+      onResponseEnd: () => onEnd(answer),
+      onResponseError() {
+        failed = true
+        onEnd(0)
+      }
     }
   }
-  for (const origin of backends) agent.dispatch({ origin, path: "/", method: "POST", headers, body }, handler)
+  // Without logs and metrics attempts need not be told apart.
+  const shared = record === undefined ? handler(ended) : undefined
+  for (const [place, origin] of backends.entries()) {
+    record?.began()
+    const own = shared ?? handler((status) => {
+      record?.attempted(place, status)
+      ended()
+    })
+    agent.dispatch({ origin, path: "/", method: "POST", headers, body }, own)
+  }
 }
 
 const server = Http.createServer({ keepAliveTimeout: 120_000 }, (request, response) => {
+  if (records !== undefined && request.url === "/metrics") return void response.end(records.metrics())
+  const record = records?.delivery(request)
   const mac = createHmac("sha256", key)
   const chunks: Array<Buffer> = []
   request.on("data", (chunk: Buffer) => {
@@ -79,9 +106,9 @@ const server = Http.createServer({ keepAliveTimeout: 120_000 }, (request, respon
     const signature = Buffer.from(String(request.headers["x-hub-signature-256"]).slice("sha256=".length), "hex")
     const digest = mac.digest()
     if (signature.length !== digest.length || !timingSafeEqual(signature, digest)) {
-      return reply(response, 400, "bad request")
+      return reply(response, 400, "bad request", record)
     }
-    spray(request, chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks), response)
+    spray(request, chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks), response, record)
   })
 })
 

@@ -2,6 +2,7 @@
 import { execFileSync, spawnSync } from "node:child_process"
 import { readFileSync } from "node:fs"
 import { cpus, release } from "node:os"
+import { isExact } from "./ProcessUsage.ts"
 
 export interface Machine {
   readonly cpu: string
@@ -13,6 +14,8 @@ export interface Machine {
   /** Whether a contender has a core to itself, and load and backends another. */
   readonly pinned: boolean
   readonly nginx: string | undefined
+  /** How exactly CPU time is counted. */
+  readonly cpuClock: "nanoseconds" | "ticks"
   /** The day, as in ISO 8601. */
   readonly date: string
 }
@@ -54,6 +57,7 @@ export const look = (): Machine => ({
   commit: commitOf(),
   pinned: isPinned,
   nginx: nginxVersion(),
+  cpuClock: isExact ? "nanoseconds" : "ticks",
   date: new Date().toISOString().slice(0, 10)
 })
 

@@ -1,19 +1,19 @@
 /** What a process has used, from /proc. */
-import { readdirSync, readFileSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync } from "node:fs"
 
 /** Of one kernel tick, in µs: USER_HZ is 100 on every Linux. */
 const tick = 10_000
 
+/** Whether the kernel counts CPU time to the nanosecond (`CONFIG_SCHED_INFO`); ticks elsewhere. */
+export const isExact = existsSync("/proc/self/schedstat")
+
 /** User and system time of all threads so far, in µs. */
 export const cpuTime = (pid: number): number => {
-  try {
-    // To the nanosecond, where `stat` counts in ticks. A thread that has ended is missing; Node ends none of its own.
-    return readdirSync(`/proc/${pid}/task`).reduce((sum, thread) => sum + onCpu(pid, thread), 0)
-  } catch {
-    const [, fields = ""] = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")
-    const [user = "0", system = "0"] = fields.split(" ").slice(11)
-    return (Number(user) + Number(system)) * tick
-  }
+  // A thread that has ended is missing in this sum; Node ends none of its own.
+  if (isExact) return readdirSync(`/proc/${pid}/task`).reduce((sum, thread) => sum + onCpu(pid, thread), 0)
+  const [, fields = ""] = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")
+  const [user = "0", system = "0"] = fields.split(" ").slice(11)
+  return (Number(user) + Number(system)) * tick
 }
 
 const onCpu = (pid: number, thread: string): number =>

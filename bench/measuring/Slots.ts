@@ -1,105 +1,133 @@
-/** Contenders that are alive at once and take turns in short slots, in an order that chance makes anew for each turn. */
+/**
+ * Contenders that are alive at once and take turns in short slots, in an order that chance makes anew for each turn.
+ *
+ * Whatever else the machine does then falls on all of them alike, and the pair of slots in one turn is a few hundred milliseconds
+ * apart. All of them are started anew several times: two processes of one build differ, by some percent, for as long as they
+ * live.
+ */
 import * as Effect from "effect/Effect"
 import * as Progress from "../command/Progress.ts"
 import type { Contender } from "../contenders/Contenders.ts"
-import { median } from "../figures/Statistics.ts"
+import type { Round, Turn } from "../figures/Measures.ts"
+import { cpuPerDelivery } from "../figures/Scenario.ts"
 import { LoadProcess } from "../load/LoadProcess.ts"
 import type { BackendSpec, Payload } from "../load/Messages.ts"
-import { cpuTime } from "../machine/ProcessUsage.ts"
-import { problemsOf } from "../scenarios/FanOut.ts"
-
-export interface Race<E, R> {
-  readonly label: string
-  readonly payload: Payload
-  readonly forged?: boolean
-  readonly backends: ReadonlyArray<BackendSpec>
-  readonly connections?: number
-  /** Starts all of them. */
-  readonly start: (backends: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<Runner>, E, R>
-  /** How often they are started anew. */
-  readonly starts: number
-  /** Slots of each contender after each start. */
-  readonly turns: number
-  /** Milliseconds. */
-  readonly slot: number
-  /** Milliseconds for which each of them is under load before it counts. */
-  readonly warmUp: number
-}
+import { cpuTime, isExact, peakRss } from "../machine/ProcessUsage.ts"
+import { percentiles, problemsOf, steady } from "./Answers.ts"
 
 export interface Runner extends Contender {
   /** What all answers must be. */
   readonly status: number
 }
 
-/** CPU time per request in each slot, in µs, by contender; for each start, in the order of turns. */
-export type Starts = ReadonlyArray<ReadonlyArray<Readonly<Record<string, number>>>>
+export interface Plan<E, R> {
+  readonly label: string
+  readonly payload: Payload
+  readonly forged: boolean
+  readonly backends: ReadonlyArray<BackendSpec>
+  /** The backends, by their place, that must get everything that is not refused. */
+  readonly reached: ReadonlyArray<number>
+  readonly connections: number
+  /** Requests a second. None: a closed loop. */
+  readonly rate: number | undefined
+  /** Starts all of them. */
+  readonly start: (backends: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<Runner>, E, R>
+  readonly starts: number
+  /** After each start. */
+  readonly turns: number
+  /** Milliseconds: of the dearest contender's CPU in a closed loop, of the clock at a rate. */
+  readonly slot: number
+  /** Milliseconds, of the same clock, before anything counts. */
+  readonly warmUp: number
+}
 
-export const race = Effect.fnUntraced(function*<E, R>(plan: Race<E, R>) {
+export const inSlots = Effect.fnUntraced(function*<E, R>(plan: Plan<E, R>) {
   const load = yield* LoadProcess
-  const problems: Array<string> = []
-  const starts: Array<Array<Record<string, number>>> = []
-  const { connections = 32, label } = plan
+  const { connections, label, rate } = plan
+  // Ticks of 10 ms need slots in which there are many.
+  const slotLength = isExact ? plan.slot : plan.slot * 10
+  const problems = new Set<string>()
+  const starts: Array<ReadonlyArray<Turn>> = []
+  const peaks: Record<string, number> = {}
 
   const run = Effect.fnUntraced(function*({ name, pid, port, status }: Runner, count: number) {
     const before = cpuTime(pid)
-    const { elapsed, ...result } = yield* load.run({
+    const result = yield* load.run({
       port,
       connections,
-      payload: plan.payload,
-      forged: plan.forged === true,
       count,
-      due: undefined,
-      reached: status === 400 ? [] : plan.backends.map((_, i) => i),
-      limit: 60_000
+      payload: plan.payload,
+      forged: plan.forged,
+      due: rate === undefined ? undefined : steady(rate, count),
+      reached: status === 400 ? [] : plan.reached,
+      limit: 120_000
     })
-    yield* calm(pid)
-    problems.push(...problemsOf(name, status, { elapsed, ...result }))
-    return { cpu: (cpuTime(pid) - before) / count, perSecond: count / elapsed * 1_000 }
+    yield* untilCalm(pid)
+    for (const problem of problemsOf(name, status, result)) problems.add(problem)
+    return { result, cpu: (cpuTime(pid) - before) / count }
   })
 
-  for (let i = 1; i <= plan.starts; i++) {
-    yield* Progress.step(`${label}: start ${i} of ${plan.starts}`)
-    const turns = yield* Effect.scoped(Effect.gen(function*() {
+  const slot = Effect.fnUntraced(function*(runner: Runner, count: number) {
+    const { cpu, result } = yield* run(runner, count)
+    return {
+      [cpuPerDelivery]: cpu,
+      ...rate === undefined ? { "throughput (/s)": count / result.elapsed * 1_000 } : {},
+      ...percentiles(result.latency)
+    } satisfies Round
+  })
+
+  /** Succeeds with how many requests make a slot. */
+  const warmUp = Effect.fnUntraced(function*(runner: Runner) {
+    if (rate !== undefined) {
+      yield* run(runner, Math.ceil(rate * plan.warmUp / 1_000))
+      return Math.ceil(rate * plan.slot / 1_000)
+    }
+    const [from, giveUp] = [cpuTime(runner.pid), performance.now() + 4 * plan.warmUp]
+    let count = connections * 4
+    while (true) {
+      const { cpu } = yield* run(runner, count)
+      const left = plan.warmUp * 1_000 - (cpuTime(runner.pid) - from)
+      if (left <= 0 || performance.now() > giveUp) return Math.ceil(slotLength * 1_000 / cpu)
+      count = Math.max(connections * 2, Math.ceil(Math.min(left, 250_000) / cpu))
+    }
+  })
+
+  for (let start = 1; start <= plan.starts; start++) {
+    yield* Progress.step(`${label}: start ${start} of ${plan.starts}`)
+    yield* Effect.scoped(Effect.gen(function*() {
       const runners = yield* plan.start(yield* load.backends(plan.backends))
-      const rates: Array<number> = []
-      for (const runner of runners) {
-        const until = performance.now() + plan.warmUp
-        let count = connections * 4
-        while (performance.now() < until) {
-          const { perSecond } = yield* run(runner, count)
-          count = Math.ceil(perSecond / 4)
-          rates.push(perSecond)
-        }
-      }
-      const count = Math.max(connections * 2, Math.round(median(rates) * plan.slot / 1_000))
-      const taken: Array<Record<string, number>> = []
+      const counts = yield* Effect.forEach(runners, warmUp)
+      const count = rate === undefined ? Math.max(connections * 2, Math.min(...counts)) : counts[0]!
+      const turns: Array<Turn> = []
       for (let turn = 0; turn < plan.turns; turn++) {
-        const slots: Record<string, number> = {}
-        for (const runner of shuffled(runners)) slots[runner.name] = (yield* run(runner, count)).cpu
-        taken.push(slots)
+        const rounds: Record<string, Round> = {}
+        for (const runner of shuffled(runners)) rounds[runner.name] = yield* slot(runner, count)
+        turns.push(Object.fromEntries(runners.map(({ name }) => [name, rounds[name]!])))
       }
+      starts.push(turns)
+      for (const { name, pid } of runners) peaks[name] = Math.max(peaks[name] ?? 0, peakRss(pid))
       yield* load.disconnect
-      return taken
     }))
-    starts.push(turns)
   }
-  yield* Progress.clear
-  return { starts, problems: [...new Set(problems)] }
+  return { starts, peaks, problems }
 })
 
 /**
  * Until a process has done what its slot left over: outcomes that are written later, garbage, compilation. It is the slot's
  * work, and it would disturb the next one's.
  */
-const calm = Effect.fnUntraced(function*(pid: number) {
+const untilCalm = Effect.fnUntraced(function*(pid: number) {
   let before = cpuTime(pid)
   for (let i = 0; i < 50; i++) {
     yield* Effect.sleep("10 millis")
     const now = cpuTime(pid)
-    if (now - before < 500) return
+    if (now - before < calm) return
     before = now
   }
 })
+
+/** µs of CPU in 10 ms that a process needs at rest, at most. */
+const calm = 500
 
 const shuffled = <A>(values: ReadonlyArray<A>): ReadonlyArray<A> =>
   values.map((value) => ({ value, at: Math.random() })).toSorted((a, b) => a.at - b.at).map(({ value }) => value)

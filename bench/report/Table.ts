@@ -1,49 +1,84 @@
 /** What was measured, as text for a terminal of 120 columns. */
 import { styleText } from "node:util"
-import { type Figure, floorName, type Measure, missedBy, type ScenarioResult } from "../figures/Scenario.ts"
+import {
+  cpuPerDelivery,
+  type Figure,
+  floorName,
+  type Measure,
+  missedBy,
+  type ScenarioResult
+} from "../figures/Scenario.ts"
+import type { Ratio } from "../figures/Statistics.ts"
 import type { Machine } from "../machine/Machine.ts"
 
-const paint = (style: "bold" | "dim" | "green" | "red", text: string): string =>
+const paint = (style: "bold" | "dim" | "red", text: string): string =>
   styleText(style, text, { stream: process.stdout })
 
 const labelWidth = 26
-const floorWidth = 11
-const figureWidth = 27
+const floorWidth = 13
+const serverWidth = 23
 
-export const scenarioTable = ({ group, measures, name, notes, problems, setting }: ScenarioResult): string => {
+export const scenarioTable = (
+  { group, headlines, measures, name, notes, problems, setting }: ScenarioResult
+): string => {
   const contenders = [...new Set(measures.flatMap((measure) => Object.keys(measure.contenders)))]
-  const columns = contenders.map((contender) =>
-    contender === floorName ? contender.padStart(floorWidth) : contender.padStart(figureWidth)
-  )
+  const columns = contenders.map((contender) => ({
+    contender,
+    width: Math.max(contender.length + 2, contender === floorName ? floorWidth : serverWidth)
+  }))
   return [
     "",
     `${paint("bold", `${group}: ${name}`)}  ${paint("dim", setting)}`,
-    paint("dim", `  ${"".padEnd(labelWidth)}${columns.join("")}  target`),
-    ...measures.map((measure) => row(measure, contenders)),
+    ...measures.length === 0
+      ? []
+      : [paint("dim", `  ${"".padEnd(labelWidth)}${columns.map((one) => one.contender.padStart(one.width)).join("")}`)],
+    ...measures.flatMap((measure) => [
+      row(measure.name, columns, (contender) => valueText(measure.contenders[contender])),
+      ...measure.name === cpuPerDelivery || headlines.includes(measure.name) ? ratioRows(measure, columns) : []
+    ]),
     ...notes.map((note) => paint("dim", `  ${note}`)),
     ...problems.map((problem) => paint("red", `  ✗ ${problem}`))
   ].join("\n")
 }
 
-const row = (measure: Measure, contenders: ReadonlyArray<string>): string => {
-  const cells = contenders.map((contender) => {
-    const width = contender === floorName ? floorWidth : figureWidth
-    const figure = measure.contenders[contender]
-    return figure === undefined ? "".padStart(width) : ` ${figureText(figure)}`.padStart(width)
-  })
-  return `  ${measure.name.padEnd(labelWidth)}${cells.join("")}  ${verdict(measure, contenders)}`.trimEnd()
+interface Column {
+  readonly contender: string
+  readonly width: number
 }
 
-const figureText = ({ ratio, value }: Figure): string =>
-  ratio === undefined
-    ? number(value)
-    : `${number(value)} ${paint("bold", `×${times(ratio.median)}`)}${spread(ratio)}`
+const row = (label: string, columns: ReadonlyArray<Column>, cell: (contender: string) => string): string =>
+  `  ${label.padEnd(labelWidth)}${columns.map((one) => cell(one.contender).padStart(one.width)).join("")}`.trimEnd()
 
-export const spread = ({ max, min }: NonNullable<Figure["ratio"]>): string =>
-  min === max ? "" : ` (${times(min)}–${times(max)})`
+/** A row for each contender with whom others are compared, and one for the target. */
+const ratioRows = (measure: Measure, columns: ReadonlyArray<Column>): ReadonlyArray<string> => {
+  const references = new Set(Object.values(measure.contenders).flatMap(({ ratios = {} }) => Object.keys(ratios)))
+  const missed = columns.filter(({ contender }) => missedBy(measure, contender) !== undefined)
+  return [
+    ...[...references].map((reference) =>
+      row(`  × ${reference}`, columns, (contender) => {
+        const ratio = measure.contenders[contender]?.ratios?.[reference]
+        return ratio === undefined ? "" : `${times(ratio.median, 3)}${spread(ratio, 3)}`
+      })
+    ),
+    ...missed.length === 0 ? [] : [
+      row(`  ${targetText(measure)}`, columns, (contender) => {
+        const by = missedBy(measure, contender)
+        return by === undefined ? "" : by === 0 ? "met" : `missed by ${shareText(by)}`
+      })
+    ]
+  ]
+}
 
-/** A ratio. */
-export const times = (ratio: number): string => ratio.toFixed(ratio < 10 ? 2 : ratio < 100 ? 1 : 0)
+const valueText = (figure: Figure | undefined): string => figure === undefined ? "" : number(figure.value)
+
+/** The interval, where there is one. */
+export const spread = ({ interval }: Ratio, decimals = 2): string =>
+  interval === undefined ? "" : ` [${times(interval[0], decimals)}–${times(interval[1], decimals)}]`
+
+export const shareText = (share: number): string => `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`
+
+/** A ratio, with so many decimals if it is near 1. */
+export const times = (ratio: number, decimals = 2): string => ratio.toFixed(ratio < 10 ? decimals : ratio < 100 ? 1 : 0)
 
 /** In three figures or more. */
 export const number = (value: number): string =>
@@ -55,25 +90,17 @@ export const targetText = ({ target }: Measure): string =>
   target === undefined
     ? ""
     : target.on === "ratio"
-    ? `≤ ${target.atMost} ×`
+    ? `≤ ${target.atMost} × ${target.to}`
     : `≤ ${number(target.atMost)}`
 
-const verdict = (measure: Measure, contenders: ReadonlyArray<string>): string => {
-  const missed = contenders.map((contender) => missedBy(measure, contender)).filter((one) => one !== undefined)
-  if (missed.length === 0) return ""
-  return `${targetText(measure)} ${missed.map(verdictText).join(", ")}`
-}
-
-const verdictText = (missed: number): string =>
-  missed === 0 ? paint("green", "ok") : paint("red", `missed by ${(missed * 100).toFixed(missed < 0.1 ? 1 : 0)} %`)
-
-export const machineLine = ({ commit, cores, cpu, date, linux, node, pinned }: Machine): string =>
+export const machineLine = ({ commit, cores, cpu, cpuClock, date, linux, node, pinned }: Machine): string =>
   [
     cpu,
     `${cores} ${cores === 1 ? "core" : "cores"}`,
     `Linux ${linux}`,
     `Node ${node}`,
     pinned ? "one core each for contender and load" : "not pinned to cores",
+    ...cpuClock === "ticks" ? ["CPU time in ticks of 10 ms"] : [],
     date,
     ...commit === undefined ? [] : [`commit ${commit}`]
   ].join(" · ")

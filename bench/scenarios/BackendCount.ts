@@ -11,8 +11,7 @@ const scenario = (count: number) =>
     name: count === 1 ? "push, 1 backend" : `push, ${count} backends`,
     payload: "push",
     backends: Array.from({ length: count }, () => ({})),
-    status: 200,
-    weight: Math.max(1, count / 4)
+    status: 200
   })
 
 /** `perAttempt`: what it makes of the CPU time of a delivery to each number of backends, in µs. */
@@ -35,7 +34,9 @@ const derived = (
         const ratio = value / floor
         return [
           contender,
-          contender === floorName ? { value } : { value, ratio: { median: ratio, min: ratio, max: ratio } }
+          contender === floorName || Number.isNaN(ratio)
+            ? { value }
+            : { value, ratios: { [floorName]: { median: ratio } } }
         ]
       })
     )

@@ -2,12 +2,13 @@
 import * as Effect from "effect/Effect"
 import * as Progress from "../command/Progress.ts"
 import { Setup } from "../command/Setup.ts"
-import { contenders } from "../contenders/Contenders.ts"
-import { measuresOf, peakMemory, type Round, type ScenarioResult } from "../figures/Scenario.ts"
+import { contenders, startAll } from "../contenders/Contenders.ts"
+import { measuresOf, type Round } from "../figures/Measures.ts"
+import { peakMemory, type ScenarioResult } from "../figures/Scenario.ts"
 import { LoadProcess } from "../load/LoadProcess.ts"
 import type { BackendSpec } from "../load/Messages.ts"
 import { peakRss } from "../machine/ProcessUsage.ts"
-import { problemsOf, startAll } from "./FanOut.ts"
+import { problemsOf } from "../measuring/Answers.ts"
 
 const deliveries = 64
 const bytes = Math.floor(24.9 * 1024 * 1024)
@@ -60,7 +61,7 @@ const measureVariant = Effect.fnUntraced(function*({ backends, name }: typeof va
     group: "memory",
     name: `${deliveries} × 24.9 MiB at once, 3 backends, ${name}`,
     setting: `--reply-deadline 60s --forwarding-timeout 60s, ${rounds === 1 ? "once" : `median of ${rounds}`}`,
-    measures: measuresOf(taken, { [peakMemory]: { on: "value", atMost: 384 } }),
+    measures: measuresOf(taken.map((round) => [round]), { [peakMemory]: { on: "value", atMost: 384 } }),
     headlines: [peakMemory],
     notes: ["The floor is left out: it has no limits, and would hold all bodies at once."],
     problems: [...new Set(problems)]

@@ -2,12 +2,14 @@
 import * as Effect from "effect/Effect"
 import * as Progress from "../command/Progress.ts"
 import { Setup } from "../command/Setup.ts"
-import { contenders } from "../contenders/Contenders.ts"
-import { peakMemory, quantile, type Round, type ScenarioResult, valuesOf } from "../figures/Scenario.ts"
+import { contenders, startAll } from "../contenders/Contenders.ts"
+import { type Round, valuesOf } from "../figures/Measures.ts"
+import { peakMemory, type ScenarioResult } from "../figures/Scenario.ts"
+import { quantile } from "../figures/Statistics.ts"
 import { LoadProcess } from "../load/LoadProcess.ts"
 import type { RunResult } from "../load/Messages.ts"
 import { maxOpenFiles, peakRss } from "../machine/ProcessUsage.ts"
-import { lossesOf, percentiles, startAll } from "./FanOut.ts"
+import { lossesOf, percentiles } from "../measuring/Answers.ts"
 
 /**
  * So many that the server is at its end long before the load process is, and that what it can't bear fits into the connections

@@ -2,11 +2,12 @@
 import * as Effect from "effect/Effect"
 import * as Progress from "../command/Progress.ts"
 import { Setup } from "../command/Setup.ts"
-import { contenders } from "../contenders/Contenders.ts"
-import { measuresOf, peakMemory, type Round, type ScenarioResult } from "../figures/Scenario.ts"
+import { contenders, startAll } from "../contenders/Contenders.ts"
+import { measuresOf, type Round } from "../figures/Measures.ts"
+import { peakMemory, type ScenarioResult } from "../figures/Scenario.ts"
 import { LoadProcess } from "../load/LoadProcess.ts"
 import { peakRss } from "../machine/ProcessUsage.ts"
-import { percentiles, problemsOf, startAll, steady } from "./FanOut.ts"
+import { percentiles, problemsOf, steady } from "../measuring/Answers.ts"
 
 const slowSenders = 1_000
 const rate = 50
@@ -14,11 +15,11 @@ const rate = 50
 export const slowloris = Effect.gen(function*() {
   const { options } = yield* Setup
   const load = yield* LoadProcess
-  const { node } = yield* contenders
+  const { unlogged } = yield* contenders
   const count = rate * (options.quick ? 10 : 40)
   const problems: Array<string> = []
   const figures: Record<string, Round> = {}
-  for (const start of node) {
+  for (const start of unlogged) {
     yield* Effect.scoped(Effect.gen(function*() {
       const surroundings = { backends: yield* load.backends([{}, {}, {}]) }
       for (const { name, pid, port } of yield* startAll([start], surroundings)) {
@@ -52,7 +53,7 @@ export const slowloris = Effect.gen(function*() {
     group: "slowloris",
     name: `${slowSenders.toLocaleString("en")} senders of a byte a second beside pushes to 3 backends`,
     setting: `${count} pushes at ${rate}/s, open loop`,
-    measures: measuresOf([figures]),
+    measures: measuresOf([[figures]]),
     headlines: ["p99 without them (ms)", "p99 beside them (ms)"],
     notes: ["The floor cuts nobody off before Node's own five minutes."],
     problems: [...new Set(problems)]

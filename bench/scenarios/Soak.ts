@@ -2,11 +2,12 @@
 import * as Effect from "effect/Effect"
 import * as Progress from "../command/Progress.ts"
 import { Setup } from "../command/Setup.ts"
-import { contenders } from "../contenders/Contenders.ts"
-import { peakMemory, type Round, type ScenarioResult, valuesOf } from "../figures/Scenario.ts"
+import { contenders, startAll } from "../contenders/Contenders.ts"
+import { type Round, valuesOf } from "../figures/Measures.ts"
+import { peakMemory, type ScenarioResult } from "../figures/Scenario.ts"
 import { LoadProcess } from "../load/LoadProcess.ts"
 import { peakRss, rss } from "../machine/ProcessUsage.ts"
-import { problemsOf, startAll, steady } from "./FanOut.ts"
+import { problemsOf, steady } from "../measuring/Answers.ts"
 
 const anHour = 180_000
 const tenths = 10
@@ -16,12 +17,12 @@ const comfortable = 0.6
 export const soak = Effect.gen(function*() {
   const { options } = yield* Setup
   const load = yield* LoadProcess
-  const { node } = yield* contenders
+  const { unlogged } = yield* contenders
   const count = options.quick ? anHour / 20 : anHour
   const problems: Array<string> = []
   const measures = yield* Effect.scoped(Effect.gen(function*() {
     const figures: Record<string, Round> = {}
-    for (const { name, pid, port } of yield* startAll(node, { backends: yield* load.backends([{}, {}, {}]) })) {
+    for (const { name, pid, port } of yield* startAll(unlogged, { backends: yield* load.backends([{}, {}, {}]) })) {
       const run = (requests: number, due: Float64Array | undefined) =>
         load.run({
           port,

@@ -7,8 +7,9 @@ import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import * as Progress from "../command/Progress.ts"
 import { Setup } from "../command/Setup.ts"
-import { NotStarted, serverName } from "../contenders/Contenders.ts"
-import { floorName, measuresOf, type Round, type ScenarioResult } from "../figures/Scenario.ts"
+import { NotStarted } from "../contenders/Contenders.ts"
+import { measuresOf, type Round } from "../figures/Measures.ts"
+import { floorName, type ScenarioResult } from "../figures/Scenario.ts"
 import { secret } from "../load/Messages.ts"
 import { freePort, hasEnded, launch } from "../machine/PinnedProcess.ts"
 
@@ -21,16 +22,14 @@ export const startTime = Effect.gen(function*() {
   for (let i = 0; i < starts; i++) {
     yield* Progress.step(`start: ${i + 1} of ${starts}`)
     const round: Record<string, Round> = { [floorName]: { [measureName]: yield* bareNode } }
-    for (const server of options.servers) {
-      round[serverName(options.servers, server)] = { [measureName]: yield* untilReady(server) }
-    }
+    for (const { name, program } of options.builds) round[name] = { [measureName]: yield* untilReady(name, program) }
     rounds.push(round)
   }
   return [{
     group: "start",
     name: "from the start of the process to /readyz",
     setting: `${starts} starts; the floor is \`node -e 0\`, from start to end`,
-    measures: measuresOf(rounds, { [measureName]: { on: "value", atMost: 400 } }),
+    measures: measuresOf(rounds.map((round) => [round]), { [measureName]: { on: "value", atMost: 400 } }),
     headlines: [measureName],
     notes: [],
     problems: []
@@ -45,7 +44,7 @@ const bareNode = Effect.scoped(Effect.gen(function*() {
   return performance.now() - start
 }))
 
-const untilReady = (server: string) =>
+const untilReady = (name: string, program: string) =>
   Effect.scoped(Effect.gen(function*() {
     const { directory, options } = yield* Setup
     const port = yield* freePort
@@ -59,12 +58,12 @@ const untilReady = (server: string) =>
       "--backend",
       "http://127.0.0.1:9"
     ]
-    const args = [...options.nodeFlags, server, "server", ...flags, ...options.serverFlags]
+    const args = [...options.nodeFlags, program, "server", ...flags, ...options.serverFlags]
     const start = performance.now()
     const logFile = join(directory, "start.log")
     const child = yield* launch(process.execPath, args, { GH_APP_WEBHOOK_SECRET: secret }, logFile)
     yield* Effect.promise(() => ready(child, port))
-    if (hasEnded(child)) return yield* new NotStarted({ name: server, output: "it ended" })
+    if (hasEnded(child)) return yield* new NotStarted({ name, output: "it ended" })
     return performance.now() - start
   }))
 

@@ -5,10 +5,11 @@ import { postgresUnavailable, startPostgres } from "../../test/support/postgres/
 import * as Progress from "../command/Progress.ts"
 import { Setup } from "../command/Setup.ts"
 import { startServer } from "../contenders/Contenders.ts"
-import { measuresOf, peakMemory, type Round, type ScenarioResult } from "../figures/Scenario.ts"
+import { measuresOf, type Round } from "../figures/Measures.ts"
+import { peakMemory, type ScenarioResult } from "../figures/Scenario.ts"
 import { LoadProcess } from "../load/LoadProcess.ts"
 import { peakRss } from "../machine/ProcessUsage.ts"
-import { lossesOf } from "./FanOut.ts"
+import { lossesOf } from "../measuring/Answers.ts"
 
 const mebibyte = 1024 * 1024
 
@@ -20,7 +21,7 @@ const variants = [
 const measureVariant = Effect.fnUntraced(function*({ bytes, connections, count, name }: typeof variants[number]) {
   const { directory, options } = yield* Setup
   const load = yield* LoadProcess
-  const server = options.servers[0]!
+  const server = options.builds[0]
   const rounds = options.quick ? 1 : 3
   const problems: Array<string> = []
   const unavailable = postgresUnavailable()
@@ -70,7 +71,7 @@ const measureVariant = Effect.fnUntraced(function*({ bytes, connections, count, 
     group: "store-memory",
     name: `${name}, 3 backends, written down first`,
     setting: `--reply-deadline 60s --forwarding-timeout 60s, ${rounds === 1 ? "once" : `median of ${rounds}`}`,
-    measures: measuresOf(taken, { [peakMemory]: { on: "value", atMost: 384 } }),
+    measures: measuresOf(taken.map((round) => [round]), { [peakMemory]: { on: "value", atMost: 384 } }),
     headlines: [],
     notes: unavailable === undefined ? [] : [`without PostgreSQL: ${unavailable}`],
     problems: [...new Set(problems)]

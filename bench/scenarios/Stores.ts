@@ -1,95 +1,85 @@
-/** What it costs to write deliveries down before they are answered: durable mode beside direct mode, in the same run. */
+/** What it costs to write deliveries down before they are answered: durable mode beside direct mode, alive at once. */
 import * as Effect from "effect/Effect"
 import { join } from "node:path"
 import { postgresUnavailable, startPostgres } from "../../test/support/postgres/Postgres.ts"
-import * as Progress from "../command/Progress.ts"
+import type { Build } from "../command/Options.ts"
 import { Setup } from "../command/Setup.ts"
-import { type Contender, startServer } from "../contenders/Contenders.ts"
-import { cpuPerDelivery, measuresOf, peakMemory, type Round, type ScenarioResult } from "../figures/Scenario.ts"
-import { LoadProcess } from "../load/LoadProcess.ts"
-import { cpuTime, peakRss } from "../machine/ProcessUsage.ts"
-import { percentiles, problemsOf } from "./FanOut.ts"
+import { startServer } from "../contenders/Contenders.ts"
+import { measuresOf, type References, valuesOf } from "../figures/Measures.ts"
+import { cpuPerDelivery, peakMemory, type ScenarioResult } from "../figures/Scenario.ts"
+import { pace, paceText } from "../measuring/Pace.ts"
+import { inSlots } from "../measuring/Slots.ts"
 
-const toDirect = "CPU × direct mode's"
+type Store = "SQLite" | "PostgreSQL"
 
-export const stores = Effect.gen(function*() {
+/** `atMost`: times the CPU of direct mode. */
+export const store = Effect.fnUntraced(function*(kind: Store, atMost: number) {
+  const unavailable = kind === "PostgreSQL" ? postgresUnavailable() : undefined
+  return [unavailable === undefined ? yield* measureStore(kind, atMost) : leftOut(kind, unavailable)]
+})
+
+const titleOf = (kind: Store) => `push (6.9 kB), 3 backends, written down first (${kind})`
+
+const leftOut = (kind: Store, reason: string): ScenarioResult => ({
+  group: "store",
+  name: titleOf(kind),
+  setting: "",
+  measures: [],
+  headlines: [],
+  notes: [`left out: ${reason}`],
+  problems: []
+})
+
+const connections = 32
+let databases = 0
+
+const measureStore = Effect.fnUntraced(function*(kind: Store, atMost: number) {
   const { directory, options } = yield* Setup
-  const load = yield* LoadProcess
-  const server = options.servers[0]!
-  const rounds = options.quick ? 5 : 9
-  const count = options.quick ? 2_500 : 6_000
-  const problems: Array<string> = []
+  const postgres = kind === "PostgreSQL" ? yield* startPostgres : undefined
+  const emptyStore = postgres === undefined
+    ? Effect.sync(() => `sqlite:${join(directory, `deliveries-${databases++}.db`)}`)
+    : postgres.createDatabase
+  const [measured, ...others] = options.builds
+  const nameOf = (build: Build, mode: string) => build === measured ? mode : `${build.name}, ${mode}`
 
-  const unavailable = postgresUnavailable()
-  const notes = [
-    "CPU is the server's own: what PostgreSQL uses is not in it. SQLite's file and PostgreSQL's are on the same disk.",
-    ...unavailable === undefined ? [] : [`without PostgreSQL: ${unavailable}`]
-  ]
-
-  const run = Effect.fnUntraced(function*({ name, pid, port }: Contender, requests: number) {
-    const before = cpuTime(pid)
-    const result = yield* load.run({
-      port,
-      connections: 32,
-      reached: [0, 1, 2],
-      payload: "push",
-      forged: false,
-      count: requests,
-      due: undefined,
-      limit: 120_000
-    })
-    problems.push(...problemsOf(name, name === "direct" ? 200 : 202, result))
-    return { cpu: cpuTime(pid) - before, result }
+  const startBoth = Effect.fnUntraced(function*(build: Build, backends: ReadonlyArray<string>) {
+    const direct = yield* startServer(build)({ backends })
+    const durable = yield* startServer(build)({ backends, serverFlags: ["--store", yield* emptyStore] })
+    return [
+      { ...direct, name: nameOf(build, "direct"), status: 200 },
+      { ...durable, name: nameOf(build, kind), status: 202 }
+    ]
   })
 
-  const measures = yield* Effect.scoped(Effect.gen(function*() {
-    const backends = yield* load.backends([{}, {}, {}])
-    const startNamed = (name: string, store: ReadonlyArray<string>) =>
-      Effect.map(startServer(server)({ backends, serverFlags: store }), (contender) => ({ ...contender, name }))
-    const contenders: Array<Contender> = [
-      yield* startNamed("direct", []),
-      yield* startNamed("SQLite", ["--store", `sqlite:${join(directory, "deliveries.db")}`])
-    ]
-    if (unavailable === undefined) {
-      const postgres = yield* startPostgres
-      const url = yield* postgres.createDatabase
-      contenders.push(yield* startNamed("PostgreSQL", ["--store", url]))
-    }
-    for (const contender of contenders) {
-      yield* Progress.step(`store: warming up ${contender.name}`)
-      yield* run(contender, 6_000)
-    }
-    const taken: Array<Record<string, Round>> = []
-    for (let i = 0; i < rounds; i++) {
-      yield* Progress.step(`store: round ${i + 1} of ${rounds}`)
-      const round: Record<string, Round> = {}
-      for (const contender of i % 2 === 0 ? contenders : contenders.toReversed()) {
-        const { cpu, result } = yield* run(contender, count)
-        round[contender.name] = {
-          [cpuPerDelivery]: cpu / count,
-          "answered (/s)": count / result.elapsed * 1_000,
-          ...percentiles(result.latency)
-        }
-      }
-      const direct = round["direct"]![cpuPerDelivery]!
-      taken.push(Object.fromEntries(contenders.map(({ name }) => [name, {
-        ...name === "direct" ? {} : { [toDirect]: round[name]![cpuPerDelivery]! / direct },
-        ...round[name]!
-      }])))
-    }
-    const peaks = Object.fromEntries(contenders.map(({ name, pid }) => [name, { [peakMemory]: peakRss(pid) }]))
-    yield* load.disconnect
-    return [...measuresOf(taken, { [toDirect]: { on: "value", atMost: 2 } }), ...measuresOf([peaks])]
-  }))
+  const references: References = (contender) => [
+    ...options.builds.filter((build) => contender === nameOf(build, kind)).map((build) => nameOf(build, "direct")),
+    ...others.filter(() => contender === kind || contender === "direct").map((build) => nameOf(build, contender))
+  ]
 
-  const result: ScenarioResult = {
+  const own = pace(options, "store")
+  const { peaks, problems, starts } = yield* inSlots({
+    ...own,
+    connections,
+    label: `store: ${kind}`,
+    payload: "push",
+    forged: false,
+    rate: undefined,
+    backends: [{}, {}, {}],
+    reached: [0, 1, 2],
+    start: (backends) =>
+      Effect.map(Effect.forEach(options.builds, (build) => startBoth(build, backends)), (both) => both.flat())
+  })
+  const peak = Object.fromEntries(Object.entries(peaks).map(([name, value]) => [name, { [peakMemory]: value }]))
+  return {
     group: "store",
-    name: "push (6.9 kB), 3 backends, written down first",
-    setting: `closed loop of 32 connections, ${rounds} rounds of ${count}`,
-    measures,
+    name: titleOf(kind),
+    setting: `closed loop of ${connections} connections, ${paceText(own)}`,
+    measures: [
+      ...measuresOf(starts, { [cpuPerDelivery]: { on: "ratio", to: "direct", atMost } }, references),
+      ...valuesOf(peak)
+    ],
     headlines: [],
-    notes,
-    problems: [...new Set(problems)]
-  }
-  return [result]
-})
+    notes: kind === "PostgreSQL" ? ["CPU is the server's own: what PostgreSQL uses is not in it."] : [],
+    problems: [...problems]
+  } satisfies ScenarioResult
+}, Effect.scoped)
