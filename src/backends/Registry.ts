@@ -26,7 +26,7 @@ import { type Backend, type InvalidBackendUrl, parse, withoutSecrets } from "../
 import { Log } from "../observability/logs/Logging.ts"
 import { Metrics } from "../observability/metrics/Metrics.ts"
 import * as Names from "../observability/metrics/Names.ts"
-import { observableGauge } from "../observability/metrics/Readings.ts"
+import { observableGauge } from "../observability/metrics/Series.ts"
 import { contained } from "../runtime/Contained.ts"
 import { KeyedLock } from "../runtime/KeyedLock.ts"
 import * as GoDuration from "../settings/GoDuration.ts"

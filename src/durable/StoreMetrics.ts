@@ -2,8 +2,8 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Metric from "effect/Metric"
 import * as Names from "../observability/metrics/Names.ts"
+import { type Recorder, recordOf, Series } from "../observability/metrics/Series.ts"
 
 /** Why a delivery was forwarded without the store. */
 const storeFallbacks = ["unavailable", "timeout", "full", "unstorable"] as const
@@ -40,77 +40,61 @@ export class StoreMetrics extends Context.Service<StoreMetrics, {
   static readonly layer = Layer.effect(
     StoreMetrics,
     Effect.gen(function*() {
-      const context = yield* Effect.context<never>()
-      const set = (metric: Metric.Metric<number, unknown>) => {
-        metric.updateUnsafe(0, context)
-        return (value: number) => metric.updateUnsafe(value, context)
-      }
-      const increment = (metric: Metric.Metric<number, unknown>) => {
-        metric.updateUnsafe(0, context)
-        return () => metric.updateUnsafe(1, context)
-      }
-      const counter = ({ help, name }: Names.MetricName, attributes: Record<string, string>) =>
-        increment(Metric.counter(name, { description: help, incremental: true, attributes }))
-      const fallbacks = Object.fromEntries(
-        storeFallbacks.map((reason) => [reason, counter(Names.storeFallbacks, { reason })])
+      const series = yield* Series.make
+      const fallbacks = recordOf(storeFallbacks, (reason) => series.counter(Names.storeFallbacks, { reason }))
+      const drops = recordOf(outcomeDrops, (reason) => series.counter(Names.storeOutcomesDropped, { reason }))
+      const failures = new Map<string, Recorder>()
+      const up = series.gauge(Names.storeUp)
+      const writes = series.histogram(
+        Names.storeWriteDuration,
+        [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2]
       )
-      const drops = Object.fromEntries(
-        outcomeDrops.map((reason) => [reason, counter(Names.storeOutcomesDropped, { reason })])
-      )
-      const failures = new Map<string, () => void>()
-      const writes = Metric.histogram(Names.storeWriteDuration.name, {
-        description: Names.storeWriteDuration.help,
-        boundaries: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2]
-      })
-      writes.valueUnsafe(context)
-      const up = set(gauge(Names.storeUp))
 
-      const seriesOf = (host: string) => ({
-        pending: gauge(Names.backlogDeliveries, { host }),
-        oldestAge: gauge(Names.backlogOldestAge, { host }),
-        dead: gauge(Names.deadDeliveries, { host }),
-        sentAgain: Metric.counter(Names.redeliveries.name, {
-          description: Names.redeliveries.help,
-          incremental: true,
-          attributes: { host }
-        })
-      })
+      const seriesOf = (host: string) => {
+        const own = series.removable()
+        return {
+          pending: own.series.gauge(Names.backlogDeliveries, { host }),
+          oldestAge: own.series.gauge(Names.backlogOldestAge, { host }),
+          dead: own.series.gauge(Names.deadDeliveries, { host }),
+          sentAgain: own.series.counter(Names.redeliveries, { host }),
+          remove: own.remove
+        }
+      }
       const shown = new Map<string, ReturnType<typeof seriesOf>>()
       /** Of hosts that are not shown yet. */
       let early = new Map<string, number>()
 
       return StoreMetrics.of({
-        fellBack: (reason) => fallbacks[reason]!(),
-        droppedOutcome: (reason) => drops[reason]!(),
+        fellBack: (reason) => fallbacks[reason](1),
+        droppedOutcome: (reason) => drops[reason](1),
         watched: (operation) => {
-          failures.set(operation, counter(Names.storeFailures, { operation }))
+          failures.set(operation, series.counter(Names.storeFailures, { operation }))
         },
-        failed: (operation) => failures.get(operation)?.(),
-        wrote: (duration) => writes.updateUnsafe(duration / 1_000, context),
+        failed: (operation) => failures.get(operation)?.(1),
+        wrote: (duration) => writes(duration / 1_000),
         up: (isUp) => up(isUp ? 1 : 0),
-        used: set(gauge(Names.storeUsed)),
-        limit: set(gauge(Names.storeLimit)),
+        used: series.gauge(Names.storeUsed),
+        limit: series.gauge(Names.storeLimit),
         sentAgain: (host) => {
-          const series = shown.get(host)
-          if (series === undefined) early.set(host, (early.get(host) ?? 0) + 1)
-          else series.sentAgain.updateUnsafe(1, context)
+          const own = shown.get(host)
+          if (own === undefined) early.set(host, (early.get(host) ?? 0) + 1)
+          else own.sentAgain(1)
         },
         backlogs: (byHost) => {
-          for (const [host, series] of shown) {
+          for (const [host, own] of shown) {
             if (byHost.has(host)) continue
-            for (const metric of [series.pending, series.oldestAge, series.dead]) Metric.removeUnsafe(metric, context)
-            Metric.removeUnsafe(series.sentAgain, context)
+            own.remove()
             shown.delete(host)
           }
           for (const [host, { dead, oldestAge, pending }] of byHost) {
-            let series = shown.get(host)
-            if (series === undefined) {
-              shown.set(host, series = seriesOf(host))
-              series.sentAgain.updateUnsafe(early.get(host) ?? 0, context)
+            let own = shown.get(host)
+            if (own === undefined) {
+              shown.set(host, own = seriesOf(host))
+              own.sentAgain(early.get(host) ?? 0)
             }
-            series.pending.updateUnsafe(pending, context)
-            series.oldestAge.updateUnsafe(oldestAge, context)
-            series.dead.updateUnsafe(dead, context)
+            own.pending(pending)
+            own.oldestAge(oldestAge)
+            own.dead(dead)
           }
           early = new Map()
         }
@@ -118,6 +102,3 @@ export class StoreMetrics extends Context.Service<StoreMetrics, {
     })
   )
 }
-
-const gauge = ({ help, name }: Names.MetricName, attributes: Record<string, string> = {}) =>
-  Metric.gauge(name, { description: help, attributes })

@@ -7,7 +7,7 @@ import { createServer } from "node:https"
 import { createSecureContext } from "node:tls"
 import { Log } from "../observability/logs/Logging.ts"
 import * as Names from "../observability/metrics/Names.ts"
-import { observableGauge } from "../observability/metrics/Readings.ts"
+import { observableGauge } from "../observability/metrics/Series.ts"
 import * as FollowedFiles from "../runtime/FollowedFiles.ts"
 
 /** The certificate or key of the metrics listener can't be used. */

@@ -11,7 +11,7 @@ import * as References from "effect/References"
 import type { LogEntry, LogFields, LogLevel, SharedFields } from "../../domain/LogEntry.ts"
 import { Settings } from "../../settings/Settings.ts"
 import * as Names from "../metrics/Names.ts"
-import { observableCounter } from "../metrics/Readings.ts"
+import { observableCounter } from "../metrics/Series.ts"
 import { makeJson, makePretty } from "./LogLine.ts"
 import { type LogSink, makeLogWriter } from "./LogWriter.ts"
 

@@ -12,11 +12,11 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Metric from "effect/Metric"
 import type { AttemptReport } from "../../domain/AttemptReport.ts"
 import type { Backend } from "../../domain/Backend.ts"
 import { isSuccess, type Outcome, outcomes } from "../../domain/Outcome.ts"
 import * as Names from "./Names.ts"
+import { type Recorder, recordOf, Series } from "./Series.ts"
 
 /** What a request was answered with, or `gone` if nobody waited for the answer. */
 const answers = ["proxied", "accepted", "forwarding", "failed", "refused", "gone"] as const
@@ -57,9 +57,8 @@ export class Metrics extends Context.Service<Metrics, {
   static readonly layer = Layer.effect(
     Metrics,
     Effect.gen(function*() {
-      const context = yield* Effect.context<never>()
       const clock = yield* Clock.Clock
-      const series = new Series(context)
+      const series = yield* Series.make
       const inbound = series.counter(Names.inboundRequests)
       const responseTime = series.histogram(Names.responseTime, originalBuckets)
       const attemptsInFlight = series.gauge(Names.attemptsInFlight)
@@ -125,11 +124,6 @@ export class Metrics extends Context.Service<Metrics, {
   )
 }
 
-type Recorder = (value: number) => void
-
-const recordOf = <K extends string, A>(keys: ReadonlyArray<K>, f: (key: K) => A) =>
-  Object.fromEntries(keys.map((key) => [key, f(key)])) as Record<K, A>
-
 /** The original's label `error`. */
 const errorOf = {
   "delivered": "none",
@@ -145,56 +139,6 @@ const originalBuckets = [0.005, 0.05, 0.5, 5]
 
 /** Seconds; the reply deadline (9) and the forwarding timeout (15) are buckets of their own. */
 const buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 9, 15]
-
-class Series {
-  readonly context: Context.Context<never>
-
-  constructor(context: Context.Context<never>) {
-    this.context = context
-  }
-
-  counter({ help, name }: Names.MetricName, attributes: Record<string, string> = {}): Recorder {
-    let count = 0
-    const metric = Metric.counter(name, { description: help, incremental: true, attributes })
-    this.#register(metric, () => ({ count, incremental: true }))
-    return (more) => {
-      count += more
-    }
-  }
-
-  gauge({ help, name }: Names.MetricName, attributes: Record<string, string> = {}): Recorder {
-    let value = 0
-    this.#register(Metric.gauge(name, { description: help, attributes }), () => ({ value }))
-    return (now) => {
-      value = now
-    }
-  }
-
-  histogram(
-    { help, name }: Names.MetricName,
-    boundaries: ReadonlyArray<number>,
-    attributes: Record<string, string> = {}
-  ): Recorder {
-    const histogram = Metric.histogram(name, { description: help, boundaries, attributes })
-    histogram.valueUnsafe(this.context)
-    this.#onRemove?.push(() => Metric.removeUnsafe(histogram, this.context))
-    return (value) => histogram.updateUnsafe(value, this.context)
-  }
-
-  #register<State>(metric: Metric.Metric<number, State>, get: () => State): void {
-    const registration = Metric.registerUnsafe(metric, this.context, { get, update: () => {}, modify: () => {} })
-    this.#onRemove?.push(() => registration.remove())
-  }
-
-  #onRemove: Array<() => void> | undefined
-
-  /** Makes series that can be removed together. */
-  removable(): { readonly series: Series; readonly remove: () => void } {
-    const series = new Series(this.context)
-    const removals: Array<() => void> = series.#onRemove = []
-    return { series, remove: () => removals.forEach((remove) => remove()) }
-  }
-}
 
 /** What one backend is counted in. */
 class BackendSeries {

@@ -1,13 +1,12 @@
 /** The process itself: its version, its memory for bodies, and what Prometheus's client libraries tell of every process. */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Metric from "effect/Metric"
 import { readdirSync, readFileSync } from "node:fs"
 import { constants, monitorEventLoopDelay, type PerformanceEntry, PerformanceObserver } from "node:perf_hooks"
 import packageJson from "../../../package.json" with { type: "json" }
 import { MemoryBudget } from "../../runtime/MemoryBudget.ts"
 import * as Names from "./Names.ts"
-import { observableCounter, observableGauge } from "./Readings.ts"
+import { observableCounter, observableGauge, Series } from "./Series.ts"
 
 export const layer = Layer.effectDiscard(Effect.gen(function*() {
   const budget = yield* MemoryBudget
@@ -83,24 +82,19 @@ const lag = (nanos: number) => Number.isFinite(nanos) ? Math.max(0, nanos / 1e9 
 type GcEntry = PerformanceEntry & { readonly detail: { readonly kind: number } }
 
 const garbageCollections = Effect.gen(function*() {
-  const context = yield* Effect.context<never>()
-  const { help, name } = Names.gcDuration
+  const series = yield* Series.make
+  const boundaries = [0.001, 0.01, 0.1, 1, 2, 5]
   const kinds = new Map([
     [constants.NODE_PERFORMANCE_GC_MINOR, "minor"],
     [constants.NODE_PERFORMANCE_GC_MAJOR, "major"],
     [constants.NODE_PERFORMANCE_GC_INCREMENTAL, "incremental"],
     [constants.NODE_PERFORMANCE_GC_WEAKCB, "weakcb"]
-  ].map(([kind, label]) => {
-    const boundaries = [0.001, 0.01, 0.1, 1, 2, 5]
-    const histogram = Metric.histogram(name, { description: help, boundaries, attributes: { kind: String(label) } })
-    histogram.valueUnsafe(context)
-    return [kind, histogram]
-  }))
+  ].map(([kind, label]) => [kind, series.histogram(Names.gcDuration, boundaries, { kind: String(label) })]))
   yield* Effect.acquireRelease(
     Effect.sync(() => {
       const observer = new PerformanceObserver((list) => {
         for (const { detail, duration } of list.getEntries() as Array<GcEntry>) {
-          kinds.get(detail.kind)?.updateUnsafe(duration / 1_000, context)
+          kinds.get(detail.kind)?.(duration / 1_000)
         }
       })
       observer.observe({ entryTypes: ["gc"] })

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
-import { observableCounter, observableGauge } from "../../../src/observability/metrics/Readings.ts"
+import { observableCounter, observableGauge } from "../../../src/observability/metrics/Series.ts"
 import { scrape, withFreshMetrics } from "../../support/Scrape.ts"
 
 const name = { name: "test_total", help: "A test." }
