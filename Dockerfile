@@ -12,6 +12,7 @@ COPY package.json package-lock.json ./
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 
 COPY src ./src
+COPY docs/openapi.json ./docs/
 RUN npm run --silent build
 
 # Times and modes are part of a layer's digest: the same sources make the same layer.

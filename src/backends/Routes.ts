@@ -17,14 +17,14 @@ import * as Schema from "effect/Schema"
 import * as HttpRouter from "effect/http/HttpRouter"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
-import { isoTime } from "../domain/Time.ts"
 import { refusingPages } from "../http/CrossSite.ts"
 import { answerUnreadable, readJson } from "../http/JsonRequest.ts"
 import { addPath } from "../http/MethodRoutes.ts"
 import { plainText } from "../http/PlainText.ts"
 import * as GoDuration from "../settings/GoDuration.ts"
 import { Settings } from "../settings/Settings.ts"
-import { BackendRegistry, type Registration } from "./Registry.ts"
+import { BackendRegistry } from "./Registry.ts"
+import { backendsAnswer } from "./Views.ts"
 
 const routes = HttpRouter.use(Effect.fnUntraced(function*(router) {
   const registry = yield* BackendRegistry
@@ -32,7 +32,7 @@ const routes = HttpRouter.use(Effect.fnUntraced(function*(router) {
   const list = (request: HttpServerRequest) =>
     Effect.map(registry.list, (registrations) =>
       prefersJson(request.headers["accept"] ?? "")
-        ? HttpServerResponse.jsonUnsafe(registrations.map(toJson))
+        ? HttpServerResponse.jsonUnsafe(backendsAnswer(registrations))
         : plainText(200, `Backend urls: ${registrations.map(({ backend }) => backend.url).join(", ")}`))
 
   const register = Effect.fnUntraced(
@@ -92,15 +92,6 @@ const parseTtl = (ttl: unknown): Result.Result<Duration.Duration | undefined, In
     new InvalidTtl({ reason: `ttl is ${written}; a ttl is a duration above zero, like "24h" or "1h30m"` })
   )
 }
-
-const toJson = ({ backend, expiresAt, lastOutcome, lastOutcomeAt, registeredAt }: Registration) => ({
-  url: backend.url,
-  source: backend.source,
-  registeredAt: isoTime(registeredAt),
-  expiresAt: expiresAt === undefined ? null : isoTime(expiresAt),
-  lastOutcome: lastOutcome ?? null,
-  lastOutcomeAt: lastOutcomeAt === undefined ? null : isoTime(lastOutcomeAt)
-})
 
 /** RFC 9110 §12.5.1. At the same weight the type that is named wins over a wildcard, then the one that is named first. */
 const prefersJson = (accept: string): boolean => {

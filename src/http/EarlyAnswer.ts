@@ -26,13 +26,18 @@ export const answerEarly = (
   status: number,
   text: string,
   headers?: Readonly<Record<string, string>>
+): Effect.Effect<HttpServerResponse> => leaveUnread(request, plainText(status, text, headers))
+
+/** The same for an answer that is made already; its body is in memory. */
+export const leaveUnread = (
+  request: HttpServerRequest,
+  answer: HttpServerResponse
 ): Effect.Effect<HttpServerResponse> => {
-  const answer = plainText(status, text, headers)
   const incoming = NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage
   const outgoing = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
   const { "content-length": announced, "transfer-encoding": transferEncoding } = incoming.headers
   const isShort = transferEncoding === undefined && Number(announced ?? 0) <= readToTheEndBytes &&
-    incoming.headers["expect"] === undefined && status !== 408
+    incoming.headers["expect"] === undefined && answer.status !== 408
   if (incoming.complete || incoming.destroyed || isShort) return Effect.succeed(answer)
   return Effect.callback((resume) => {
     let discarded = 0
@@ -47,8 +52,8 @@ export const answerEarly = (
       if (discarded > discardedBytes) end()
     }
     const timer = setTimeout(end, discardedMillis)
-    outgoing.writeHead(status, { ...answer.headers, connection: "close" })
-    outgoing.write(text)
+    outgoing.writeHead(answer.status, { ...answer.headers, connection: "close" })
+    if (answer.body._tag === "Uint8Array") outgoing.write(answer.body.body)
     incoming.on("data", onData).on("end", end).on("close", end)
     incoming.resume()
     return Effect.sync(end)

@@ -1,5 +1,5 @@
 /**
- * Reads the JSON that operators and their scripts send, and answers what can't be read.
+ * Reads the JSON that operators and their scripts send.
  *
  * **Details**
  *
@@ -7,42 +7,57 @@
  */
 import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
+import * as ErrorReporter from "effect/ErrorReporter"
 import * as Fiber from "effect/Fiber"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
+import type { HttpServerError } from "effect/http/HttpServerError"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import { answerEarly } from "./EarlyAnswer.ts"
 
 const maxBodyBytes = 64 * 1024
 
-class BodyTooLarge extends Schema.TaggedError<BodyTooLarge>()("BodyTooLarge", {}) {}
+export class BodyTooLarge extends Schema.TaggedError<BodyTooLarge>()("BodyTooLarge", { reason: Schema.String }) {
+  override readonly [ErrorReporter.ignore] = true
+}
+
+/** Not what is expected, or not in time. */
+export class NotJson extends Schema.TaggedError<NotJson>()("NotJson", { reason: Schema.String }) {
+  override readonly [ErrorReporter.ignore] = true
+}
 
 /** A request's body, decoded. */
 export const readJson = <A>(decode: (text: string) => Effect.Effect<A, Schema.SchemaError>) =>
   Effect.fnUntraced(
     function*(request: HttpServerRequest) {
-      if (Number(request.headers["content-length"] ?? 0) > maxBodyBytes) return yield* new BodyTooLarge()
+      if (Number(request.headers["content-length"] ?? 0) > maxBodyBytes) return yield* tooLarge()
       // Interrupting the read would destroy the connection before the answer: it goes on until the body or the sender ends.
       const reading = yield* Effect.forkDetach(request.text, { uninterruptible: true })
       return yield* decode(yield* Fiber.join(reading))
     },
     Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.bytes(maxBodyBytes)),
-    Effect.timeout("10 seconds")
+    Effect.timeout("10 seconds"),
+    Effect.catchTags({
+      HttpServerError: (error) => isTooLarge(error) ? tooLarge() : notJson(),
+      SchemaError: () => notJson(),
+      TimeoutError: () => notJson()
+    })
   )
 
-type Unreadable = Effect.Error<ReturnType<ReturnType<typeof readJson>>>
-
 /** Answers a body that `readJson` could not read. */
-export const answerUnreadable = <A, R>(self: Effect.Effect<A, Unreadable, R>, request: HttpServerRequest) => {
-  const refuse = (status: number, body: string) => answerEarly(request, status, body)
-  const notJson = () => refuse(400, "please provide a valid json body")
-  const tooLarge = () => refuse(413, "request body too large")
-  return Effect.catchTags(self, {
-    BodyTooLarge: tooLarge,
-    HttpServerError: ({ reason }) =>
-      Predicate.isTagged(reason, "RequestParseError") && reason.reason === "BodyTooLarge" ? tooLarge() : notJson(),
-    SchemaError: notJson,
-    TimeoutError: notJson
+export const answerUnreadable = <A, R>(
+  self: Effect.Effect<A, BodyTooLarge | NotJson, R>,
+  request: HttpServerRequest
+) =>
+  Effect.catchTags(self, {
+    BodyTooLarge: ({ reason }) => answerEarly(request, 413, reason),
+    NotJson: ({ reason }) => answerEarly(request, 400, reason)
   })
-}
+
+const tooLarge = () => Effect.fail(new BodyTooLarge({ reason: "request body too large" }))
+
+const notJson = () => Effect.fail(new NotJson({ reason: "please provide a valid json body" }))
+
+const isTooLarge = ({ reason }: HttpServerError) =>
+  Predicate.isTagged(reason, "RequestParseError") && reason.reason === "BodyTooLarge"

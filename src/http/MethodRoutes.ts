@@ -14,7 +14,10 @@ import { answerEarly } from "./EarlyAnswer.ts"
 export const routerConfig = { caseSensitive: true, ignoreTrailingSlash: false, ignoreDuplicateSlashes: false }
 
 /** `variable` is what stands where the path has its `:name`, unescaped; empty for a path without one. */
-type Handler = (request: HttpServerRequest, variable: string) => Effect.Effect<HttpServerResponse>
+type Handler = (
+  request: HttpServerRequest,
+  variable: string
+) => Effect.Effect<HttpServerResponse, never, HttpRouter.GlobalProvided>
 
 /** Those of a path, by method. */
 export type Handlers = Readonly<Partial<Record<"GET" | "POST" | "DELETE", Handler>>>

@@ -1,24 +1,32 @@
 /**
- * A running server's `/deliveries`, asked over HTTP.
+ * A running server's `/deliveries`, asked over HTTP: the client that is derived from the API.
  *
  * **Details**
  *
- * Whatever goes wrong is one line: what the server says, or why it can't be asked.
+ * Whatever goes wrong is one line: what the server says, or why it can't be asked. Bad parameters are refused here already, in
+ * the server's words.
  */
+import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import * as HttpApiClient from "effect/http-api/HttpApiClient"
+import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import * as HttpClient from "effect/http/HttpClient"
+import type { HttpClientError } from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import { withoutSecrets } from "../domain/Backend.ts"
 import { quote } from "../settings/Definition.ts"
 import { clientVariables } from "../settings/Table.ts"
 import type { Environment } from "../settings/Variables.ts"
+import type { ListAnswer, RedeliverAnswer, RedeliverMatchingAnswer, ShowAnswer } from "./Answers.ts"
+import { DeliveriesApi, Guard } from "./Api.ts"
 import type { DeliveriesRequest, GivenFilter } from "./Flags.ts"
-import { ListAnswer, RedeliverAllAnswer, RedeliverAnswer, ShowAnswer } from "./Views.ts"
+import * as Parameters from "./Parameters.ts"
+import type { Refusal } from "./Refusals.ts"
 
 /** The command can't be done. The message is one line. */
 export class DeliveriesFailed extends Schema.TaggedError<DeliveriesFailed>()("DeliveriesFailed", {
@@ -29,10 +37,11 @@ export class DeliveriesFailed extends Schema.TaggedError<DeliveriesFailed>()("De
   }
 }
 
+/** As it was given: texts, and undefined where nothing was. */
+type Given = GivenFilter & { readonly limit: string | undefined; readonly cursor: string | undefined }
+
 export class DeliveriesClient extends Context.Service<DeliveriesClient, {
-  readonly list: (
-    parameters: GivenFilter & { readonly limit: string | undefined; readonly cursor: string | undefined }
-  ) => Effect.Effect<typeof ListAnswer.Type, DeliveriesFailed>
+  readonly list: (parameters: Given) => Effect.Effect<typeof ListAnswer.Type, DeliveriesFailed>
   readonly show: (guid: string, withBody: boolean) => Effect.Effect<typeof ShowAnswer.Type, DeliveriesFailed>
   /** All rows of one delivery, or the one of a backend. */
   readonly redeliver: (
@@ -40,8 +49,8 @@ export class DeliveriesClient extends Context.Service<DeliveriesClient, {
     backend: string | undefined
   ) => Effect.Effect<typeof RedeliverAnswer.Type, DeliveriesFailed>
   readonly redeliverMatching: (
-    parameters: GivenFilter & { readonly limit: string | undefined; readonly cursor: string | undefined }
-  ) => Effect.Effect<typeof RedeliverAllAnswer.Type, DeliveriesFailed>
+    parameters: Given
+  ) => Effect.Effect<typeof RedeliverMatchingAnswer.Type, DeliveriesFailed>
 }>()("sprayproxy/operator/Client/DeliveriesClient") {
   static readonly layer = (given: Pick<DeliveriesRequest, "server" | "tokenFile">, env: Environment) =>
     Layer.effect(
@@ -49,57 +58,38 @@ export class DeliveriesClient extends Context.Service<DeliveriesClient, {
       Effect.gen(function*() {
         const server = yield* serverUrl(given.server, env)
         const token = yield* readToken(given.tokenFile, env)
-        const http = yield* HttpClient.HttpClient
+        const client = yield* Effect.provide(
+          HttpApiClient.make(DeliveriesApi, {
+            baseUrl: server,
+            transformClient: HttpClient.mapRequest(HttpClientRequest.acceptJson)
+          }),
+          HttpApiMiddleware.layerClient(
+            Guard,
+            ({ next, request }) => next(token === undefined ? request : HttpClientRequest.bearerToken(request, token))
+          )
+        )
 
-        const ask = <S extends Schema.ConstraintDecoder<unknown>>(
-          request: HttpClientRequest.HttpClientRequest,
-          answer: S
-        ) =>
-          http.execute(token === undefined ? request : HttpClientRequest.bearerToken(request, token)).pipe(
-            Effect.flatMap((response) => Effect.map(response.text, (text) => ({ status: response.status, text }))),
+        const ask = <A>(asked: Effect.Effect<A, Refusal | HttpClientError | Schema.SchemaError>) =>
+          asked.pipe(
             Effect.timeout("60 seconds"),
-            Effect.catchTags({
-              TimeoutError: () => failed(`${server} does not answer`),
-              HttpClientError: (error) => failed(`can't reach ${server}: ${innermostMessage(error)}`)
-            }),
-            Effect.flatMap(({ status, text }) =>
-              status === 200
-                ? Effect.catchTag(
-                  Schema.decodeEffect(Schema.fromJsonString(answer))(text),
-                  "SchemaError",
-                  () => failed(`${server} does not answer as this version of sprayproxy does`)
-                )
-                : failed(refusalOf(server, status, text, token !== undefined))
-            )
+            Effect.catch((failure) => Effect.flatMap(reasonFor(failure, server, token !== undefined), failed))
           )
 
         return DeliveriesClient.of({
-          list: (parameters) =>
-            ask(
-              HttpClientRequest.get(`${server}/deliveries`, { urlParams: parameters, acceptJson: true }),
-              ListAnswer
-            ),
+          list: (given) => Effect.flatMap(listParameters(given), (query) => ask(client.deliveries.list({ query }))),
           show: (guid, withBody) =>
-            ask(
-              HttpClientRequest.get(`${server}/deliveries/${encodeURIComponent(guid)}`, {
-                urlParams: withBody ? { body: "true" } : {},
-                acceptJson: true
-              }),
-              ShowAnswer
-            ),
-          redeliver: (guid, backend) =>
-            ask(
-              HttpClientRequest.post(`${server}/deliveries/${encodeURIComponent(guid)}/redeliver`).pipe(
-                HttpClientRequest.bodyJsonUnsafe({ backend })
-              ),
-              RedeliverAnswer
-            ),
-          redeliverMatching: (parameters) =>
-            ask(
-              HttpClientRequest.post(`${server}/deliveries/redeliver`).pipe(
-                HttpClientRequest.bodyJsonUnsafe(parameters)
-              ),
-              RedeliverAllAnswer
+            Effect.flatMap(segment(guid), (params) =>
+              ask(client.deliveries.show({ params, query: withBody ? { body: true } : {} }))),
+          redeliver: Effect.fnUntraced(function*(guid, backend) {
+            const params = yield* segment(guid)
+            const payload = yield* redeliverParameters({ backend })
+            return yield* ask(client.deliveries.redeliver({ params, payload }))
+          }),
+          redeliverMatching: (given) =>
+            Effect.flatMap(
+              redeliverMatchingParameters(given),
+              (payload) =>
+                ask(client.deliveries.redeliverMatching({ payload }))
             )
         })
       })
@@ -107,6 +97,24 @@ export class DeliveriesClient extends Context.Service<DeliveriesClient, {
 }
 
 const failed = (reason: string) => Effect.fail(new DeliveriesFailed({ reason }))
+
+/** A path's segment. These two would be taken for a way up. */
+const segment = (guid: string) =>
+  guid === "." || guid === ".." ? failed("no delivery with this GUID or id is kept") : Effect.succeed({ guid })
+
+const parametersOf = <A>(schema: Schema.ConstraintDecoder<A>) => {
+  const decode = Schema.decodeUnknownEffect(schema, Parameters.strictly)
+  return (given: object) =>
+    Effect.catchTag(
+      decode(Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))),
+      "SchemaError",
+      ({ issue }) => failed(Parameters.reasonOf(issue))
+    )
+}
+
+const listParameters = parametersOf(Parameters.ListParameters)
+const redeliverParameters = parametersOf(Parameters.RedeliverParameters)
+const redeliverMatchingParameters = parametersOf(Parameters.RedeliverMatchingParameters)
 
 const serverUrl = (given: string | undefined, env: Environment): Effect.Effect<string, DeliveriesFailed> => {
   const variable = env[clientVariables.url]?.trim() ?? ""
@@ -137,17 +145,53 @@ const readToken = Effect.fnUntraced(function*(file: string | undefined, env: Env
   return yield* failed(`${file === undefined ? clientVariables.token : `--token-file ${quote(file)}`} holds no token`)
 })
 
-const refusalOf = (server: string, status: number, text: string, hasToken: boolean): string => {
-  const line = text.trim().split("\n", 1)[0]!.slice(0, 512)
-  if (status === 401 || status === 403) {
-    return hasToken
-      ? `${server} refuses the token (${status})`
-      : `${server} wants a token (${status}): give --token-file or ${clientVariables.token}`
+const reasonFor = (
+  failure: Refusal | HttpClientError | Schema.SchemaError | Cause.TimeoutError,
+  server: string,
+  hasToken: boolean
+): Effect.Effect<string> => {
+  const answered = (status: number, text: string) => `${server} answered ${status}: ${firstLine(text)}`
+  switch (failure._tag) {
+    case "InvalidQuery":
+    case "NotJson":
+    case "CannotRedeliver":
+      return Effect.succeed(firstLine(failure.reason))
+    case "NotKept":
+      return Effect.succeed(
+        firstLine(failure.reason) === "not found"
+          ? `${server} keeps no deliveries: it runs without a store`
+          : firstLine(failure.reason)
+      )
+    case "Unauthorized":
+    case "Forbidden": {
+      const status = failure._tag === "Unauthorized" ? 401 : 403
+      return Effect.succeed(
+        hasToken
+          ? `${server} refuses the token (${status})`
+          : `${server} wants a token (${status}): give --token-file or ${clientVariables.token}`
+      )
+    }
+    case "BodyTooLarge":
+      return Effect.succeed(answered(413, failure.reason))
+    case "Unavailable":
+      return Effect.succeed(answered(503, failure.reason))
+    case "SchemaError":
+      return Effect.succeed(`${server} does not answer as this version of sprayproxy does`)
+    case "TimeoutError":
+      return Effect.succeed(`${server} does not answer`)
+    case "HttpClientError": {
+      const unreached = (error: HttpClientError) => `can't reach ${server}: ${innermostMessage(error)}`
+      if (failure.reason._tag !== "StatusCodeError") return Effect.succeed(unreached(failure))
+      const { response } = failure.reason
+      return Effect.match(response.text, {
+        onSuccess: (text) => answered(response.status, text),
+        onFailure: unreached
+      })
+    }
   }
-  if (status === 404 && line === "not found") return `${server} keeps no deliveries: it runs without a store`
-  if (status === 400 || status === 404 || status === 422) return line
-  return `${server} answered ${status}: ${line}`
 }
+
+const firstLine = (text: string): string => text.trim().split("\n", 1)[0]!.slice(0, 512)
 
 const innermostMessage = (error: unknown): string => {
   if (!(error instanceof Error)) return String(error)

@@ -6,12 +6,12 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import type { Environment } from "../settings/Variables.ts"
+import type { ListAnswer, RedeliverMatchingAnswer } from "./Answers.ts"
 import { DeliveriesClient, DeliveriesFailed } from "./Client.ts"
 import type { DeliveriesRequest } from "./Flags.ts"
 import * as ProgressBar from "./ProgressBar.ts"
 import { Screen } from "./Screen.ts"
 import * as DeliveriesTable from "./Table.ts"
-import type { ListAnswer, RedeliverAllAnswer } from "./Views.ts"
 
 type Asked<K> = Extract<DeliveriesRequest, { readonly kind: K }>
 
@@ -96,7 +96,11 @@ const redeliverMatching = Effect.fnUntraced(function*({ all, filter, json, limit
     yield* showProgress
     // Those that come to match meanwhile are not waited for.
     while (next !== null && redelivered < enough) {
-      const batch: typeof RedeliverAllAnswer.Type = yield* client.redeliverMatching({ ...filter, limit, cursor: next })
+      const batch: typeof RedeliverMatchingAnswer.Type = yield* client.redeliverMatching({
+        ...filter,
+        limit,
+        cursor: next
+      })
       redelivered += batch.redelivered
       next = batch.next
       yield* showProgress
@@ -115,7 +119,7 @@ const redeliverMatching = Effect.fnUntraced(function*({ all, filter, json, limit
 })
 
 const report = Effect.fnUntraced(function*(
-  { redelivered, remaining }: { readonly redelivered: number; readonly remaining: number | undefined },
+  { redelivered, remaining }: { readonly redelivered: number; readonly remaining?: number | undefined },
   json: boolean
 ) {
   const screen = yield* Screen

@@ -14,7 +14,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { isUtf8 } from "node:buffer"
-import type { ShownDelivery } from "./Views.ts"
+import type { ShownDelivery } from "./Answers.ts"
 
 interface Loaded {
   readonly delivery: ShownDelivery

@@ -5,219 +5,179 @@
  *
  * Guarded like `/backends`, by what stands before us: it names backends and, when asked, shows payloads. In direct mode
  * there are no such paths.
+ *
+ * Bodies are read here and not by the `HttpApi`, which would go by their `Content-Type`. Large answers leave as they are made:
+ * encoding them would check again what their types have checked, on a thread that deliveries need.
  */
-import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import * as Semaphore from "effect/Semaphore"
-import * as HttpRouter from "effect/http/HttpRouter"
-import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
+import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
-import type { ServerResponse } from "node:http"
 import { BackendRegistry } from "../backends/Registry.ts"
-import { headerOf } from "../domain/ForwardedHeaders.ts"
-import { queryOf } from "../domain/RequestTarget.ts"
-import { isoTime } from "../domain/Time.ts"
-import { refusingPages } from "../http/CrossSite.ts"
-import { answerEarly } from "../http/EarlyAnswer.ts"
-import { answerUnreadable, readJson } from "../http/JsonRequest.ts"
-import { addPath } from "../http/MethodRoutes.ts"
+import * as ApiRoutes from "../http/ApiRoutes.ts"
+import { readJson } from "../http/JsonRequest.ts"
 import { Log } from "../observability/logs/Logging.ts"
-import { MemoryBudget, roomFor } from "../runtime/MemoryBudget.ts"
-import { Timers } from "../runtime/Timers.ts"
-import * as GoDuration from "../settings/GoDuration.ts"
-import { Settings } from "../settings/Settings.ts"
-import { type DeliveryFilter, DeliveryStore, type DeliveryView, type StoredDelivery } from "../store/DeliveryStore.ts"
-import { WebhookVerifier } from "../webhook/Verifier.ts"
-import { withPayloads } from "./Payloads.ts"
-import { cursorText, highestLimit, isText, listParameters, ofQuery, parse, redeliverParameters } from "./Query.ts"
-import { listAnswer, shownDelivery, type Signature } from "./Views.ts"
+import { DeliveryStore, type StoreUnavailable } from "../store/DeliveryStore.ts"
+import type { RedeliverAnswer, RedeliverMatchingAnswer, ShowAnswer } from "./Answers.ts"
+import { DeliveriesApi, Guard, StrictQuery } from "./Api.ts"
+import * as Parameters from "./Parameters.ts"
+import { CannotRedeliver, InvalidQuery, NotKept, Unavailable } from "./Refusals.ts"
+import * as Showing from "./Showing.ts"
+import { listAnswer } from "./Views.ts"
+
+const Handlers = HttpApiBuilder.group(
+  DeliveriesApi,
+  "deliveries",
+  Effect.fnUntraced(function*(handlers) {
+    const store = yield* DeliveryStore
+    const registry = yield* BackendRegistry
+    const log = yield* Log
+    const showing = yield* Showing.make
+
+    const storeUnavailable = ({ reason }: StoreUnavailable) => {
+      log.write("error", "the store did not answer an operator", { error: reason })
+      return Effect.fail(new Unavailable({ reason: "store unavailable" }))
+    }
+
+    const viewsOf = Effect.fnUntraced(function*(guid: string) {
+      const views = Parameters.isText(guid) ? yield* store.show(guid) : []
+      if (views.length > 0) return views
+      return yield* new NotKept({ reason: "no delivery with this GUID or id is kept" })
+    })
+
+    /** Rows of others would wait for nobody. */
+    const addressees = Effect.fnUntraced(function*(backend: string | undefined) {
+      const keys = registry.snapshot().map(({ key }) => key)
+      const among = backend === undefined ? keys : keys.filter((key) => key === backend)
+      if (among.length > 0) return among
+      return yield* cannotRedeliver(
+        backend === undefined ? "no backend is registered" : `backend ${JSON.stringify(backend)} is not registered`
+      )
+    })
+
+    return handlers
+      .handle(
+        "list",
+        Effect.fnUntraced(
+          function*({ query: { backend, cursor, event, guid, limit, since, state } }) {
+            const after = yield* rowAt(cursor, invalidQuery)
+            const page = yield* store.list(
+              { state, backend, event, guid, ...since },
+              { limit: limit ?? Parameters.usualLimit, after: after?.id }
+            )
+            return json(listAnswer(page))
+          },
+          Effect.catchTag("StoreUnavailable", storeUnavailable)
+        )
+      )
+      .handle(
+        "show",
+        Effect.fnUntraced(
+          function*({ params: { guid }, query: { body }, request }) {
+            const views = yield* viewsOf(guid)
+            if (body === true) {
+              const bytes = showing.withPayloads(request, views)
+              return HttpServerResponse.stream(bytes, { contentType: "application/json" })
+            }
+            const deliveries = yield* Effect.timeout(Effect.forEach(views, showing.withoutPayload), "10 seconds")
+            return json<typeof ShowAnswer.Type>({ deliveries })
+          },
+          Effect.interruptible,
+          Effect.catchTags({
+            TimeoutError: () => Effect.fail(new Unavailable({ reason: "overloaded" })),
+            StoreUnavailable: storeUnavailable
+          })
+        )
+      )
+      .handleRaw(
+        "redeliver",
+        Effect.fnUntraced(
+          function*({ params: { guid }, request }) {
+            const { backend } = yield* redeliverParameters(yield* readOptionalBody(request))
+            const views = yield* viewsOf(guid)
+            const among = yield* addressees(backend)
+            const addressed = views.filter(({ rows }) => rows.some(({ key }) => among.includes(key)))
+            if (addressed.length === 0) {
+              const whom = backend === undefined ? "any backend that is registered" : JSON.stringify(backend)
+              return yield* cannotRedeliver(`the delivery has not gone to ${whom}`)
+            }
+            if (!addressed.some(({ hasBody }) => hasBody)) {
+              return yield* cannotRedeliver("the delivery's body is no longer kept")
+            }
+            const which = views.some((view) => view.guid === guid) ? { guid } : { id: guid }
+            const { redelivered, remaining } = yield* store.redeliver({ ...which, among }, Parameters.highestLimit)
+            log.write("info", "redelivery asked for", { delivery: guid, backend, redelivered, remaining })
+            return json<typeof RedeliverAnswer.Type>({ redelivered, ...counted(remaining) })
+          },
+          Effect.catchTag("StoreUnavailable", storeUnavailable)
+        )
+      )
+      .handleRaw(
+        "redeliverMatching",
+        Effect.fnUntraced(
+          function*({ request }) {
+            const { backend, cursor, event, limit, since, state = "dead" } = yield* redeliverMatchingParameters(
+              yield* readBody(request)
+            )
+            const after = yield* rowAt(cursor, cannotRedeliver)
+            // They would match again and again, and come to their backend by themselves.
+            if (state === "pending") {
+              return yield* cannotRedeliver(`invalid state "pending": what is pending is sent anyway`)
+            }
+            const among = yield* addressees(backend)
+            const { next, redelivered, remaining } = yield* store.redeliver(
+              { state, event, since: undefined, age: undefined, ...since, among },
+              limit ?? Parameters.highestLimit,
+              after
+            )
+            const matched = {
+              state,
+              ...(backend === undefined ? {} : { backend }),
+              ...(event === undefined ? {} : { event }),
+              ...(since === undefined ? {} : { since: Parameters.sinceText(since) })
+            }
+            log.write("info", "redelivery asked for", { ...matched, redelivered, remaining })
+            return json<typeof RedeliverMatchingAnswer.Type>({
+              redelivered,
+              ...counted(remaining),
+              next: next === undefined ? null : Parameters.cursorText(next),
+              matched
+            })
+          },
+          Effect.catchTag("StoreUnavailable", storeUnavailable)
+        )
+      )
+  })
+)
+
+const RefusingQueries = HttpApiMiddleware.layerSchemaErrorTransform(
+  StrictQuery,
+  (error) => error.kind === "Query" ? invalidQuery(Parameters.refusalOfQuery(error.cause.issue)) : Effect.fail(error)
+)
 
 /** Needs an `HttpRouter`, and a store: for durable mode only. */
-export const DeliveryRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) {
-  const store = yield* DeliveryStore
-  const registry = yield* BackendRegistry
-  const verifier = yield* WebhookVerifier
-  const budget = yield* MemoryBudget
-  const settings = yield* Settings
-  const log = yield* Log
-  const timers = yield* Timers
-  const showing = yield* Semaphore.make(1)
-
-  const unavailable = (request: HttpServerRequest, reason: string) => {
-    log.write("error", "the store did not answer an operator", { error: reason })
-    return answerEarly(request, 503, "store unavailable", { "retry-after": "10" })
-  }
-
-  const list = Effect.fnUntraced(
-    function*(request: HttpServerRequest) {
-      const { cursor, filter, limit } = yield* query(request, listParameters)
-      const page = yield* store.list(filter, { limit: limit ?? usualLimit, after: cursor?.id })
-      return HttpServerResponse.jsonUnsafe(listAnswer(page))
-    },
-    (self, request) =>
-      Effect.catchTags(self, {
-        InvalidParameter: ({ reason }) => answerEarly(request, 400, reason),
-        StoreUnavailable: ({ reason }) => unavailable(request, reason)
-      })
+export const DeliveryRoutes = ApiRoutes.layer(
+  HttpApiBuilder.layer(DeliveriesApi).pipe(
+    Layer.provide(Handlers),
+    Layer.provide([RefusingQueries, Layer.succeed(Guard, { token: (served) => served })])
   )
+)
 
-  const signatureOf = (stored: StoredDelivery): Signature => {
-    if (settings.insecureSkipWebhookVerify || !verifier.isReady()) return "unchecked"
-    const verification = verifier.begin(headerOf(stored.headers, "x-hub-signature-256"))
-    if (typeof verification === "string") return "no longer valid"
-    verification.update(stored.body)
-    return verification.matches() ? "valid" : "no longer valid"
-  }
+const json = <A>(answer: A) => HttpServerResponse.jsonUnsafe(answer)
 
-  /** One stored delivery at a time, charged to the memory budget until the scope is closed. */
-  const load = Effect.fnUntraced(function*({ bodyLength, hasBody, id }: DeliveryView) {
-    if (!hasBody) return undefined
-    yield* Effect.acquireRelease(Semaphore.take(showing, 1), () => Semaphore.release(showing, 1), {
-      interruptible: true
-    })
-    const reservation = yield* Effect.acquireRelease(
-      Effect.sync(budget.open),
-      (opened) => Effect.sync(() => opened.release())
-    )
-    reservation.verified()
-    yield* roomFor(reservation, bodyLength)
-    reservation.hold(bodyLength)
-    // What can't be read is not there; its attempts say why.
-    const read = Effect.catchIf(store.load(id), ({ fault }) => fault === "content", () => Effect.undefined)
-    return yield* Effect.acquireRelease(read, (stored) => Effect.sync(() => discard(stored?.body)))
-  })
+const counted = (remaining: number | undefined) => remaining === undefined ? {} : { remaining }
 
-  /** Its signature can only be told from the whole of it. */
-  const shown = (view: AttemptedDelivery, stored: StoredDelivery | undefined) =>
-    shownDelivery(view, stored, stored === undefined ? "unchecked" : signatureOf(stored))
+const invalidQuery = (reason: string) => Effect.fail(new InvalidQuery({ reason }))
 
-  const payloadsOf = (request: HttpServerRequest, views: ReadonlyArray<AttemptedDelivery>) => {
-    const outgoing = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
-    const cutOff = () => void outgoing.destroy()
-    return withPayloads(views, (view) =>
-      Effect.gen(function*() {
-        // A reader that stands still would keep others, and the memory, waiting.
-        yield* Effect.acquireRelease(
-          Effect.sync(() => timers.after(longestShowing, cutOff)),
-          (cancel) => Effect.sync(cancel)
-        )
-        const stored = yield* load(view)
-        return { delivery: shown(view, stored), payload: stored?.body }
-      }).pipe(
-        Effect.catchTag("StoreUnavailable", ({ reason }) => {
-          log.write("error", "the store did not answer an operator", { error: reason })
-          return Effect.andThen(Effect.sync(cutOff), Effect.never)
-        })
-      ))
-  }
+const cannotRedeliver = (reason: string) => Effect.fail(new CannotRedeliver({ reason }))
 
-  const show = Effect.fnUntraced(
-    function*(request: HttpServerRequest, guid: string) {
-      const { body: withBody } = yield* query(request, ["body"])
-      const views = isText(guid) ? yield* store.show(guid) : []
-      if (views.length === 0) return yield* unknownDelivery(request)
-      if (withBody) return HttpServerResponse.stream(payloadsOf(request, views), { contentType: "application/json" })
-      const deliveries = yield* Effect.forEach(
-        views,
-        (view) => Effect.scoped(Effect.map(load(view), (stored) => shown(view, stored)))
-      ).pipe(Effect.timeout("10 seconds"))
-      return HttpServerResponse.jsonUnsafe({ deliveries })
-    },
-    Effect.interruptible,
-    (self, request) =>
-      Effect.catchTags(self, {
-        InvalidParameter: ({ reason }) => answerEarly(request, 400, reason),
-        TimeoutError: () => answerEarly(request, 503, "overloaded", { "retry-after": "10" }),
-        StoreUnavailable: ({ reason }) => unavailable(request, reason)
-      })
-  )
-
-  /** Rows of others would wait for nobody. */
-  const addressees = (backend: string | undefined) => {
-    const keys = registry.snapshot().map(({ key }) => key)
-    return backend === undefined ? keys : keys.filter((key) => key === backend)
-  }
-
-  const redeliver = Effect.fnUntraced(
-    function*(request: HttpServerRequest, guid: string) {
-      const { filter: { backend } } = yield* filterOf(yield* readOptionalBody(request), ["backend"])
-      const views = isText(guid) ? yield* store.show(guid) : []
-      if (views.length === 0) return yield* unknownDelivery(request)
-      const among = addressees(backend)
-      if (among.length === 0) return yield* answerEarly(request, 422, notRegistered(backend))
-      const addressed = views.filter(({ rows }) => rows.some(({ key }) => among.includes(key)))
-      if (addressed.length === 0) {
-        const whom = backend === undefined ? "any backend that is registered" : JSON.stringify(backend)
-        return yield* answerEarly(request, 422, `the delivery has not gone to ${whom}`)
-      }
-      if (!addressed.some(({ hasBody }) => hasBody)) {
-        return yield* answerEarly(request, 422, "the delivery's body is no longer kept")
-      }
-      const which = views.some((view) => view.guid === guid) ? { guid } : { id: guid }
-      const { redelivered, remaining } = yield* store.redeliver({ ...which, among }, highestLimit)
-      log.write("info", "redelivery asked for", { delivery: guid, backend, redelivered, remaining })
-      return HttpServerResponse.jsonUnsafe({ redelivered, remaining })
-    },
-    (self, request) =>
-      Effect.catchTags(self, {
-        InvalidParameter: ({ reason }) => answerEarly(request, 422, reason),
-        StoreUnavailable: ({ reason }) => unavailable(request, reason)
-      }),
-    answerUnreadable
-  )
-
-  const redeliverAll = Effect.fnUntraced(
-    function*(request: HttpServerRequest) {
-      const { cursor, filter, limit } = yield* filterOf(yield* readBody(request), redeliverParameters)
-      const { age, backend, event, since, state = "dead" } = filter
-      // They would match again and again, and come to their backend by themselves.
-      if (state === "pending") {
-        return yield* answerEarly(request, 422, `invalid state "pending": what is pending is sent anyway`)
-      }
-      const among = addressees(backend)
-      if (among.length === 0) return yield* answerEarly(request, 422, notRegistered(backend))
-      const { next, redelivered, remaining } = yield* store.redeliver(
-        { state, event, since, age, among },
-        limit ?? highestLimit,
-        cursor
-      )
-      const matched = { state, backend, event, since: sinceText(filter) }
-      log.write("info", "redelivery asked for", { ...matched, redelivered, remaining })
-      const cursorOfRest = next === undefined ? null : cursorText(next)
-      return HttpServerResponse.jsonUnsafe({ redelivered, remaining, next: cursorOfRest, matched })
-    },
-    (self, request) =>
-      Effect.catchTags(self, {
-        InvalidParameter: ({ reason }) => answerEarly(request, 422, reason),
-        StoreUnavailable: ({ reason }) => unavailable(request, reason)
-      }),
-    answerUnreadable
-  )
-
-  yield* addPath(router, "/deliveries", refusingPages({ GET: list }))
-  yield* addPath(router, "/deliveries/redeliver", refusingPages({ POST: redeliverAll }))
-  yield* addPath(router, "/deliveries/:guid", refusingPages({ GET: show }))
-  yield* addPath(router, "/deliveries/:guid/redeliver", refusingPages({ POST: redeliver }))
-}))
-
-const usualLimit = 50
-
-type AttemptedDelivery = Effect.Success<ReturnType<DeliveryStore["Service"]["show"]>>[number]
-
-/** Frees it at once. Until the next collection the payloads of one GUID would take up more than there is. */
-const discard = (body: Buffer | undefined) => {
-  if (
-    body !== undefined && body.length > 0 && body.buffer instanceof ArrayBuffer &&
-    body.length === body.buffer.byteLength
-  ) {
-    body.buffer.transfer(0)
-  }
-}
-
-/** Milliseconds in which a payload has to be read. */
-const longestShowing = 60_000
+const rowAt = <E>(cursor: string | undefined, refuse: (reason: string) => Effect.Effect<never, E>) =>
+  cursor === undefined
+    ? Effect.undefined
+    : Result.match(Parameters.rowAt(cursor), { onSuccess: Effect.succeed, onFailure: refuse })
 
 const decodeBody = Schema.decodeEffect(Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown)))
 
@@ -225,17 +185,11 @@ const readBody = readJson(decodeBody)
 
 const readOptionalBody = readJson((text) => decodeBody(text.trim() === "" ? "{}" : text))
 
-const query = (request: HttpServerRequest, known: ReadonlyArray<string>) =>
-  Effect.fromResult(parse(ofQuery(queryOf(request.url)), known))
+const parametersIn = <A>(schema: Schema.ConstraintDecoder<A>) => {
+  const decode = Schema.decodeUnknownEffect(schema, Parameters.strictly)
+  return (body: unknown) =>
+    Effect.catchTag(decode(body), "SchemaError", ({ issue }) => cannotRedeliver(Parameters.reasonOf(issue)))
+}
 
-const filterOf = (body: Readonly<Record<string, unknown>>, known: ReadonlyArray<string>) =>
-  Effect.fromResult(parse(Object.entries(body), known))
-
-const sinceText = ({ age, since }: DeliveryFilter): string | undefined =>
-  since !== undefined ? isoTime(since) : age === undefined ? undefined : GoDuration.format(Duration.millis(age))
-
-const notRegistered = (backend: string | undefined) =>
-  backend === undefined ? "no backend is registered" : `backend ${JSON.stringify(backend)} is not registered`
-
-const unknownDelivery = (request: HttpServerRequest) =>
-  answerEarly(request, 404, "no delivery with this GUID or id is kept")
+const redeliverParameters = parametersIn(Parameters.RedeliverParameters)
+const redeliverMatchingParameters = parametersIn(Parameters.RedeliverMatchingParameters)

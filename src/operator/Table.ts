@@ -8,8 +8,8 @@
  */
 import { styleText } from "node:util"
 import { printable } from "../settings/Definition.ts"
+import type { ListedDelivery, ShownDelivery } from "./Answers.ts"
 import type { Screen } from "./Screen.ts"
-import type { ListedDelivery, ShownDelivery } from "./Views.ts"
 
 type Width = Pick<Screen["Service"], "columns" | "hasColours">
 type Row = ListedDelivery["backends"][number]

@@ -1,7 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as OpenApi from "effect/http-api/OpenApi"
 import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { type Report, withHeadline, withTable } from "../../bench/report/Report.ts"
+import { OperatorApi } from "../../src/operator/Api.ts"
 import { settingsTable } from "../../src/settings/Help.ts"
 import { root } from "./Pages.ts"
 
@@ -23,6 +25,13 @@ describe("what the docs show of the code", () => {
       withSettings(read(path)),
       "the table is not that of the code: `npm run docs` renews it"
     )
+  })
+
+  it("is the operators' API as the program has it", () => {
+    const path = "docs/openapi.json"
+    const document = `${JSON.stringify(OpenApi.fromApi(OperatorApi), null, 2)}\n`
+    if (process.env["UPDATE_DOCS"] === "1") writeFileSync(join(root, path), document)
+    assert.strictEqual(read(path), document, "the document is not that of the code: `npm run docs` renews it")
   })
 
   it.each(

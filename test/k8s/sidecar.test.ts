@@ -189,7 +189,7 @@ describe.skipIf(kustomize() === undefined)("behind the sidecars", () => {
   })
 
   layer(Deployed.layer("openshift"))("without dynamic backends", (it) => {
-    it.effect.each(["/backends", "/deliveries"])(
+    it.effect.each(["/backends", "/deliveries", "/openapi.json"])(
       "%s is not there, whoever is let through",
       Effect.fnUntraced(function*(path) {
         const { port } = yield* Deployed

@@ -3,8 +3,8 @@ import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import type { ShownDelivery } from "../../src/operator/Answers.ts"
 import { withPayloads } from "../../src/operator/Payloads.ts"
-import type { ShownDelivery } from "../../src/operator/Views.ts"
 
 const shown = (id: string): ShownDelivery => ({
   id,

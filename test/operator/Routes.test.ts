@@ -5,7 +5,7 @@ import * as Option from "effect/Option"
 import * as TestClock from "effect/testing/TestClock"
 import { LogEntries } from "../../src/observability/logs/Logging.ts"
 import { MemoryBudget } from "../../src/runtime/MemoryBudget.ts"
-import { DeliveryStore, type NewDelivery, StoreUnavailable } from "../../src/store/DeliveryStore.ts"
+import { DeliveryStore, type NewDelivery, rowStates, StoreUnavailable } from "../../src/store/DeliveryStore.ts"
 import { send } from "../support/GitHub.ts"
 import * as MemoryDeliveryStore from "../support/MemoryDeliveryStore.ts"
 import {
@@ -625,6 +625,24 @@ describe("/deliveries", () => {
         ])
       }
       assert.lengthOf((yield* LogEntries).entries.filter(({ fields }) => fields?.["error"] === "gone"), 4)
+    }).pipe(Effect.provide(OperatorServer())))
+
+  it.effect("says nothing in the log of what it refuses", () =>
+    Effect.gen(function*() {
+      yield* refused(404, "no delivery with this GUID or id is kept", "GET", "/deliveries/none")
+      yield* refused(404, "no delivery with this GUID or id is kept", "POST", "/deliveries/none/redeliver")
+      const known = "known are state, backend, event, since, guid, limit, cursor"
+      yield* refused(400, `unknown parameter "x": ${known}`, "GET", "/deliveries?x=1")
+      yield* refused(400, "please provide a valid json body", "POST", "/deliveries/redeliver", "{")
+      yield* refused(413, "request body too large", "POST", "/deliveries/redeliver", " ".repeat(65_537))
+      yield* refused(
+        422,
+        `invalid state "x": a state is ${rowStates.join(", ")}`,
+        "POST",
+        "/deliveries/redeliver",
+        `{"state":"x"}`
+      )
+      assert.deepStrictEqual((yield* LogEntries).entries, [])
     }).pipe(Effect.provide(OperatorServer())))
 
   it.effect.each([

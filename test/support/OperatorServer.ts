@@ -15,6 +15,7 @@ import { BackendRegistry } from "../../src/backends/Registry.ts"
 import { parse } from "../../src/domain/Backend.ts"
 import { routerConfig } from "../../src/http/MethodRoutes.ts"
 import { addNotFound } from "../../src/http/MethodRoutes.ts"
+import * as UnexpectedFailures from "../../src/observability/UnexpectedFailures.ts"
 import { Log } from "../../src/observability/logs/Logging.ts"
 import { DeliveryRoutes } from "../../src/operator/Routes.ts"
 import { MemoryBudget } from "../../src/runtime/MemoryBudget.ts"
@@ -143,6 +144,7 @@ export const OperatorServerAbove = (
     Layer.provide(WebhookVerifier.layerNoDeps),
     Layer.provide(WebhookSecrets.layer.pipe(Layer.provide(NodeFileSystem.layer))),
     Layer.provide(Timers.layerClock),
+    Layer.provideMerge(UnexpectedFailures.layer),
     Layer.provideMerge(Log.layerTest),
     Layer.provide(Settings.layerFrom({ webhookSecret: Option.some(Redacted.make(secret)), ...settings }))
   )

@@ -1,0 +1,27 @@
+/** Backends as an operator sees them: the JSON of `GET /backends`. Times are RFC 3339 in UTC. */
+import * as Schema from "effect/Schema"
+import { isoTime } from "../domain/Time.ts"
+import type { Registration } from "./Registry.ts"
+
+const Registered = Schema.Struct({
+  url: Schema.String,
+  source: Schema.Literals(["static", "dynamic"]),
+  /** Of a static backend: the start. */
+  registeredAt: Schema.String,
+  /** Null: never. */
+  expiresAt: Schema.NullOr(Schema.String),
+  lastOutcome: Schema.NullOr(Schema.String),
+  lastOutcomeAt: Schema.NullOr(Schema.String)
+}).annotate({ identifier: "Backend" })
+
+export const BackendsAnswer = Schema.Array(Registered)
+
+export const backendsAnswer = (registrations: ReadonlyArray<Registration>): typeof BackendsAnswer.Type =>
+  registrations.map(({ backend, expiresAt, lastOutcome, lastOutcomeAt, registeredAt }) => ({
+    url: backend.url,
+    source: backend.source,
+    registeredAt: isoTime(registeredAt),
+    expiresAt: expiresAt === undefined ? null : isoTime(expiresAt),
+    lastOutcome: lastOutcome ?? null,
+    lastOutcomeAt: lastOutcomeAt === undefined ? null : isoTime(lastOutcomeAt)
+  }))
