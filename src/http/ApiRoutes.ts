@@ -49,7 +49,7 @@ const handlerOf = (route: Route): Handlers["GET"] => {
     return route.handler.pipe(
       Effect.provideService(ParsedSearchParams, query),
       Effect.provideService(HttpRouter.RouteContext, { params: { [name]: variable }, route }),
-      Effect.flatMap((answer) => answer.status < 400 ? Effect.succeed(answer) : leaveUnread(request, answer))
+      Effect.filterOrElse(({ status }) => status < 400, (refusal) => leaveUnread(request, refusal))
     )
   }
 }

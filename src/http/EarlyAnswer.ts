@@ -9,6 +9,7 @@
  */
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import type { IncomingMessage, ServerResponse } from "node:http"
@@ -53,7 +54,7 @@ export const leaveUnread = (
     }
     const timer = setTimeout(end, discardedMillis)
     outgoing.writeHead(answer.status, { ...answer.headers, connection: "close" })
-    if (answer.body._tag === "Uint8Array") outgoing.write(answer.body.body)
+    if (Predicate.isTagged(answer.body, "Uint8Array")) outgoing.write(answer.body.body)
     incoming.on("data", onData).on("end", end).on("close", end)
     incoming.resume()
     return Effect.sync(end)

@@ -31,19 +31,12 @@ import * as Refusals from "./Refusals.ts"
 const guid = Schema.String.annotate({ description: "a GUID (X-GitHub-Delivery), or an id" })
 
 /** In a query a number is text, and would be described as such. */
-const withNumericLimit = (operation: Record<string, unknown>) => ({
-  ...operation,
-  parameters: (operation["parameters"] as ReadonlyArray<{ readonly name: string; readonly schema: object }>).map((
-    parameter
-  ) =>
-    parameter.name === "limit"
-      ? {
-        ...parameter,
-        schema: { ...parameter.schema, type: "integer", minimum: 1, maximum: highestLimit, default: usualLimit }
-      }
-      : parameter
-  )
-})
+const withNumericLimit = (operation: Record<string, unknown>) => {
+  const parameters = operation["parameters"] as ReadonlyArray<{ readonly name: string; readonly schema: object }>
+  const { schema } = parameters.find(({ name }) => name === "limit")!
+  Object.assign(schema, { type: "integer", minimum: 1, maximum: highestLimit, default: usualLimit })
+  return operation
+}
 
 const withOptionalBody = (operation: Record<string, unknown>) => ({
   ...operation,

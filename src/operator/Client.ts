@@ -6,11 +6,11 @@
  * Whatever goes wrong is one line: what the server says, or why it can't be asked. Bad parameters are refused here already, in
  * the server's words.
  */
-import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
+import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as HttpApiClient from "effect/http-api/HttpApiClient"
@@ -19,6 +19,7 @@ import * as HttpClient from "effect/http/HttpClient"
 import type { HttpClientError } from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import { withoutSecrets } from "../domain/Backend.ts"
+import type { BodyTooLarge } from "../http/JsonRequest.ts"
 import { quote } from "../settings/Definition.ts"
 import { clientVariables } from "../settings/Table.ts"
 import type { Environment } from "../settings/Variables.ts"
@@ -26,7 +27,7 @@ import type { ListAnswer, RedeliverAnswer, RedeliverMatchingAnswer, ShowAnswer }
 import { DeliveriesApi, Guard } from "./Api.ts"
 import type { DeliveriesRequest, GivenFilter } from "./Flags.ts"
 import * as Parameters from "./Parameters.ts"
-import type { Refusal } from "./Refusals.ts"
+import type { NotKept, Refusal, Unavailable } from "./Refusals.ts"
 
 /** The command can't be done. The message is one line. */
 export class DeliveriesFailed extends Schema.TaggedError<DeliveriesFailed>()("DeliveriesFailed", {
@@ -52,12 +53,12 @@ export class DeliveriesClient extends Context.Service<DeliveriesClient, {
     parameters: Given
   ) => Effect.Effect<typeof RedeliverMatchingAnswer.Type, DeliveriesFailed>
 }>()("sprayproxy/operator/Client/DeliveriesClient") {
-  static readonly layer = (given: Pick<DeliveriesRequest, "server" | "tokenFile">, env: Environment) =>
+  static readonly layer = (options: Pick<DeliveriesRequest, "server" | "tokenFile">, env: Environment) =>
     Layer.effect(
       DeliveriesClient,
       Effect.gen(function*() {
-        const server = yield* serverUrl(given.server, env)
-        const token = yield* readToken(given.tokenFile, env)
+        const server = yield* serverUrl(options.server, env)
+        const token = yield* readToken(options.tokenFile, env)
         const client = yield* Effect.provide(
           HttpApiClient.make(DeliveriesApi, {
             baseUrl: server,
@@ -72,7 +73,7 @@ export class DeliveriesClient extends Context.Service<DeliveriesClient, {
         const ask = <A>(asked: Effect.Effect<A, Refusal | HttpClientError | Schema.SchemaError>) =>
           asked.pipe(
             Effect.timeout("60 seconds"),
-            Effect.catch((failure) => Effect.flatMap(reasonFor(failure, server, token !== undefined), failed))
+            Effect.catchTags(inWords(server, token !== undefined))
           )
 
         return DeliveriesClient.of({
@@ -145,51 +146,42 @@ const readToken = Effect.fnUntraced(function*(file: string | undefined, env: Env
   return yield* failed(`${file === undefined ? clientVariables.token : `--token-file ${quote(file)}`} holds no token`)
 })
 
-const reasonFor = (
-  failure: Refusal | HttpClientError | Schema.SchemaError | Cause.TimeoutError,
-  server: string,
-  hasToken: boolean
-): Effect.Effect<string> => {
-  const answered = (status: number, text: string) => `${server} answered ${status}: ${firstLine(text)}`
-  switch (failure._tag) {
-    case "InvalidQuery":
-    case "NotJson":
-    case "CannotRedeliver":
-      return Effect.succeed(firstLine(failure.reason))
-    case "NotKept":
-      return Effect.succeed(
-        firstLine(failure.reason) === "not found"
-          ? `${server} keeps no deliveries: it runs without a store`
-          : firstLine(failure.reason)
-      )
-    case "Unauthorized":
-    case "Forbidden": {
-      const status = failure._tag === "Unauthorized" ? 401 : 403
-      return Effect.succeed(
-        hasToken
-          ? `${server} refuses the token (${status})`
-          : `${server} wants a token (${status}): give --token-file or ${clientVariables.token}`
-      )
-    }
-    case "BodyTooLarge":
-      return Effect.succeed(answered(413, failure.reason))
-    case "Unavailable":
-      return Effect.succeed(answered(503, failure.reason))
-    case "SchemaError":
-      return Effect.succeed(`${server} does not answer as this version of sprayproxy does`)
-    case "TimeoutError":
-      return Effect.succeed(`${server} does not answer`)
-    case "HttpClientError": {
-      const unreached = (error: HttpClientError) => `can't reach ${server}: ${innermostMessage(error)}`
-      if (failure.reason._tag !== "StatusCodeError") return Effect.succeed(unreached(failure))
-      const { response } = failure.reason
-      return Effect.match(response.text, {
+/** What each failure is for whoever has given the command. */
+const inWords = (server: string, hasToken: boolean) => {
+  const answered = (status: number, text: string) => failed(`${server} answered ${status}: ${firstLine(text)}`)
+  const unreached = (error: HttpClientError) => failed(`can't reach ${server}: ${innermostMessage(error)}`)
+  const noEntry = (status: number) =>
+    failed(
+      hasToken
+        ? `${server} refuses the token (${status})`
+        : `${server} wants a token (${status}): give --token-file or ${clientVariables.token}`
+    )
+  return {
+    InvalidQuery: said,
+    NotJson: said,
+    CannotRedeliver: said,
+    NotKept: ({ reason }: NotKept) =>
+      firstLine(reason) === "not found"
+        ? failed(`${server} keeps no deliveries: it runs without a store`)
+        : said({ reason }),
+    Unauthorized: () => noEntry(401),
+    Forbidden: () => noEntry(403),
+    BodyTooLarge: ({ reason }: BodyTooLarge) => answered(413, reason),
+    Unavailable: ({ reason }: Unavailable) => answered(503, reason),
+    SchemaError: () => failed(`${server} does not answer as this version of sprayproxy does`),
+    TimeoutError: () => failed(`${server} does not answer`),
+    HttpClientError: (error: HttpClientError) => {
+      if (!Predicate.isTagged(error.reason, "StatusCodeError")) return unreached(error)
+      const { response } = error.reason
+      return Effect.matchEffect(response.text, {
         onSuccess: (text) => answered(response.status, text),
         onFailure: unreached
       })
     }
   }
 }
+
+const said = ({ reason }: { readonly reason: string }) => failed(firstLine(reason))
 
 const firstLine = (text: string): string => text.trim().split("\n", 1)[0]!.slice(0, 512)
 

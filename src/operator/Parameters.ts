@@ -8,6 +8,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as SchemaAST from "effect/SchemaAST"
@@ -54,10 +55,10 @@ const textFor = <A>(
     meaning,
     SchemaTransformation.transformEffect({
       decode: (text: string) =>
-        Option.match(decode(text), {
-          onNone: () => Effect.fail(new SchemaIssue.InvalidValue({ message: allowed[name] })),
-          onSome: (value) => Effect.succeed(value)
-        }),
+        Effect.mapError(
+          Effect.fromOption(decode(text)),
+          () => new SchemaIssue.InvalidValue({ message: allowed[name] })
+        ),
       encode: (value: A) => Effect.succeed(encode(value))
     })
   ))
@@ -79,14 +80,14 @@ const filters = {
 }
 
 /** Only the server reads one: `rowAt`. */
-const cursor = Schema.optionalKey(Schema.String.annotate({ description: allowed.cursor }))
+const Cursor = Schema.optionalKey(Schema.String.annotate({ description: allowed.cursor }))
 
 /** Those of a list. */
 export const ListParameters = Schema.Struct({
   ...filters,
   guid: Schema.optionalKey(text("guid")),
   limit: Schema.optionalKey(LimitText),
-  cursor
+  cursor: Cursor
 })
 
 /** Those of one delivery: whether payloads are shown. */
@@ -101,7 +102,7 @@ export const RedeliverParameters = Schema.Struct({ backend: filters.backend })
 export const RedeliverMatchingParameters = Schema.Struct({
   ...filters,
   limit: Schema.optionalKey(Schema.Union([LimitNumber, LimitText])),
-  cursor
+  cursor: Cursor
 })
 
 /** Parameters that are not known are refused, and a refusal can name the value. */
@@ -109,9 +110,9 @@ export const strictly: SchemaAST.ParseOptions = { onExcessProperty: "error", rep
 
 /** The one line that refuses parameters: it names the first bad one, its value and what is allowed. */
 export const reasonOf = (issue: SchemaIssue.Issue): string => {
-  if (issue._tag !== "Composite" || issue.ast._tag !== "Objects") return String(issue)
+  if (!Predicate.isTagged(issue, "Composite") || !Predicate.isTagged(issue.ast, "Objects")) return String(issue)
   const [first] = issue.issues
-  const name = first._tag === "Pointer" ? String(first.path[0]) : ""
+  const name = Predicate.isTagged(first, "Pointer") ? String(first.path[0]) : ""
   const known = issue.ast.propertySignatures.map((property) => String(property.name))
   return known.includes(name)
     ? invalid(name as Name, (issue.input as Readonly<Record<string, unknown>>)[name])

@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { ListAnswer, RedeliverAnswer, RedeliverMatchingAnswer, ShowAnswer } from "../../src/operator/Answers.ts"
+import { send } from "../support/GitHub.ts"
 import { keep, OperatorServer, port, received, row, StoreContents } from "../support/OperatorServer.ts"
-import { send } from "../support/harness.ts"
 
 const a = "https://a.example.com"
 
@@ -46,7 +46,10 @@ describe("what is answered", () => {
         send(to, { method, path, ...(method === "POST" ? { body: "{}" } : {}) })
       )
       assert.strictEqual(reply.status, 200, reply.text)
-      const decoded = Schema.decodeUnknownSync(answer as Schema.ConstraintDecoder<unknown>, { onExcessProperty: "error" })(JSON.parse(reply.text))
+      const decode = Schema.decodeUnknownEffect(answer as Schema.ConstraintDecoder<unknown>, {
+        onExcessProperty: "error"
+      })
+      const decoded = yield* decode(JSON.parse(reply.text))
       assert.deepStrictEqual(decoded, JSON.parse(reply.text))
     }).pipe(Effect.provide(OperatorServer())))
 })

@@ -11,8 +11,8 @@ import { addNotFound, routerConfig } from "../../src/http/MethodRoutes.ts"
 import { DocumentRoute } from "../../src/operator/DocumentRoute.ts"
 import { Settings } from "../../src/settings/Settings.ts"
 import * as StoreLocation from "../../src/settings/StoreLocation.ts"
+import { send } from "../support/GitHub.ts"
 import { OperatorServer, port } from "../support/OperatorServer.ts"
-import { send } from "../support/harness.ts"
 
 const Served = (settings: Partial<Settings["Service"]>) =>
   HttpRouter.serve(Layer.mergeAll(DocumentRoute, HttpRouter.use(addNotFound)), {
