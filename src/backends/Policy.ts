@@ -13,6 +13,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as net from "node:net"
 import type { Backend } from "../domain/Backend.ts"
+import { hostOf, portOf } from "../domain/Origin.ts"
 import { OwnListeners } from "../runtime/OwnListeners.ts"
 import { Settings } from "../settings/Settings.ts"
 import { forbiddenAddress, isLocalAddress } from "./AddressRules.ts"
@@ -76,11 +77,8 @@ export class BackendPolicy extends Context.Service<BackendPolicy, {
 }
 
 const serverOf = ({ origin }: Backend) => {
-  const { hostname, port, protocol } = new URL(origin)
-  return {
-    host: hostname.replace(/^\[(.*)\]$/, "$1"),
-    port: port === "" ? (protocol === "https:" ? 443 : 80) : Number(port)
-  }
+  const url = new URL(origin)
+  return { host: hostOf(url), port: portOf(url) }
 }
 
 /** One text for every kind of address, or it would tell what lies behind a name that only we can resolve. */

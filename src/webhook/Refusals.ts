@@ -9,7 +9,7 @@ import { requestIdOf } from "../observability/RequestId.ts"
 import { seconds, targetFields } from "../observability/logs/DeliveryLog.ts"
 import { RefusalLog } from "../observability/logs/RefusalLog.ts"
 import { Metrics, type RefusalReason } from "../observability/metrics/Metrics.ts"
-import { Tracing } from "../observability/traces/Tracing.ts"
+import { Tracing } from "../observability/telemetry/Tracing.ts"
 import { Timers } from "../runtime/Timers.ts"
 import { headerOf } from "./RequestHeader.ts"
 

@@ -24,6 +24,7 @@ import * as Result from "effect/Result"
 import type { SecureContext } from "node:tls"
 import * as Undici from "undici"
 import type { Backend } from "../../domain/Backend.ts"
+import { portOf } from "../../domain/Origin.ts"
 import { Timers } from "../../runtime/Timers.ts"
 import { Settings } from "../../settings/Settings.ts"
 import { BackendPolicy } from "../Policy.ts"
@@ -91,9 +92,9 @@ const make = Effect.fnUntraced(function*(env: Environment) {
         : undefined
     })
 
-  const checkedConnector = ({ port, protocol }: URL) =>
-    connector(protocol, (address) => {
-      const refused = policy.checkAddress(address, port === "" ? (protocol === "https:" ? 443 : 80) : Number(port))
+  const checkedConnector = (origin: URL) =>
+    connector(origin.protocol, (address) => {
+      const refused = policy.checkAddress(address, portOf(origin))
       return refused === undefined ? undefined : new Error(`address refused: ${refused.reason}`, { cause: refused })
     })
 

@@ -15,6 +15,7 @@
  */
 import * as net from "node:net"
 import * as Undici from "undici"
+import { portOf } from "../../domain/Origin.ts"
 import type { Timers } from "../../runtime/Timers.ts"
 
 export interface ConnectorOptions {
@@ -59,7 +60,8 @@ export const make = (options: ConnectorOptions): Undici.buildConnector.connector
   }
 
   return ({ hostname, port, ...target }, callback) => {
-    const race = new Race(options, Number(port === "" ? (secure === undefined ? 80 : 443) : port), (error, socket) => {
+    const protocol = secure === undefined ? "http:" : "https:"
+    const race = new Race(options, portOf({ port, protocol }), (error, socket) => {
       if (error !== null) return callback(error, null)
       if (secure === undefined) return callback(null, socket)
       const servername = serverName(hostname)

@@ -21,6 +21,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as net from "node:net"
 import { domainToASCII } from "node:url"
+import { hostOf, portOf } from "../../domain/Origin.ts"
 
 /** A proxy can't be used. Never has the variable's value, which may contain a password. */
 export class InvalidProxy extends Schema.TaggedError<InvalidProxy>()("InvalidProxy", {
@@ -92,8 +93,8 @@ const parse = (value: string): URL | undefined => {
 }
 
 const isDirect = (origin: URL, noProxy: string): boolean => {
-  const host = origin.hostname.replace(/^\[(.*)\]$/, "$1")
-  const port = origin.port === "" ? (origin.protocol === "https:" ? "443" : "80") : origin.port
+  const host = hostOf(origin)
+  const port = String(portOf(origin))
   if (host === "localhost" || loopback(host)) return true
   const entries = noProxy.split(",").map((entry) => entry.trim().toLowerCase())
   return entries.includes("*") || entries.some((entry) => matches(entry, host, port))

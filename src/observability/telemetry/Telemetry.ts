@@ -23,7 +23,7 @@ export const layerFrom = (env: Environment): TelemetryLayer =>
     const { signals, warnings } = signalsOf(env)
     for (const warning of warnings) log.write("warn", warning)
     if (!signals.traces && !signals.logs && !signals.metrics) return Tracing.layerOff
-    const sdk = yield* Effect.promise(() => import("./TelemetrySdk.ts"))
+    const sdk = yield* Effect.promise(() => import("./Sdk.ts"))
     return sdk.layer(signals)
   }))
 

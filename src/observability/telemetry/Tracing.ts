@@ -12,6 +12,6 @@ export class Tracing extends Context.Service<Tracing, {
   readonly begin: (request: IncomingMessage, response: ServerResponse) => DeliveryTrace | undefined
   /** The delivery that `response` belongs to is refused; `reason` is one of a small set. */
   readonly refused: (response: ServerResponse, reason: string) => void
-}>()("sprayproxy/observability/traces/Tracing") {
+}>()("sprayproxy/observability/telemetry/Tracing") {
   static readonly layerOff = Layer.succeed(Tracing, Tracing.of({ begin: () => undefined, refused: () => {} }))
 }
