@@ -16,7 +16,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
@@ -31,8 +31,11 @@ import { contained } from "../runtime/Contained.ts"
 import { KeyedLock } from "../runtime/KeyedLock.ts"
 import * as GoDuration from "../settings/GoDuration.ts"
 import { Settings } from "../settings/Settings.ts"
-import { BackendMembership, type SharedBackend } from "./Membership.ts"
+import { Entries } from "./Entries.ts"
+import { expireNext, expiryAfter, shownExpiry } from "./Expiry.ts"
+import { BackendMembership } from "./Membership.ts"
 import { BackendPolicy, BackendRefused } from "./Policy.ts"
+import { Replication } from "./Replication.ts"
 
 /** A backend of the registry, as it was when it was asked for. All times are Unix times in milliseconds. */
 export interface Registration {
@@ -84,63 +87,27 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
       const metrics = yield* Metrics
       const clock = yield* Clock.Clock
       const membership = yield* BackendMembership
-      const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
-      const entries = new Map<string, Entry>()
       const expiryChanged = yield* Latch.make()
       const locks = new KeyedLock()
-      /** Keys of backends that have found room and are not in `entries` yet. */
-      const taken = new Set<string>()
-      let snapshot: ReadonlyArray<Backend> = []
-
-      const publish = () => {
-        snapshot = Array.from(entries.values(), ({ backend }) => backend)
-      }
-
-      const add = (backend: Backend, registeredAt: number, expiry: Expiry) => {
-        taken.delete(backend.key)
-        entries.set(backend.key, { backend, registeredAt, expiry, lastOutcome: undefined, lastOutcomeAt: undefined })
-        Latch.openUnsafe(expiryChanged)
-        publish()
-        metrics.added(backend)
-      }
-
-      const remove = (entry: Entry, reason: string | undefined) => {
-        entries.delete(entry.backend.key)
-        publish()
-        log.write("info", "server unregistered", { backend: entry.backend.url, reason })
-        metrics.removed(entry.backend)
-      }
-
-      const expiryAfter = (ttl: Duration.Duration | undefined, at: number): Expiry => {
-        if (ttl === undefined) return undefined
-        const millis = Duration.toMillis(ttl)
-        return { endsAt: now() + millis, expiresAt: at + millis }
-      }
-
-      const expireAt = (entry: Entry, expiry: Expiry) => {
-        entry.expiry = expiry
-        Latch.openUnsafe(expiryChanged)
-      }
-
-      const takesRoom = (key: string) => () => {
-        const isThere = entries.has(key)
-        if (!isThere && entries.size + taken.size - settings.backends.length >= settings.dynamicBackendLimit) {
-          return false
-        }
-        if (!isThere) taken.add(key)
-        return true
-      }
+      const entries = new Entries(settings.dynamicBackendLimit, {
+        added: metrics.added,
+        removed: (backend, reason) => {
+          log.write("info", "server unregistered", { backend: backend.url, reason })
+          metrics.removed(backend)
+        },
+        expiryChanged: () => Latch.openUnsafe(expiryChanged)
+      })
+      const replication = new Replication(entries, policy, log, clock)
 
       const put = Effect.fnUntraced(function*(backend: Backend, ttl: Duration.Duration | undefined) {
         const { key } = backend
         const isStatic = entries.get(key)?.backend.source === "static"
-        const shared = isStatic ? "unshared" : yield* membership.put(backend, ttl, takesRoom(key))
+        const shared = isStatic ? "unshared" : yield* membership.put(backend, ttl, () => entries.takeRoom(key))
         if (shared === "limit") return yield* new BackendLimitReached({ limit: settings.dynamicBackendLimit })
         if (shared === "refused") return yield* new BackendRefused({ reason: "the store can't keep it" })
         const known = entries.get(key)
-        const at = clock.currentTimeMillisUnsafe()
-        if (known === undefined) add(backend, at, expiryAfter(ttl, at))
-        else if (!isStatic) expireAt(known, expiryAfter(ttl, at))
+        if (known === undefined) entries.add(backend, clock.currentTimeMillisUnsafe(), expiryAfter(ttl, clock))
+        else if (!isStatic) entries.expireAt(known, expiryAfter(ttl, clock))
         // Another replica may have registered it, or unregistered it, a moment ago: who is asked first knows.
         const isNew = shared === "unshared" ? known === undefined : shared === "added"
         metrics.registryChanged(isNew ? "registered" : "renewed")
@@ -155,7 +122,7 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
         const backend = yield* Effect.fromResult(parse(url, "dynamic"))
         if (!entries.has(backend.key)) yield* policy.admit(backend)
         return yield* locks.withLock(backend.key, put(backend, ttl)).pipe(
-          Effect.ensuring(Effect.sync(() => taken.delete(backend.key)))
+          Effect.ensuring(Effect.sync(() => entries.giveUpRoom(backend.key)))
         )
       }, (self, { url }) =>
         Effect.tapError(self, (error) =>
@@ -166,93 +133,40 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
 
       const unregister = Effect.fnUntraced(function*(url: string) {
         const parsed = Result.getOrUndefined(Result.map(parse(url, "dynamic"), (backend) => backend.key))
-        const key = parsed ?? keyOfRefused(url)
+        const key = parsed ?? replication.keyOfRefused(url)
         if (key === undefined) return yield* new BackendNotFound({ url })
         if (entries.get(key)?.backend.source === "static") return yield* new StaticBackend({ url })
         const isGone = Effect.gen(function*() {
           const wasShared = yield* membership.remove(key, entries.has(key))
           const entry = entries.get(key)
-          if (entry !== undefined) remove(entry, undefined)
+          if (entry !== undefined) entries.remove(entry, undefined)
           return entry !== undefined || wasShared === true
         })
         if (!(yield* locks.withLock(key, isGone))) return yield* new BackendNotFound({ url })
         metrics.registryChanged("unregistered")
       })
 
-      /** Makes the dynamic backends those that all replicas share, all in one step. */
-      const hold = (shared: ReadonlyArray<SharedBackend>, isUnsettled: (key: string) => boolean) => {
-        const keys = new Set(shared.map(({ key }) => key))
-        for (const entry of Array.from(entries.values())) {
-          const { key, source } = entry.backend
-          if (source === "dynamic" && !keys.has(key) && !isUnsettled(key)) remove(entry, "not shared any more")
-        }
-        for (const key of refused.keys()) if (!keys.has(key)) refused.delete(key)
-        for (const { expiresAt, expiresIn, key, registeredAt, url } of shared) {
-          if (isUnsettled(key)) continue
-          const expiry = expiresIn === undefined || expiresAt === undefined
-            ? undefined
-            : { endsAt: now() + expiresIn, expiresAt }
-          const known = entries.get(key)
-          if (known?.backend.source === "dynamic") {
-            known.registeredAt = registeredAt
-            expireAt(known, expiry)
-          }
-          const backend = known === undefined ? admitted(key, url) : undefined
-          if (backend === undefined) continue
-          add(backend, registeredAt, expiry)
-          log.write("info", "server registered", { backend: url, by: "the store" })
-        }
+      for (const backend of settings.backends) entries.add(backend, clock.currentTimeMillisUnsafe(), undefined)
+      if (settings.enableDynamicBackends) {
+        yield* membership.follow((shared, isUnsettled) => replication.hold(shared, isUnsettled))
       }
-
-      /** What another replica, or an earlier version, has let in may be refused here; it is said once. By key, with its url. */
-      const refused = new Map<string, string>()
-      const keyOfRefused = (url: string) => Array.from(refused).find(([, refusedUrl]) => refusedUrl === url.trim())?.[0]
-      const admitted = (key: string, url: string): Backend | undefined => {
-        const backend = parse(url, "dynamic")
-        const reason = Result.isFailure(backend)
-          ? backend.failure.reason
-          : backend.success.key !== key
-          ? "it is stored under another name"
-          : policy.refusalOf(backend.success)?.reason
-        if (Result.isSuccess(backend) && reason === undefined) {
-          refused.delete(key)
-          return backend.success
-        }
-        if (!refused.has(key)) log.write("warn", "server not registered", { backend: withoutSecrets(url), reason })
-        refused.set(key, url)
-        return undefined
-      }
-
-      // Looks at the end at the moment of removal, so a renewal in the last millisecond counts.
-      const expire = Effect.suspend(() => {
-        const until = now()
-        let next = Infinity
-        for (const entry of Array.from(entries.values())) {
-          if (entry.expiry === undefined) continue
-          if (entry.expiry.endsAt <= until) {
-            remove(entry, "ttl expired")
-            metrics.registryChanged("expired")
-          } else next = Math.min(next, entry.expiry.endsAt)
-        }
-        Latch.closeUnsafe(expiryChanged)
-        return next === Infinity ? expiryChanged.await : Effect.timeoutOption(expiryChanged.await, next - until)
+      const expire = expireNext(entries, clock, expiryChanged, (entry) => {
+        entries.remove(entry, "ttl expired")
+        metrics.registryChanged("expired")
       })
-
-      for (const backend of settings.backends) add(backend, clock.currentTimeMillisUnsafe(), undefined)
-      if (settings.enableDynamicBackends) yield* membership.follow(hold)
       // A defect waits, or it would be met again and again without a pause.
       yield* Effect.forkScoped(Effect.forever(contained(Effect.tapCause(expire, () => Effect.sleep("1 second")))))
 
       for (const source of ["static", "dynamic"] as const) {
-        const count = () => snapshot.filter((backend) => backend.source === source).length
+        const count = () => entries.snapshot.filter((backend) => backend.source === source).length
         yield* observableGauge(Names.backends, count, { source })
       }
 
       return BackendRegistry.of({
-        snapshot: () => snapshot,
+        snapshot: () => entries.snapshot,
         isKnown: () => !settings.enableDynamicBackends || membership.isKnown(),
         list: Effect.sync(() =>
-          Array.from(entries.values(), (entry) => shown(entry, now(), clock.currentTimeMillisUnsafe()))
+          Array.from(entries, ({ expiry, ...entry }) => ({ ...entry, expiresAt: shownExpiry(expiry, clock) }))
         ),
         register,
         unregister,
@@ -265,22 +179,4 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
       })
     })
   )
-}
-
-/** When a backend leaves, on the monotonic clock, and as people are told. */
-type Expiry = { readonly endsAt: number; readonly expiresAt: number } | undefined
-
-interface Entry {
-  readonly backend: Backend
-  registeredAt: number
-  expiry: Expiry
-  lastOutcome: string | undefined
-  lastOutcomeAt: number | undefined
-}
-
-const shown = ({ expiry, ...entry }: Entry, now: number, wallNow: number): Registration => {
-  if (expiry === undefined) return { ...entry, expiresAt: undefined }
-  // As it was said first, unless a clock has been set since.
-  const expiresAt = wallNow + Math.max(0, expiry.endsAt - now)
-  return { ...entry, expiresAt: Math.abs(expiresAt - expiry.expiresAt) < 1_000 ? expiry.expiresAt : expiresAt }
 }

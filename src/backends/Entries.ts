@@ -1,0 +1,90 @@
+/**
+ * The set of backends as this process has it: every change is one synchronous step.
+ */
+import type { Backend } from "../domain/Backend.ts"
+import type { Expiry } from "./Expiry.ts"
+
+export interface Entry {
+  readonly backend: Backend
+  registeredAt: number
+  expiry: Expiry
+  lastOutcome: string | undefined
+  lastOutcomeAt: number | undefined
+}
+
+export interface EntriesObserver {
+  readonly added: (backend: Backend) => void
+  readonly removed: (backend: Backend, reason: string | undefined) => void
+  /** A backend may now leave earlier than any did before. */
+  readonly expiryChanged: () => void
+}
+
+export class Entries implements Iterable<Entry> {
+  readonly #byKey = new Map<string, Entry>()
+  /** Keys of dynamic backends that have found room and are not in the set yet. */
+  readonly #awaited = new Set<string>()
+  readonly #dynamicLimit: number
+  readonly #observer: EntriesObserver
+  #statics = 0
+  #snapshot: ReadonlyArray<Backend> = []
+
+  constructor(dynamicLimit: number, observer: EntriesObserver) {
+    this.#dynamicLimit = dynamicLimit
+    this.#observer = observer
+  }
+
+  /** The same array until a backend comes or goes. */
+  get snapshot(): ReadonlyArray<Backend> {
+    return this.#snapshot
+  }
+
+  get(key: string): Entry | undefined {
+    return this.#byKey.get(key)
+  }
+
+  has(key: string): boolean {
+    return this.#byKey.has(key)
+  }
+
+  /** Those of now; they may leave meanwhile. */
+  [Symbol.iterator](): Iterator<Entry> {
+    return Array.from(this.#byKey.values()).values()
+  }
+
+  /** Keeps room for a dynamic backend until it is added, or `giveUpRoom` is called. False: there is none. */
+  takeRoom(key: string): boolean {
+    if (this.#byKey.has(key)) return true
+    if (this.#byKey.size + this.#awaited.size - this.#statics >= this.#dynamicLimit) return false
+    this.#awaited.add(key)
+    return true
+  }
+
+  giveUpRoom(key: string): void {
+    this.#awaited.delete(key)
+  }
+
+  add(backend: Backend, registeredAt: number, expiry: Expiry): void {
+    this.#awaited.delete(backend.key)
+    this.#byKey.set(backend.key, { backend, registeredAt, expiry, lastOutcome: undefined, lastOutcomeAt: undefined })
+    if (backend.source === "static") this.#statics += 1
+    this.#observer.expiryChanged()
+    this.#publish()
+    this.#observer.added(backend)
+  }
+
+  expireAt(entry: Entry, expiry: Expiry): void {
+    entry.expiry = expiry
+    this.#observer.expiryChanged()
+  }
+
+  /** Only dynamic ones leave. */
+  remove({ backend }: Entry, reason: string | undefined): void {
+    this.#byKey.delete(backend.key)
+    this.#publish()
+    this.#observer.removed(backend, reason)
+  }
+
+  #publish(): void {
+    this.#snapshot = Array.from(this.#byKey.values(), ({ backend }) => backend)
+  }
+}
