@@ -25,9 +25,10 @@ import * as GlobalFlag from "effect/cli/GlobalFlag"
 import type { FlagDoc } from "effect/cli/HelpDoc"
 import { ChildProcessSpawner, make as makeSpawner } from "effect/process/ChildProcessSpawner"
 import packageJson from "../package.json" with { type: "json" }
+import { innermostMessage, oneLine, printable, quote } from "./domain/Text.ts"
 import type { DeliveriesFailed } from "./operator/Client.ts"
 import { deliveriesCommand, type DeliveriesRequest } from "./operator/Flags.ts"
-import { type InvalidSetting, printable, quote } from "./settings/Definition.ts"
+import type { InvalidSetting } from "./settings/Definition.ts"
 import { settingsHelp } from "./settings/Help.ts"
 import { resolve, type Settings } from "./settings/Settings.ts"
 import { definitions } from "./settings/Table.ts"
@@ -58,7 +59,7 @@ export const run = <E, R>(
     Effect.onError((cause) =>
       Cause.hasInterruptsOnly(cause)
         ? Effect.void
-        : Console.error(`sprayproxy: ${printable(reason(cause).replace(/\s*\n\s*/g, " "))}`)
+        : Console.error(`sprayproxy: ${printable(oneLine(reason(cause)))}`)
     )
   )
 
@@ -167,15 +168,11 @@ const reason = (cause: Cause.Cause<unknown>): string => {
     const [first] = error.errors
     return first === undefined ? `${error.commandPath.slice(1).join(" ")} needs a command` : invocationReason(first)
   }
-  return error instanceof Error ? innermostMessage(error) : String(error)
+  return innermostMessage(error)
 }
 
 const isShowHelp = (error: unknown): error is CliError.ShowHelp =>
   CliError.isCliError(error) && Predicate.isTagged(error, "ShowHelp")
-
-/** Wrappers rarely say more than their own name: `ServeError` hides `listen EADDRINUSE`. */
-const innermostMessage = (error: Error): string =>
-  error.cause instanceof Error ? innermostMessage(error.cause) : error.message || error.name
 
 /** Effect's own messages take several lines and print values as they are. */
 const invocationReason = (error: CliError.NonShowHelpErrors): string =>

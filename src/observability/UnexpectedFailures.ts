@@ -10,6 +10,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { ServerResponse } from "node:http"
+import { oneLine } from "../domain/Text.ts"
 import { requestIdOf } from "./RequestId.ts"
 import { Log } from "./logs/Logging.ts"
 
@@ -49,8 +50,7 @@ const exit = () => process.exit(1)
 /** A reader that has stopped reading the log is not waited for longer. */
 const lastWordsMillis = 2_000
 
-const lineOf = (error: unknown): string =>
-  (error instanceof Error && error.stack || String(error)).replaceAll(/\s*\n\s*/g, " ")
+const lineOf = (error: unknown): string => oneLine(error instanceof Error && error.stack || String(error))
 
 const idOf = (request: HttpServerRequest) =>
   requestIdOf(NodeHttpServerRequest.toServerResponse(request) as ServerResponse)

@@ -19,8 +19,8 @@ import * as HttpClient from "effect/http/HttpClient"
 import type { HttpClientError } from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import { withoutSecrets } from "../domain/Backend.ts"
+import { innermostMessage, quote } from "../domain/Text.ts"
 import type { BodyTooLarge } from "../http/JsonRequest.ts"
-import { quote } from "../settings/Definition.ts"
 import { clientVariables } from "../settings/Table.ts"
 import type { Environment } from "../settings/Variables.ts"
 import type { ListAnswer, RedeliverAnswer, RedeliverMatchingAnswer, ShowAnswer } from "./Answers.ts"
@@ -184,11 +184,3 @@ const inWords = (server: string, hasToken: boolean) => {
 const said = ({ reason }: { readonly reason: string }) => failed(firstLine(reason))
 
 const firstLine = (text: string): string => text.trim().split("\n", 1)[0]!.slice(0, 512)
-
-const innermostMessage = (error: unknown): string => {
-  if (!(error instanceof Error)) return String(error)
-  if (error.cause instanceof Error) return innermostMessage(error.cause)
-  // Node tries each address of a name, and says nothing of its own when all fail.
-  if (error instanceof AggregateError && error.errors.length > 0) return innermostMessage(error.errors[0])
-  return error.message || error.name
-}

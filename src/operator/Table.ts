@@ -7,7 +7,7 @@
  * from outside is on one line and can't move the cursor.
  */
 import { styleText } from "node:util"
-import { printable } from "../settings/Definition.ts"
+import { printable } from "../domain/Text.ts"
 import type { ListedDelivery, ShownDelivery } from "./Answers.ts"
 import type { Screen } from "./Screen.ts"
 

@@ -6,6 +6,7 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Runtime from "effect/Runtime"
 import * as Schema from "effect/Schema"
+import { quote } from "../domain/Text.ts"
 import type { Kind, Refusal } from "./Kinds.ts"
 
 /**
@@ -31,17 +32,6 @@ export class InvalidSetting extends Schema.TaggedError<InvalidSetting>()("Invali
 
 export const invalidSetting = (setting: string, { allowed, value }: Refusal) =>
   new InvalidSetting({ setting, value: value.slice(0, 256), allowed })
-
-/** As JSON, on one line whatever is inside. */
-export const quote = (text: string): string => printable(JSON.stringify(text))
-
-/** Without what can break, hide or turn a line: control characters, line separators, marks of direction. */
-export const printable = (text: string): string =>
-  text.replace(
-    // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
-    /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`
-  )
 
 /** What every row says. */
 interface Words {

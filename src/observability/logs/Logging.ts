@@ -9,6 +9,7 @@ import type * as EffectLogLevel from "effect/LogLevel"
 import * as Logger from "effect/Logger"
 import * as References from "effect/References"
 import type { LogEntry, LogFields, LogLevel, SharedFields } from "../../domain/LogEntry.ts"
+import { oneLine } from "../../domain/Text.ts"
 import { Settings } from "../../settings/Settings.ts"
 import * as Names from "../metrics/Names.ts"
 import { observableCounter } from "../metrics/Series.ts"
@@ -119,7 +120,7 @@ const layerEffectLogger: Layer.Layer<never, never, Log> = Logger.layer([
           ? value
           : textOf(value)
       }
-      if (cause.reasons.length > 0) fields["error"] = Cause.pretty(cause).replaceAll(/\s*\n\s*/g, " ")
+      if (cause.reasons.length > 0) fields["error"] = oneLine(Cause.pretty(cause))
       const text = Array.isArray(message) ? message.map(textOf).join(" ") : textOf(message)
       log.write(LEVELS[logLevel], text, fields)
     }))

@@ -10,7 +10,7 @@
  * https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
  */
 import { withoutSecrets } from "../../domain/Backend.ts"
-import { quote } from "../../settings/Definition.ts"
+import { quote } from "../../domain/Text.ts"
 import type { Environment } from "../../settings/Variables.ts"
 
 /** What is exported. */

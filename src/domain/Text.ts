@@ -1,0 +1,24 @@
+/** Words for people who read a terminal or a log. */
+
+/** Without what can break, hide or turn a line: control characters, line separators, marks of direction. */
+export const printable = (text: string): string =>
+  text.replace(
+    // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
+    /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`
+  )
+
+/** As JSON, on one line whatever is inside. */
+export const quote = (text: string): string => printable(JSON.stringify(text))
+
+/** Several lines as one, as of a stack. */
+export const oneLine = (text: string): string => text.replaceAll(/\s*\n\s*/g, " ")
+
+/** Wrappers rarely say more than their own name: `ServeError` hides `listen EADDRINUSE`. */
+export const innermostMessage = (error: unknown): string => {
+  if (!(error instanceof Error)) return String(error)
+  if (error.cause instanceof Error) return innermostMessage(error.cause)
+  // Node tries each address of a name, and says nothing of its own when all fail.
+  if (error instanceof AggregateError && error.errors.length > 0) return innermostMessage(error.errors[0])
+  return error.message || error.name
+}
