@@ -42,7 +42,9 @@ export const addPath = (
     (request) => {
       const variable = variableOf(pathOf(request.url))
       if (variable === undefined) return notFound(request)
-      const unreadable = request.headers["transfer-encoding"] === undefined ? undefined : codingRefusal(request)
+      const incoming = NodeHttpServerRequest.toIncomingMessage(request)
+      // Not `request.headers`: Effect would copy all of them for it.
+      const unreadable = incoming.headers["transfer-encoding"] === undefined ? undefined : codingRefusal(request)
       if (unreadable !== undefined) return unreadable
       const method = request.method === "HEAD" ? "GET" : request.method
       const handler = handlers[method as keyof typeof handlers]
