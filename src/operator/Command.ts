@@ -9,20 +9,20 @@ import type { Environment } from "../settings/Variables.ts"
 import type { ListAnswer, RedeliverMatchingAnswer } from "./Answers.ts"
 import { DeliveriesClient, DeliveriesFailed } from "./Client.ts"
 import type { DeliveriesRequest } from "./Flags.ts"
+import { Output } from "./Output.ts"
 import * as ProgressBar from "./ProgressBar.ts"
-import { Screen } from "./Screen.ts"
 import * as DeliveriesTable from "./Table.ts"
 
 type Asked<K> = Extract<DeliveriesRequest, { readonly kind: K }>
 
 /** Does what was asked for, on the process's own stdout and stderr. */
 export const run = (request: DeliveriesRequest, env: Environment): Effect.Effect<void, DeliveriesFailed> =>
-  Effect.provide(execute(request, env), Screen.layer(env))
+  Effect.provide(execute(request, env), Output.layer(env))
 
 export const execute = (
   request: DeliveriesRequest,
   env: Environment
-): Effect.Effect<void, DeliveriesFailed, Screen> =>
+): Effect.Effect<void, DeliveriesFailed, Output> =>
   Effect.suspend(() => {
     switch (request.kind) {
       case "list":
@@ -38,12 +38,12 @@ export const execute = (
 
 const list = Effect.fnUntraced(function*({ all, filter, json, limit }: Asked<"list">) {
   const client = yield* DeliveriesClient
-  const screen = yield* Screen
+  const output = yield* Output
   const printPage = (page: typeof ListAnswer.Type, isFirst: boolean) => {
-    if (json) return screen.print(`${JSON.stringify(page)}\n`)
-    if (page.deliveries.length === 0) return isFirst ? screen.say("no deliveries\n") : Effect.void
-    const heading = isFirst ? DeliveriesTable.listHeading(screen) : ""
-    return screen.print(heading + DeliveriesTable.list(page.deliveries, screen))
+    if (json) return output.print(`${JSON.stringify(page)}\n`)
+    if (page.deliveries.length === 0) return isFirst ? output.say("no deliveries\n") : Effect.void
+    const heading = isFirst ? DeliveriesTable.listHeading(output) : ""
+    return output.print(heading + DeliveriesTable.list(page.deliveries, output))
   }
   const ask = (cursor: string | undefined) =>
     client.list({ ...filter, limit: limit ?? (all ? "500" : undefined), cursor })
@@ -55,17 +55,17 @@ const list = Effect.fnUntraced(function*({ all, filter, json, limit }: Asked<"li
       yield* printPage(page, false)
     }
   }
-  if (page.next !== null && !json) yield* screen.say("there are more: --all shows them\n")
+  if (page.next !== null && !json) yield* output.say("there are more: --all shows them\n")
 })
 
 const show = Effect.fnUntraced(function*({ body, guid, json }: Asked<"show">) {
   const client = yield* DeliveriesClient
-  const screen = yield* Screen
+  const output = yield* Output
   const answer = yield* client.show(guid, body)
-  yield* screen.print(
+  yield* output.print(
     json
       ? `${JSON.stringify(answer)}\n`
-      : answer.deliveries.map((delivery) => DeliveriesTable.show(delivery, screen)).join("\n")
+      : answer.deliveries.map((delivery) => DeliveriesTable.show(delivery, output)).join("\n")
   )
 })
 
@@ -85,13 +85,13 @@ const redeliverMatching = Effect.fnUntraced(function*({ all, filter, json, limit
     })
   }
   const client = yield* DeliveriesClient
-  const screen = yield* Screen
+  const output = yield* Output
   const first = yield* client.redeliverMatching({ ...filter, limit, cursor: undefined })
   let { next, redelivered } = first
   // Of very many the server does not know.
   const total = first.remaining === undefined ? undefined : redelivered + first.remaining
   const enough = total ?? Infinity
-  const showProgress = Effect.suspend(() => ProgressBar.show(screen, "redelivering", redelivered, total))
+  const showProgress = Effect.suspend(() => ProgressBar.show(output, "redelivering", redelivered, total))
   const rest = Effect.gen(function*() {
     yield* showProgress
     // Those that come to match meanwhile are not waited for.
@@ -106,7 +106,7 @@ const redeliverMatching = Effect.fnUntraced(function*({ all, filter, json, limit
       yield* showProgress
     }
   }).pipe(
-    Effect.ensuring(ProgressBar.leave(screen)),
+    Effect.ensuring(ProgressBar.leave(output)),
     Effect.mapError(({ reason }) =>
       new DeliveriesFailed({
         reason: `after redelivering ${redelivered}${total === undefined ? "" : ` of ${total}`}: ${reason}`
@@ -122,8 +122,8 @@ const report = Effect.fnUntraced(function*(
   { redelivered, remaining }: { readonly redelivered: number; readonly remaining?: number | undefined },
   json: boolean
 ) {
-  const screen = yield* Screen
-  yield* screen.print(
+  const output = yield* Output
+  yield* output.print(
     json
       ? `${JSON.stringify({ redelivered, remaining })}\n`
       : `${redelivered === 0 ? "nothing to redeliver" : `redelivering ${redelivered}`}${

@@ -1,21 +1,21 @@
 /** How far a command is: a bar that grows on a terminal, a line for each step anywhere else. */
 import * as Effect from "effect/Effect"
-import type { Screen } from "./Screen.ts"
+import type { Output } from "./Output.ts"
 
 const cells = 30
 
 /** Says that `done` of `total` are done, or of nobody knows how many. */
 export const show = (
-  screen: Screen["Service"],
+  output: Output["Service"],
   what: string,
   done: number,
   total: number | undefined
 ): Effect.Effect<void> => {
-  if (total === undefined) return screen.say(screen.canOverwrite ? `\r${what} ${done}\x1b[K` : `${what}: ${done}\n`)
+  if (total === undefined) return output.say(output.canOverwrite ? `\r${what} ${done}\x1b[K` : `${what}: ${done}\n`)
   const share = total === 0 ? 1 : Math.min(1, done / total)
   const filled = Math.round(share * cells)
-  return screen.say(
-    screen.canOverwrite
+  return output.say(
+    output.canOverwrite
       ? `\r${what} ${"█".repeat(filled)}${"░".repeat(cells - filled)} ${done} of ${total} (${
         Math.floor(share * 100)
       } %)\x1b[K`
@@ -24,5 +24,5 @@ export const show = (
 }
 
 /** Leaves the bar's line. */
-export const leave = (screen: Screen["Service"]): Effect.Effect<void> =>
-  screen.canOverwrite ? screen.say("\n") : Effect.void
+export const leave = (output: Output["Service"]): Effect.Effect<void> =>
+  output.canOverwrite ? output.say("\n") : Effect.void

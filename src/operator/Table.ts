@@ -9,9 +9,9 @@
 import { styleText } from "node:util"
 import { printable } from "../domain/Text.ts"
 import type { ListedDelivery, ShownDelivery } from "./Answers.ts"
-import type { Screen } from "./Screen.ts"
+import type { Output } from "./Output.ts"
 
-type Width = Pick<Screen["Service"], "columns" | "hasColours">
+type Width = Pick<Output["Service"], "columns" | "hasColours">
 type Row = ListedDelivery["backends"][number]
 type Attempt = ShownDelivery["backends"][number]["attempts"][number]
 

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { execute } from "../../src/operator/Command.ts"
 import type { DeliveriesRequest, GivenFilter } from "../../src/operator/Flags.ts"
-import { Screen } from "../../src/operator/Screen.ts"
+import { Output } from "../../src/operator/Output.ts"
 import type { Environment } from "../../src/settings/Variables.ts"
 import { StoreUnavailable } from "../../src/store/DeliveryStore.ts"
 import { listen } from "../support/Backend.ts"
@@ -39,21 +39,21 @@ interface Printed {
   readonly err: string
 }
 
-/** What a command prints on a screen without colours: 120 columns of a terminal, or a pipe. */
+/** What a command prints to an output without colours: 120 columns of a terminal, or a pipe. */
 const printed = Effect.fnUntraced(function*(
   request: DeliveriesRequest,
   env: Environment,
   terminal: { readonly columns?: number; readonly hasColours?: boolean; readonly canOverwrite?: boolean } = {}
 ) {
   let [out, err] = ["", ""]
-  const screen = Screen.of({
+  const output = Output.of({
     columns: terminal.columns,
     hasColours: terminal.hasColours ?? false,
     canOverwrite: terminal.canOverwrite ?? false,
     print: (text) => Effect.sync(() => void (out += text)),
     say: (text) => Effect.sync(() => void (err += text))
   })
-  yield* Effect.provideService(execute(request, env), Screen, screen)
+  yield* Effect.provideService(execute(request, env), Output, output)
   return { out, err } satisfies Printed
 })
 

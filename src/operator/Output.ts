@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { Environment } from "../settings/Variables.ts"
 
-export class Screen extends Context.Service<Screen, {
+export class Output extends Context.Service<Output, {
   /** The result goes to a terminal of so many columns; undefined: to a file or a pipe. */
   readonly columns: number | undefined
   readonly hasColours: boolean
@@ -15,12 +15,12 @@ export class Screen extends Context.Service<Screen, {
   /** What is said meanwhile goes to a terminal too, where it can be overwritten. */
   readonly canOverwrite: boolean
   readonly say: (text: string) => Effect.Effect<void>
-}>()("sprayproxy/operator/Screen") {
+}>()("sprayproxy/operator/Output") {
   /** The process's own. https://no-color.org */
   static readonly layer = (env: Environment) =>
-    Layer.sync(Screen, () => {
+    Layer.sync(Output, () => {
       const { stderr, stdout } = process
-      return Screen.of({
+      return Output.of({
         columns: stdout.isTTY ? Math.max(40, stdout.columns || 120) : undefined,
         hasColours: stdout.isTTY && (env["NO_COLOR"] ?? "") === "" && env["TERM"] !== "dumb",
         print: (text) => write(stdout, text),
