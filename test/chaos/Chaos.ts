@@ -10,6 +10,7 @@
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import { monitorEventLoopDelay } from "node:perf_hooks"
 import { setTimeout as sleep } from "node:timers/promises"
 import { comeAndGo, startCrashBackend } from "../crash/Backends.ts"
 import { listPage } from "../crash/Operator.ts"
@@ -64,8 +65,10 @@ export const chaos = Effect.fnUntraced(
     const random = new Random(options.seed)
     let lastDeath = -Infinity
     const names = ["steady", "unready", "away", "refusing", "hanging", "registered"]
-    // A backend may read what a server had sent shortly before it died.
-    const witness = new Witness(names, (_, before) => lastDeath >= before.at - 1_000)
+    // A backend may read what a server had sent shortly before it died: later still where this process can't keep up.
+    const lag = monitorEventLoopDelay()
+    lag.enable()
+    const witness = new Witness(names, (_, before) => lastDeath >= before.at - 1_000 - lag.max / 1e6)
     const [steady, unready, away, refusing, hanging, registered] = yield* Effect.all([
       startCrashBackend(witness, random, { name: "steady", delay: 20 }),
       startCrashBackend(witness, random, { name: "unready", delay: 20, unready: 0.25 }),
@@ -85,7 +88,7 @@ export const chaos = Effect.fnUntraced(
       ...[steady, unready, away, refusing, hanging].flatMap(({ url }) => ["--backend", url]),
       `--store=${store.url}`,
       "--enable-dynamic-backends",
-      "--forwarding-timeout=4s",
+      "--forwarding-timeout=7s",
       "--retain-delivered=60s"
     ]
     const replicas = yield* Effect.forEach(Array.from({ length: store.replicas }), () =>

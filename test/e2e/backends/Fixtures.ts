@@ -17,3 +17,6 @@ export const startUnread = (onRequest: Http.RequestListener) =>
 
 /** A text that differs everywhere, so that no part of it passes for another. */
 export const textOf = (bytes: number): string => randomBytes(Math.ceil(bytes / 2)).toString("hex").slice(0, bytes)
+
+/** A busy machine needs its time for a large body. */
+export const patient: ReadonlyArray<string> = ["--forwarding-timeout", "60s", "--reply-deadline", "60s"]

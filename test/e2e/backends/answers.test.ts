@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import { startBackend } from "../../support/Backend.ts"
 import { startProgram } from "../../support/Program.ts"
 import { spray, startRawBackend } from "../../support/edges.ts"
-import { MiB, promise, startUnread, textOf } from "./Fixtures.ts"
+import { MiB, patient, promise, startUnread, textOf } from "./Fixtures.ts"
 
 describe("an answer", () => {
   const table = [
@@ -161,7 +161,7 @@ describe("an answer", () => {
         })
       })
       const other = yield* startBackend()
-      const program = yield* startProgram(["--backend", `${early.url},${other.url}`])
+      const program = yield* startProgram(["--backend", `${early.url},${other.url}`, ...patient])
       const body = textOf(20 * MiB)
       const { attempts, reply } = yield* promise(() => spray(program, body))
       expect(reply).toMatchObject({ status: 200, text: "proxied" })

@@ -141,7 +141,7 @@ describe("backends that answer early, reset, or stop reading", () => {
       const hostile = yield* Effect.all([startHostile(bodies, random), startHostile(bodies, random)])
       const good = yield* startBackend()
       const urls = [good.url, ...hostile.map(({ url }) => url)]
-      const flags = ["--forwarding-timeout", "5s", "--backend-concurrency", "16"]
+      const flags = ["--forwarding-timeout", "5s", "--reply-deadline", "60s", "--backend-concurrency", "16"]
       const program = yield* startProgram(["--backend", urls.join(","), ...flags])
       const texts = Array.from({ length: 240 }, (_, n) => {
         // Eight MiB are more than the system's buffers take: their writing stalls.

@@ -71,8 +71,8 @@ describe.skipIf(postgresUnavailable() !== undefined)("a PostgreSQL that can be r
       yield* Effect.promise(async () => {
         const events = Array.from({ length: 200 }, (_, at) => at % 40 === 7 ? "poison" : "push")
         // As many at once as a slow disk still takes one by one within the reply deadline.
-        for (let from = 0; from < events.length; from += 40) {
-          const some = events.slice(from, from + 40)
+        for (let from = 0; from < events.length; from += 10) {
+          const some = events.slice(from, from + 10)
           const replies = await Promise.all(some.map((event) => deliver(program.port, "{}", { event })))
           assert.deepStrictEqual(
             replies.map(({ status }) => status),

@@ -19,7 +19,7 @@ export const head = (guid: string, headers: ReadonlyArray<string>, target = "/pr
 export const withLength = (guid: string, body: string, headers: ReadonlyArray<string> = [signed(body)]) =>
   head(guid, [...headers, `Content-Length: ${Buffer.byteLength(body)}`]) + body
 
-export const chunked = (body: string, size = 100) =>
+const chunked = (body: string, size = 100) =>
   `${
     Array.from({ length: Math.ceil(body.length / size) }, (_, i) => body.slice(i * size, (i + 1) * size)).map((chunk) =>
       `${chunk.length.toString(16)}\r\n${chunk}\r\n`
@@ -38,7 +38,7 @@ export const ask = Effect.fnUntraced(function*(port: number, request: string) {
   return yield* next(connection)
 }, Effect.scoped)
 
-export const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
+const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
 
 export const idOf = (reply: Reply) => {
   assert.match(String(reply.headers["x-request-id"]), uuid)
@@ -57,7 +57,7 @@ export class Sprayproxy extends Context.Service<Sprayproxy, {
   readonly program: Program
   readonly port: number
   readonly backend: TestBackend
-}>()("sprayproxy/test/e2e/webhook/ingress.test/Sprayproxy") {
+}>()("sprayproxy/test/e2e/webhook/Ingress/Sprayproxy") {
   static readonly layer = (args: ReadonlyArray<string> = [], env: Readonly<Record<string, string>> = {}) =>
     Layer.effect(
       Sprayproxy,
