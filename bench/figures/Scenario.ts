@@ -35,6 +35,8 @@ export interface ScenarioResult {
 }
 
 export const cpuPerDelivery = "CPU per delivery (µs)"
+/** Of the time in which a contender could have run. Its own threads wait for each other; other programs make it much. */
+export const waitedForCore = "waited for its core (%)"
 export const peakMemory = "peak RSS (MiB)"
 
 export const floorName = "floor"

@@ -10,14 +10,22 @@ export const isExact = existsSync("/proc/self/schedstat")
 /** User and system time of all threads so far, in µs. */
 export const cpuTime = (pid: number): number => {
   // A thread that has ended is missing in this sum; Node ends none of its own.
-  if (isExact) return readdirSync(`/proc/${pid}/task`).reduce((sum, thread) => sum + onCpu(pid, thread), 0)
+  if (isExact) return ofThreads(pid, 0)
   const [, fields = ""] = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")
   const [user = "0", system = "0"] = fields.split(" ").slice(11)
   return (Number(user) + Number(system)) * tick
 }
 
-const onCpu = (pid: number, thread: string): number =>
-  Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ")[0]) / 1_000
+/** For how long its threads could have run and were not let so far, in µs; 0 where the kernel does not say. */
+export const waitTime = (pid: number): number => isExact ? ofThreads(pid, 1) : 0
+
+/** `123456 7890 42`: nanoseconds on a core, nanoseconds of waiting for one, and how often. */
+const ofThreads = (pid: number, field: 0 | 1): number =>
+  readdirSync(`/proc/${pid}/task`).reduce(
+    (sum, thread) =>
+      sum + Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ")[field]) / 1_000,
+    0
+  )
 
 /** Resident memory in MiB. */
 export const rss = (pid: number): number => status(pid, "VmRSS")

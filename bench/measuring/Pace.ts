@@ -23,7 +23,7 @@ export const pace = ({ builds, quick, starts }: Options, loop: "closed" | "open"
 
 const open = {
   full: { starts: 2, turns: 3, slot: 3_000, warmUp: 3_000 },
-  quick: { starts: 1, turns: 2, slot: 2_000, warmUp: 1_000 }
+  quick: { starts: 1, turns: 2, slot: 1_500, warmUp: 1_000 }
 }
 
 const surveys = {

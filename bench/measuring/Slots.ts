@@ -9,10 +9,10 @@ import * as Effect from "effect/Effect"
 import * as Progress from "../command/Progress.ts"
 import type { Contender } from "../contenders/Contenders.ts"
 import type { Round, Turn } from "../figures/Measures.ts"
-import { cpuPerDelivery } from "../figures/Scenario.ts"
+import { cpuPerDelivery, waitedForCore } from "../figures/Scenario.ts"
 import { LoadProcess } from "../load/LoadProcess.ts"
 import type { BackendSpec, Payload } from "../load/Messages.ts"
-import { cpuTime, isExact, peakRss } from "../machine/ProcessUsage.ts"
+import { cpuTime, isExact, peakRss, waitTime } from "../machine/ProcessUsage.ts"
 import { percentiles, problemsOf, steady } from "./Answers.ts"
 
 export interface Runner extends Contender {
@@ -51,7 +51,7 @@ export const inSlots = Effect.fnUntraced(function*<E, R>(plan: Plan<E, R>) {
   const peaks: Record<string, number> = {}
 
   const run = Effect.fnUntraced(function*({ name, pid, port, status }: Runner, count: number) {
-    const before = cpuTime(pid)
+    const [before, waitedBefore] = [cpuTime(pid), waitTime(pid)]
     const result = yield* load.run({
       port,
       connections,
@@ -64,13 +64,15 @@ export const inSlots = Effect.fnUntraced(function*<E, R>(plan: Plan<E, R>) {
     })
     yield* untilCalm(pid)
     for (const problem of problemsOf(name, status, result)) problems.add(problem)
-    return { result, cpu: (cpuTime(pid) - before) / count }
+    const [used, waited] = [cpuTime(pid) - before, waitTime(pid) - waitedBefore]
+    return { result, cpu: used / count, waited: 100 * waited / (used + waited) }
   })
 
   const slot = Effect.fnUntraced(function*(runner: Runner, count: number) {
-    const { cpu, result } = yield* run(runner, count)
+    const { cpu, result, waited } = yield* run(runner, count)
     return {
       [cpuPerDelivery]: cpu,
+      [waitedForCore]: waited,
       ...rate === undefined ? { "throughput (/s)": count / result.elapsed * 1_000 } : {},
       ...percentiles(result.latency)
     } satisfies Round

@@ -16,7 +16,7 @@ export const slowloris = Effect.gen(function*() {
   const { options } = yield* Setup
   const load = yield* LoadProcess
   const { unlogged } = yield* contenders
-  const count = rate * (options.quick ? 10 : 40)
+  const count = rate * (options.quick ? 4 : 20)
   const problems: Array<string> = []
   const figures: Record<string, Round> = {}
   for (const start of unlogged) {
