@@ -19,6 +19,11 @@ export class SettlementQueue {
     return this.#waiting.length
   }
 
+  /** As many wait as are taken at a time. */
+  get isFull(): boolean {
+    return this.#waiting.length >= this.#mostTaken
+  }
+
   /** False: too many wait, and the oldest is dropped. */
   add(settlement: Settlement): boolean {
     const hasRoom = this.#waiting.length < mostWaiting

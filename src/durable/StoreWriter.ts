@@ -4,7 +4,7 @@
  *
  * **Details**
  *
- * - One transaction at a time. What comes meanwhile goes with the next; what comes to an idle store waits 2 ms for more.
+ * - One transaction at a time. What comes meanwhile goes with the next, or a little later: `WriteQueue`.
  * - A delivery is not waited for longer than 2 s. Once a write has failed or is that late, the store counts as down: all that
  *   comes is refused at once until it takes a write, which is tried each second.
  * - Settlements are kept until the store takes them. Nobody waits for them.
@@ -28,10 +28,10 @@ import { Settings } from "../settings/Settings.ts"
 import { DeliveryStore, type Settlement } from "../store/DeliveryStore.ts"
 import * as BatchWriter from "./BatchWriter.ts"
 import { DeliveryWrite, type WriteRequest } from "./DeliveryWrite.ts"
-import { SettlementQueue } from "./SettlementQueue.ts"
-import type { StoreBatch } from "./StoreBatch.ts"
+import { StoreCapacity } from "./StoreCapacity.ts"
 import { StoreHealth } from "./StoreHealth.ts"
 import { StoreMetrics } from "./StoreMetrics.ts"
+import { WriteQueue } from "./WriteQueue.ts"
 
 export class StoreWriter extends Context.Service<StoreWriter, {
   readonly write: (request: WriteRequest) => void
@@ -50,10 +50,10 @@ export class StoreWriter extends Context.Service<StoreWriter, {
       const timers = yield* Timers
       const log = yield* Log
       const metrics = yield* StoreMetrics
-      const writes: Array<DeliveryWrite> = []
-      const settlements = new SettlementQueue()
+      const queue = new WriteQueue(timers.now)
+      const { settlements } = queue
+      const capacity = new StoreCapacity(settings.storeLimit)
       const wake = yield* Latch.make()
-      let used = 0
       let dropped = 0
       /** Outcomes that waited when it came up, and wait still. */
       let behind = 0
@@ -62,7 +62,7 @@ export class StoreWriter extends Context.Service<StoreWriter, {
         changed: (isUp) => {
           Latch.openUnsafe(wake)
           if (isUp) behind = settlements.length
-          if (!isUp) { for (const write of writes.splice(0)) write.failed() }
+          if (!isUp) { for (const write of queue.removeDeliveries()) write.failed() }
         },
         told: (isUp, reason) => {
           metrics.up(isUp)
@@ -70,25 +70,28 @@ export class StoreWriter extends Context.Service<StoreWriter, {
           else log.write("error", "the store is down: deliveries are forwarded without it", { reason })
         }
       })
-      const observer = { stored: (size: number) => void (used += size), refused: metrics.fellBack }
+      const observer = { stored: (size: number) => capacity.wrote(size), refused: metrics.fellBack }
       const writer = BatchWriter.make({ store, health, settlements, log, metrics, timers })
 
-      const nextBatch = (): StoreBatch => {
-        let bytes = 0
-        let count = 0
-        for (; count < Math.min(writes.length, mostDeliveries); count += 1) {
-          bytes += writes[count]!.size
-          if (count > 0 && bytes > mostBytes) break
-        }
-        return { deliveries: writes.splice(0, count), settlements: settlements.take() }
-      }
       const writeNext = Effect.suspend(() => {
-        const batch = nextBatch()
+        const batch = queue.take()
         const wasUp = health.isUp
         return Effect.tap(writer.write(batch), (written) =>
           Effect.sync(() => {
             if (written && wasUp) behind = Math.max(0, behind - batch.settlements.length)
           }))
+      })
+
+      /** Returns when the next batch is to go, or the store is down. */
+      const nextDue = Effect.gen(function*() {
+        while (health.isUp) {
+          const { wait } = queue
+          if (wait <= 0) return
+          Latch.closeUnsafe(wake)
+          const cancel = wait === Infinity ? undefined : timers.after(wait, () => Latch.openUnsafe(wake))
+          yield* wake.await
+          cancel?.()
+        }
       })
 
       const probe = Effect.exit(Effect.timeout(store.probe, BatchWriter.longestWrite))
@@ -101,13 +104,8 @@ export class StoreWriter extends Context.Service<StoreWriter, {
           else yield* writeNext
           return
         }
-        if (writes.length === 0 && settlements.length === 0) {
-          Latch.closeUnsafe(wake)
-          yield* wake.await
-          yield* Effect.sleep(linger)
-          if (!health.isUp) return
-        }
-        yield* writeNext
+        yield* nextDue
+        if (health.isUp) yield* writeNext
       })
 
       /** A store that nobody writes to may be gone as well. */
@@ -125,7 +123,7 @@ export class StoreWriter extends Context.Service<StoreWriter, {
             log.write("warn", "the store's size is not known", { reason: BatchWriter.reasonOf(Cause.fail(error)) })
           },
           onSuccess: (bytes) => {
-            used = bytes
+            capacity.measured(bytes)
             metrics.used(bytes)
           }
         })
@@ -138,7 +136,7 @@ export class StoreWriter extends Context.Service<StoreWriter, {
 
       // What was attempted is said before what was not is given back.
       const flush = Effect.gen(function*() {
-        for (let written = true; written && settlements.length + writes.length > 0;) written = yield* writeNext
+        for (let written = true; written && !queue.isEmpty;) written = yield* writeNext
         yield* store.release
         if (settlements.length > 0) tellLeft()
       }).pipe(
@@ -147,7 +145,7 @@ export class StoreWriter extends Context.Service<StoreWriter, {
       )
 
       metrics.up(true)
-      metrics.limit(settings.storeLimit)
+      metrics.limit(capacity.limit)
       // In a fiber of its own: in a finalizer no time-out could interrupt anything.
       yield* Effect.addFinalizer(() => Effect.flatMap(Effect.forkDetach(flush), Fiber.join))
       yield* Effect.forkScoped(Effect.forever(contained(run)))
@@ -157,10 +155,9 @@ export class StoreWriter extends Context.Service<StoreWriter, {
         write: (request) => {
           const write = new DeliveryWrite(request, observer)
           if (!health.isUp) return write.refuse("unavailable")
-          if (used + request.size >= settings.storeLimit) return write.refuse("full")
+          if (!capacity.hasRoomFor(request.size)) return write.refuse("full")
           write.cancelPatience = timers.after(patience, () => {
-            const at = writes.indexOf(write)
-            if (at >= 0) writes.splice(at, 1)
+            queue.remove(write)
             write.refuse("timeout")
             // Whoever comes next should not have to wait for nothing.
             const since = writer.since()
@@ -168,8 +165,7 @@ export class StoreWriter extends Context.Service<StoreWriter, {
               health.failed(`no answer in ${patience} ms`)
             }
           })
-          writes.push(write)
-          Latch.openUnsafe(wake)
+          if (queue.addDelivery(write)) Latch.openUnsafe(wake)
         },
         settle: (settlement) => {
           if (!settlements.add(settlement)) {
@@ -179,7 +175,7 @@ export class StoreWriter extends Context.Service<StoreWriter, {
               log.write("error", "outcomes are not kept: too many wait for the store", { dropped })
             }
           }
-          Latch.openUnsafe(wake)
+          if (queue.addedOutcome()) Latch.openUnsafe(wake)
         },
         hasCaughtUp: () => health.isUp && behind === 0
       })
@@ -190,13 +186,6 @@ export class StoreWriter extends Context.Service<StoreWriter, {
 /** Milliseconds for which a delivery waits to be on disk. */
 const patience = 2_000
 
-/** A store that stores at all is worth that much latency: a sync is shared by what comes within it. */
-const linger = "2 millis"
-
 const probeInterval = "1 second"
 const watchInterval = "30 seconds"
 const usageInterval = "10 seconds"
-
-/** One transaction holds that much at most: its bodies are copied while it is under way. */
-const mostDeliveries = 256
-const mostBytes = 2 * 1024 * 1024

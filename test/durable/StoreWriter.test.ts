@@ -284,7 +284,7 @@ describe("the store's writer", () => {
       const ids = Array.from({ length: 256 }, (_, at) => `${at}`)
       for (const id of ids) write(id)
       for (const id of ids) settle(`outcome ${id}`)
-      yield* TestClock.adjust(5)
+      yield* TestClock.adjust(30)
       const others = ids.filter((id) => id !== "77" && id !== "200")
       assert.sameMembers(said, [...others.map((id) => `${id} written`), "77 unstorable", "200 unstorable"])
       assert.isBelow(batches.length, 40)
@@ -322,7 +322,7 @@ describe("the store's writer", () => {
       settle("foreign", { answer: "\ud83d\udd11" })
       settle("bad", { answer: "no" })
       settle("3")
-      yield* TestClock.adjust(5)
+      yield* TestClock.adjust(30)
       const failed = new Set(batches.filter((batch) => batch.settlements.some(({ id }) => id === "bad")))
       const written = batches.filter((batch) => !failed.has(batch)).flatMap(({ settlements }) => settlements)
       const kept = new Map(written.map(({ attempt, id }) => [id, attempt?.answer]))
@@ -407,7 +407,7 @@ describe("the store's writer", () => {
       const { batches, close, script, settle } = yield* setUp()
       script.write = () => Effect.never
       settle("1")
-      yield* TestClock.adjust(5)
+      yield* TestClock.adjust(30)
       script.write = () => Effect.void
       yield* close
       assert.deepStrictEqual(sizes(batches), [[0, 1], [0, 1]])

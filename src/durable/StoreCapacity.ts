@@ -1,0 +1,24 @@
+/**
+ * Whether the store has room, by what it took up when it was asked last and what was written since.
+ */
+export class StoreCapacity {
+  /** Bytes. */
+  readonly limit: number
+  #used = 0
+
+  constructor(limit: number) {
+    this.limit = limit
+  }
+
+  hasRoomFor(bytes: number): boolean {
+    return this.#used + bytes < this.limit
+  }
+
+  wrote(bytes: number): void {
+    this.#used += bytes
+  }
+
+  measured(bytes: number): void {
+    this.#used = bytes
+  }
+}
