@@ -5,13 +5,13 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { layerWebCrypto } from "effect/crypto/SecureRandom"
 import { Instance } from "../runtime/Instance.ts"
 import { Settings } from "../settings/Settings.ts"
 import type { StoreLocation } from "../settings/StoreLocation.ts"
 import * as SqlDeliveryStore from "../store/SqlDeliveryStore.ts"
 import { BackendBreakers } from "./BackendBreakers.ts"
 import * as Backlog from "./Backlog.ts"
+import * as DeliveryIds from "./DeliveryIds.ts"
 import * as DurableLedger from "./DurableLedger.ts"
 import { SettlementPolicy } from "./SettlementPolicy.ts"
 import * as StoreFailures from "./StoreFailures.ts"
@@ -24,7 +24,7 @@ import * as StoredMembership from "./StoredMembership.ts"
 export const layerLedger = (location: StoreLocation) =>
   Layer.mergeAll(DurableLedger.layer, StoredMembership.layer).pipe(
     Layer.provideMerge(StoreWriter.layer),
-    Layer.provideMerge(Layer.mergeAll(BackendBreakers.layer, SettlementPolicy.layer, layerWebCrypto)),
+    Layer.provideMerge(Layer.mergeAll(BackendBreakers.layer, SettlementPolicy.layer, DeliveryIds.layer)),
     Layer.provideMerge(
       StoreFailures.layer.pipe(Layer.provide(Layer.unwrap(Effect.gen(function*() {
         const { name: instance } = yield* Instance

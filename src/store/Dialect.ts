@@ -99,7 +99,7 @@ export const sqlite = (
       const made = statement(places, source, now)
       return { columns, statement: made, ...numbered(made.compile()) }
     },
-    run: (bulk, rows) => Effects.map(sql.atomically([fillSqlite(bulk, rows)]), ([found]) => found!),
+    run: (bulk, rows) => Effects.map(sql.atomically([fillSqlite(bulk, rows)]), ([found]) => found!.rows),
     strings: (values) => sql`json_each(${json(values)}) AS i`,
     forUpdate: () => sql.literal(""),
     using: (index) => sql.literal(`INDEXED BY ${index}`)

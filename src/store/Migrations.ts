@@ -7,6 +7,8 @@
  * - `stage` says when a delivery is looked at for pruning: 0, some rows were open (at `stage_at` it is looked at again);
  *   1, all were settled at `stage_at`; 2, the same with a dead one; 3, only its record is left.
  * - A row's `due_at` while somebody owns it is the end of the lease.
+ * - A row keeps the attempt that delivered it on its first try in its own columns, `attempt_n` and those beside it; all other
+ *   attempts are in `attempts`. Rows that an earlier release has settled have all of theirs there.
  * - What is settled badly is rare, what is delivered is most: only the former has an index.
  * - A backend whose time is over stays, `cleared` once nothing of it is open: `changed_at` tells a change that comes late.
  * - Ids sort by the clocks of the processes that made them, `received_at` is the store's: no bound of one follows from the other.
@@ -154,6 +156,18 @@ export const steps = {
       orElse: () => Effect.void
     })
     yield* markFile(2)
+  }),
+  "3_attempts_in_rows": Effect.gen(function*() {
+    const sql = yield* SqlClient
+    // It takes no time, but waits for whoever is writing.
+    yield* sql.onDialectOrElse({
+      pg: () => sql`SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true)`,
+      orElse: () => Effect.void
+    })
+    for (const column of ["at bigint", "n bigint", "status integer", "latency double precision"]) {
+      yield* sql`ALTER TABLE delivery_rows ADD COLUMN ${sql.literal(`attempt_${column}`)}`
+    }
+    yield* markFile(3)
   })
 }
 

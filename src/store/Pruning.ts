@@ -15,6 +15,7 @@ import * as Effect from "effect/Effect"
 import { longestDelay, type Retention } from "./DeliveryStore.ts"
 import { lookAgain } from "./Queue.ts"
 import type { StoreSession } from "./Session.ts"
+import { youngFor } from "./Statements.ts"
 
 interface Candidate {
   readonly id: string
@@ -35,6 +36,9 @@ const longestRound = 60_000
 
 /** Milliseconds by which clocks may differ. */
 const tolerance = 5_000
+
+/** Milliseconds. Most of what is younger is about to be settled, and is looked at once then. */
+const youngest = youngFor + tolerance
 
 export const make = (session: StoreSession) => {
   const { dialect, lease, sql } = session
@@ -95,7 +99,7 @@ export const make = (session: StoreSession) => {
 
   /** Of one stage: of several at once PostgreSQL would collect all before it takes some. */
   const overdue = Effect.fnUntraced(function*(retention: Retention, limit: number) {
-    const ages = [-1, retention.delivered, retention.dead, Math.max(retention.delivered, retention.dead)]
+    const ages = [youngest, retention.delivered, retention.dead, Math.max(retention.delivered, retention.dead)]
     // Each lot begins with another, so that none waits until there is nothing of those before it.
     const first = turn++ % ages.length
     const stages = [...ages.entries()]

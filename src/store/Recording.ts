@@ -6,6 +6,10 @@
  * New deliveries and settlements go in one round trip, which is a transaction. Only when a delivery turns out to be known
  * already is nothing of that kept, and the batch is written in a longer transaction that looks first.
  *
+ * Most deliveries are taken by every backend at the first try: an outcome that may be of that kind is written as such, in one
+ * statement a row. If some row turns out to be another, all of them are said again in the way that fits any row, which changes
+ * nothing about those that have it.
+ *
  * What became of earlier deliveries comes after new ones: a redelivery finds that its attempt is still under way.
  */
 import * as Effect from "effect/Effect"
@@ -29,9 +33,23 @@ export interface Batch {
 
 type Part = readonly [Bulk, ReadonlyArray<BulkRow>]
 
+/** What is written at once. */
+interface Fresh extends Batch {
+  /** Settlements of their own rows' first tries, as it seems. */
+  readonly successes: ReadonlyArray<NumberedSettlement>
+}
+
+interface FreshlyWritten {
+  /** Some delivery is known, and nothing was written. */
+  readonly isKnown: boolean
+  /** How many of the `successes` were such. */
+  readonly successes: number
+}
+
 export const make = (session: StoreSession) => {
   const { dialect, owner, sql } = session
   const inserts = Statements.inserts(session)
+  const firstSuccess = Statements.firstSuccess(session)
   const settling = Statements.settling(session)
   const known = Statements.known(session)
   const changes = Statements.changes(session)
@@ -72,18 +90,32 @@ export const make = (session: StoreSession) => {
     return plan.recorded
   }, sql.withTransaction)
 
-  const parts = (batch: Batch) => [...insertParts(batch, batch.deliveries), ...settlementParts(batch.settlements)]
+  /** The successes first. */
+  const parts = (batch: Fresh): ReadonlyArray<Part> => [
+    [firstSuccess, batch.successes.map(Rows.firstSuccessRow)],
+    ...insertParts(batch, batch.deliveries),
+    ...settlementParts(batch.settlements)
+  ]
   const writeFresh = session.sqlite === undefined
-    ? freshPostgres(session, known.byEither, [...Object.values(inserts), ...Object.values(settling)], parts)
+    ? freshPostgres(
+      session,
+      known.byEither,
+      [firstSuccess, ...Object.values(inserts), ...Object.values(settling)],
+      parts
+    )
     : freshSqlite(session.sqlite, parts)
 
-  const write = (batch: Batch): Effect.Effect<ReadonlyArray<Recorded>, SqlError> =>
-    isEntangled(batch)
-      ? writeLooking(batch)
-      : Effect.flatMap(
-        writeFresh(batch),
-        (isWritten) => isWritten ? Effect.succeed(batch.deliveries.map(freshlyRecorded)) : writeLooking(batch)
-      )
+  const write = (batch: Batch): Effect.Effect<ReadonlyArray<Recorded>, SqlError> => {
+    if (isEntangled(batch)) return writeLooking(batch)
+    const { others, successes } = Rows.firstSuccessesOf(batch.settlements)
+    return Effect.flatMap(writeFresh({ ...batch, successes, settlements: others }), (written) => {
+      if (written.isKnown) return writeLooking(batch)
+      const recorded = batch.deliveries.map(freshlyRecorded)
+      return written.successes === successes.length
+        ? Effect.succeed(recorded)
+        : Effect.as(writeFresh({ deliveries: [], successes: [], settlements: successes }), recorded)
+    })
+  }
   if (session.sqlite !== undefined) return write
 
   const writeLarge = Effect.fnUntraced(function*(batch: Batch, large: ReadonlyArray<NewDelivery>) {
@@ -105,16 +137,22 @@ const payloadRow = ({ sent }: Batch, delivery: NewDelivery): BulkRow => ({
   body: sent?.get(delivery) ?? delivery.body
 })
 
-/** Writes all if no delivery is known, else nothing: false. */
+/** Writes all if no delivery is known, else nothing. */
 const freshSqlite = (
   { client }: NonNullable<StoreSession["sqlite"]>,
-  parts: (batch: Batch) => ReadonlyArray<Part>
+  parts: (batch: Fresh) => ReadonlyArray<Part>
 ) =>
-(batch: Batch) => {
+(batch: Fresh): Effect.Effect<FreshlyWritten, SqlError> => {
   const statements = parts(batch).flatMap(([bulk, rows]) => rows.length === 0 ? [] : [fillSqlite(bulk, rows)])
-  if (statements.length === 0) return Effect.succeed(true)
-  return Effect.as(client.atomically(statements), true).pipe(
-    Effect.catchIf((error) => batch.deliveries.length > 0 && isConflict(error), () => Effect.succeed(false))
+  if (statements.length === 0) return Effect.succeed({ isKnown: false, successes: 0 })
+  return Effect.map(client.atomically(statements), ([first]) => ({
+    isKnown: false,
+    successes: batch.successes.length === 0 ? 0 : first!.changes
+  })).pipe(
+    Effect.catchIf(
+      (error) => batch.deliveries.length > 0 && isConflict(error),
+      () => Effect.succeed({ isKnown: true, successes: 0 })
+    )
   )
 }
 
@@ -123,17 +161,22 @@ const freshPostgres = (
   { sql }: StoreSession,
   known: Bulk,
   bulks: ReadonlyArray<Bulk>,
-  parts: (batch: Batch) => ReadonlyArray<Part>
+  parts: (batch: Fresh) => ReadonlyArray<Part>
 ) => {
-  const steps = bulks.map(({ statement }, at) =>
-    sql`${sql.literal(`step${at}`)} AS (${statement} AND NOT EXISTS (SELECT 1 FROM known))`
-  )
+  const steps = bulks.map(({ statement }, at) => {
+    const counted = sql.literal(at === 0 ? "RETURNING 1 AS one" : "")
+    return sql`${sql.literal(`step${at}`)} AS (${statement} AND NOT EXISTS (SELECT 1 FROM known) ${counted})`
+  })
   const [text, params] = sql`WITH known AS MATERIALIZED (${known.statement}), ${sql.csv(steps)}
-    SELECT count(*)::integer AS known, ${sql.literal(durably)} AS synced FROM known`.compile()
-  return (batch: Batch) =>
+    SELECT count(*)::integer AS known, (SELECT count(*)::integer FROM step0) AS successes,
+      ${sql.literal(durably)} AS synced FROM known`.compile()
+  return (batch: Fresh): Effect.Effect<FreshlyWritten, SqlError> =>
     Effect.map(
-      sql.unsafe<{ readonly known: number }>(text, fillPostgres({ params }, parts(batch))),
-      ([row]) => row!.known === 0
+      sql.unsafe<{ readonly known: number; readonly successes: number }>(
+        text,
+        fillPostgres({ params }, parts(batch))
+      ),
+      ([row]) => ({ isKnown: row!.known > 0, successes: row!.successes })
     )
 }
 

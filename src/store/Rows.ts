@@ -60,16 +60,64 @@ export const settlementColumns = {
   outcome: "text"
 } as const
 
+export const firstSuccessColumns = {
+  id: "text",
+  key: "text",
+  at: "bigint",
+  n: "bigint",
+  status: "bigint",
+  latency: "double precision"
+} as const
+
+/** Settlements that deliver their rows and say nothing more; and all others. One row is in one of the two. */
+export const firstSuccessesOf = (settlements: ReadonlyArray<NumberedSettlement>): {
+  readonly successes: ReadonlyArray<NumberedSettlement>
+  readonly others: ReadonlyArray<NumberedSettlement>
+} => {
+  const ofRow = new Map<string, NumberedSettlement>()
+  const others: Array<NumberedSettlement> = []
+  const several = new Set<string>()
+  for (const settlement of settlements) {
+    const name = nameOfRow(settlement)
+    if (ofRow.has(name)) several.add(name)
+    ofRow.set(name, settlement)
+  }
+  const successes: Array<readonly [string, NumberedSettlement]> = []
+  for (const settlement of settlements) {
+    const name = nameOfRow(settlement)
+    if (isPlainSuccess(settlement) && !several.has(name)) successes.push([name, settlement])
+    else others.push(settlement)
+  }
+  return { successes: successes.toSorted(byName).map(([, settlement]) => settlement), others }
+}
+
+const isPlainSuccess = ({ attempt, become }: NumberedSettlement): boolean =>
+  become === "delivered" && attempt?.outcome === "delivered" && attempt.error === undefined &&
+  attempt.answer === undefined
+
+const nameOfRow = ({ id, key }: NumberedSettlement): string => `${id}\n${key}`
+
+export const firstSuccessRow = ({ attempt, id, key, n }: NumberedSettlement): BulkRow => ({
+  id,
+  key,
+  at: timeOf(attempt!),
+  n,
+  status: attempt!.status,
+  latency: attempt!.latency
+})
+
 /** One for each row: what they come to when they are applied one after the other. */
 export const settlementRows = (settlements: ReadonlyArray<NumberedSettlement>): ReadonlyArray<SettlementRow> => {
   const rows = new Map<string, SettlementRow>()
-  for (const { attempt, become, id, key, n } of settlements) {
-    const before = rows.get(`${id}\n${key}`)
+  for (const settlement of settlements) {
+    const { attempt, become, id, key, n } = settlement
+    const name = nameOfRow(settlement)
+    const before = rows.get(name)
     const state = typeof become === "string" ? become : "pending"
     const delay = typeof become === "string" ? 0 : become.retryIn
     const stays = before !== undefined && before.state !== "pending" && (state === "pending" || state === "dead")
     const at = attempt === undefined ? [] : [timeOf(attempt)]
-    rows.set(`${id}\n${key}`, {
+    rows.set(name, {
       id,
       key,
       state: stays ? before.state : state,

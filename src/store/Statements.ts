@@ -3,7 +3,14 @@
  * added to.
  */
 import type { Fragment } from "effect/sql/Statement"
-import { attemptColumns, deliveryColumns, payloadColumns, settlementColumns, targetColumns } from "./Rows.ts"
+import {
+  attemptColumns,
+  deliveryColumns,
+  firstSuccessColumns,
+  payloadColumns,
+  settlementColumns,
+  targetColumns
+} from "./Rows.ts"
 import type { StoreSession } from "./Session.ts"
 
 /** For deliveries that are not known. */
@@ -33,11 +40,29 @@ export const inserts = ({ dialect, lease, owner, sql }: StoreSession) => ({
   )
 })
 
+/** Milliseconds. A delivery that came, or was asked for again, so recently has not been looked at by pruning. */
+export const youngFor = 10_000
+
+/**
+ * Ends a row that is ours and has had no attempt, and keeps the attempt in it. Any other row is left alone: it is for
+ * `settling`. Its delivery need not be looked at again: pruning has not seen it yet.
+ */
+export const firstSuccess = ({ dialect, owner, sql }: StoreSession) =>
+  dialect.bulk(firstSuccessColumns, (i, { from }, now) =>
+    sql`UPDATE delivery_rows SET state = 'delivered', owner = NULL, due_at = ${now}, settled_at = ${now}, tries = 1,
+        last_outcome = 'delivered', attempt_at = ${i.at}, attempt_n = ${i.n}, attempt_status = ${i.status},
+        attempt_latency = ${i.latency}
+      ${from} WHERE delivery_id = ${i.id} AND backend_key = ${i.key} AND state = 'pending' AND owner = ${owner}
+        AND tries = 0 AND since > ${now} - ${sql.literal(String(youngFor))} AND attempt_n IS NULL
+        AND NOT EXISTS (SELECT 1 FROM attempts a
+          WHERE a.delivery_id = ${i.id} AND a.backend_key = ${i.key} AND a.at = ${i.at} AND a.n = ${i.n})`)
+
 export const settling = ({ dialect, owner, sql }: StoreSession) => ({
   rows: dialect.bulk(settlementColumns, (i, { from }, now) => {
     // Whoever does not know whether a write happened writes again.
-    const known = sql`(SELECT count(*) FROM attempts a WHERE a.delivery_id = ${i.id} AND a.backend_key = ${i.key}
-      AND a.at BETWEEN ${i.first_at} AND ${i.last_at} AND a.n BETWEEN ${i.first_n} AND ${i.last_n})`
+    const known = sql`((SELECT count(*) FROM attempts a WHERE a.delivery_id = ${i.id} AND a.backend_key = ${i.key}
+      AND a.at BETWEEN ${i.first_at} AND ${i.last_at} AND a.n BETWEEN ${i.first_n} AND ${i.last_n})
+      + CASE WHEN delivery_rows.attempt_n BETWEEN ${i.first_n} AND ${i.last_n} THEN 1 ELSE 0 END)`
     // A row that is somebody else's, or that is settled, is not ours to retry or to bury.
     const taken = sql`${i.state} IN ('delivered', 'rejected')
       OR (delivery_rows.state = 'pending' AND (owner IS NULL OR owner = ${owner} OR due_at <= ${now}))`
@@ -57,7 +82,8 @@ export const settling = ({ dialect, owner, sql }: StoreSession) => ({
     (i, { from }) =>
       sql`INSERT INTO attempts (delivery_id, backend_key, at, n, outcome, status, latency, error, answer)
       SELECT ${i.id}, ${i.key}, ${i.at}, ${i.n}, ${i.outcome}, ${i.status}, ${i.latency}, ${i.error}, ${i.answer} ${from}
-      WHERE EXISTS (SELECT 1 FROM delivery_rows r WHERE r.delivery_id = ${i.id} AND r.backend_key = ${i.key})
+      WHERE EXISTS (SELECT 1 FROM delivery_rows r WHERE r.delivery_id = ${i.id} AND r.backend_key = ${i.key}
+        AND (r.attempt_n IS NULL OR r.attempt_n <> ${i.n}))
         ${
         unlessKnown(
           dialect,

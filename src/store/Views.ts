@@ -97,10 +97,15 @@ export const make = (session: StoreSession) => {
   const show = Effect.fnUntraced(function*(guid: string) {
     const found = yield* reading<DeliveryRow>`SELECT ${sql.literal(deliveryFields)} FROM deliveries d
       WHERE d.guid = ${guid} OR d.id = ${guid} ORDER BY d.id DESC LIMIT ${sql.literal(String(mostShown))}`
-    const attempts = yield* reading<AttemptRow>`SELECT a.delivery_id AS id, a.backend_key AS key, a.at AS at,
+    const shown = dialect.strings(found.map(({ id }) => id))
+    const attempts = yield* reading<AttemptRow>`SELECT a.delivery_id AS id, a.backend_key AS key, a.at AS at, a.n AS n,
         a.outcome AS outcome, a.status AS status, a.latency AS latency, a.error AS error, a.answer AS answer
-      FROM ${dialect.strings(found.map(({ id }) => id))} JOIN attempts a ON a.delivery_id = i.value
-      ORDER BY a.at, a.n`
+      FROM ${shown} JOIN attempts a ON a.delivery_id = i.value
+      UNION ALL
+      SELECT r.delivery_id, r.backend_key, r.attempt_at, r.attempt_n,
+        'delivered', r.attempt_status, r.attempt_latency, NULL, NULL
+      FROM ${shown} JOIN delivery_rows r ON r.delivery_id = i.value WHERE r.attempt_n IS NOT NULL
+      ORDER BY at, n`
     const byId = Map.groupBy(attempts, ({ id }) => id)
     return (yield* views(found)).map((view) =>
       Object.assign(view, { attempts: (byId.get(view.id) ?? []).map(attemptOf) })

@@ -43,14 +43,20 @@ export interface Opening {
 }
 
 export interface SqliteClient extends SqlClient.SqlClient {
-  /** All in one message to the thread: as part of the transaction that is open, else in one of their own. The rows of each. */
+  /** All in one message to the thread: as part of the transaction that is open, else in one of their own. */
   readonly atomically: (
     statements: ReadonlyArray<BulkStatement>
-  ) => Effect.Effect<ReadonlyArray<ReadonlyArray<any>>, SqlError>
+  ) => Effect.Effect<ReadonlyArray<BulkResult>, SqlError>
   /** For what only reads. */
   readonly reading: SqlClient.SqlClient
   /** Opens the file if it is not open. After a failure that is tried again when a second has passed. */
   readonly open: Effect.Effect<Opening, SqlError>
+}
+
+export interface BulkResult {
+  readonly rows: ReadonlyArray<any>
+  /** Rows that the statement has written. */
+  readonly changes: number
 }
 
 type Row = { readonly [column: string]: unknown }
@@ -130,7 +136,10 @@ const makeClient = Effect.fnUntraced(function*({ beside = () => [], ...options }
             : writers.borrower((connection) =>
               (connection as ThreadConnection).thread.send([...statements, ...beside()], true, true)
             )),
-        (results) => results.slice(0, statements.length).map(toObjects)
+        (results) => results.slice(0, statements.length).map((result): BulkResult => ({
+            rows: toObjects(result),
+            changes: result.changes
+          }))
       ),
     reading,
     open: gate.withPermit(open)

@@ -33,6 +33,8 @@ export interface WireResult {
   readonly columns: ReadonlyArray<string>
   /** Row after row. */
   readonly values: ReadonlyArray<unknown>
+  /** Rows that it has written. */
+  readonly changes: number
 }
 
 export interface WireError {

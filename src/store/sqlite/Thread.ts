@@ -102,7 +102,7 @@ export class Thread {
     return this.#reply((resolve) => {
       // A transaction ends with the thread that it was in.
       if (this.isDead && statements[0]!.text === "ROLLBACK") {
-        resolve({ results: [{ columns: [], values: [] }] })
+        resolve({ results: [{ columns: [], values: [], changes: 0 }] })
         return Option.none()
       }
       if (this.isDead) return Option.some("the thread has ended")

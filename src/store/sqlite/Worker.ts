@@ -70,8 +70,12 @@ const serve = (db: DatabaseSync, checkPlace: () => void) => {
   const execute = (wire: WireStatement): WireResult => {
     const { columns, statement } = lookUp(wire)
     const found: Array<unknown> = []
+    let changes = 0
     const run = (values: Array<SQLInputValue>) => {
-      if (columns.length === 0) return void statement.run(...values)
+      if (columns.length === 0) {
+        changes += Number(statement.run(...values).changes)
+        return
+      }
       for (const row of statement.iterate(...values)) {
         found.push(...(row as unknown as Array<unknown>))
         if (found.length > mostValues) throw new TooExpensive("the answer is too large")
@@ -83,7 +87,7 @@ const serve = (db: DatabaseSync, checkPlace: () => void) => {
         run(wire.values.slice(at, at + wire.width) as Array<SQLInputValue>)
       }
     }
-    return { columns, values: found }
+    return { columns, values: found, changes }
   }
 
   const carryOut = (request: WireRequest): ReadonlyArray<WireResult> => {
@@ -101,7 +105,7 @@ const serve = (db: DatabaseSync, checkPlace: () => void) => {
     }
     if (monotonicMillis() > request.deadline) throw new TooExpensive("SQLite took too long")
     // A transaction that failed for want of space is rolled back already.
-    if (request.statements[0]?.text === "ROLLBACK" && !db.isTransaction) return [{ columns: [], values: [] }]
+    if (request.statements[0]?.text === "ROLLBACK" && !db.isTransaction) return [{ columns: [], values: [], changes: 0 }]
     if (!request.isAtomic) return request.statements.map(execute)
     db.exec("BEGIN IMMEDIATE")
     try {

@@ -55,6 +55,55 @@ export const tests = (it: ContractIt) => {
         assert.deepInclude(claimed, { id: delivery.id, tries: 1, age: 5_000 })
       }))
 
+    it.effect("keeps the attempt of a first success beside those of a delivery that is asked for again", () =>
+      Effect.gen(function*() {
+        const { now, row, settle, store, view, write } = yield* setUp
+        const delivery = newDelivery()
+        yield* write(delivery)
+        const at = yield* now
+        const attempts = [0, 1, 2].map((n) => attemptOf(at + n, { outcome: "delivered", status: 200 + n, latency: 0.5 }))
+        yield* settle(delivery.id, "a", "delivered", attempts[0])
+        for (const attempt of attempts.slice(1)) {
+          yield* store.redeliver({ id: delivery.id }, 1)
+          yield* store.claim(keyOf("a"), 1, "oldest")
+          yield* settle(delivery.id, "a", "delivered", attempt)
+          assert.deepInclude(yield* row(delivery.id, "a"), { state: "delivered", tries: 1, lastOutcome: "delivered" })
+        }
+        const kept = (yield* view(delivery.id)).attempts
+        assert.deepStrictEqual(kept, attempts.map((attempt) => ({ ...attempt, key: keyOf("a") })))
+      }))
+
+    it.effect("counts a first success once, however often and beside whatever it is written", () =>
+      Effect.gen(function*() {
+        const { now, store, view, write } = yield* setUp
+        const [one, other] = [newDelivery({ to: "ab" }), newDelivery()]
+        yield* write(one, other)
+        const at = yield* now
+        const success = (id: string, name: string) =>
+          numbered({ id, key: keyOf(name), attempt: attemptOf(at, { outcome: "delivered" }), become: "delivered" })
+        const [first, second, third] = [success(one.id, "a"), success(one.id, "b"), success(other.id, "a")]
+        const failed = numbered({ id: other.id, key: keyOf("a"), attempt: attemptOf(at - 1), become: { retryIn: 0 } })
+        for (const settlements of [[first], [first, second], [failed, third], [third, first], [third, failed, second]]) {
+          yield* store.write({ deliveries: [], settlements })
+        }
+        yield* store.write({ deliveries: [one], settlements: [first, third] })
+        const views = yield* Effect.forEach([one, other], ({ id }) => view(id))
+        assert.deepStrictEqual(views.map(({ attempts }) => attempts.length), [2, 2])
+        assert.deepStrictEqual(views.map(({ rows }) => rows.map(({ state, tries }) => [state, tries])), [
+          [["delivered", 1], ["delivered", 1]],
+          [["delivered", 2]]
+        ])
+        // An old word about what is under way anew.
+        yield* store.redeliver({ id: one.id, backend: keyOf("a") }, 1)
+        yield* store.redeliver({ id: other.id }, 1)
+        yield* store.claim(keyOf("a"), 2, "oldest")
+        yield* store.write({ deliveries: [], settlements: [third] })
+        yield* store.write({ deliveries: [], settlements: [first] })
+        for (const { id } of [one, other]) {
+          assert.deepInclude((yield* view(id)).rows[0], { state: "pending", tries: 0, underWay: true })
+        }
+      }))
+
     it.effect("counts no attempt for a row that is given back without one", () =>
       Effect.gen(function*() {
         const { isDue, row, settle, view, write } = yield* setUp

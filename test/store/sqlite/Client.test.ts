@@ -75,12 +75,12 @@ describe("SQLite in a thread", () => {
     Effect.gen(function*() {
       const { sql } = yield* withTable
       const [inserted] = yield* sql.atomically([insert([1, "a", null], [2, "b", Buffer.from("2")])])
-      assert.deepStrictEqual(inserted, [{ id: 1 }, { id: 2 }])
+      assert.deepStrictEqual(inserted?.rows, [{ id: 1 }, { id: 2 }])
       const counted = { text: "SELECT count(*) AS n FROM things", width: 0, values: [] }
       const failed = yield* Effect.exit(sql.atomically([insert([3, "c", null], [1, "again", null]), counted]))
       assert.isTrue(Exit.isFailure(failed))
       // The last of them was not reached, and is known nevertheless.
-      assert.deepStrictEqual(yield* sql.atomically([counted]), [[{ n: 2 }]])
+      assert.deepStrictEqual((yield* sql.atomically([counted]))[0]?.rows, [{ n: 2 }])
     }))
 
   it.effect("takes part in the transaction that is open", () =>
