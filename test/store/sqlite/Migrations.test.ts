@@ -8,10 +8,10 @@ import { join } from "node:path"
 import { schemaOf } from "../../../src/store/Migrations.ts"
 import { newestSchema } from "../../../src/store/Schema.ts"
 import * as SqliteClient from "../../../src/store/sqlite/Client.ts"
-import { fillFirst, use } from "../FirstSchema.ts"
+import { earlierSchemas, fill, use } from "../EarlierSchemas.ts"
 
 describe("a store of an earlier schema", () => {
-  it.live("in SQLite is brought up to date, with what is in it", () =>
+  it.live.each(earlierSchemas)("in SQLite is brought up to date, with what is in it: %i", (schema) =>
     Effect.gen(function*() {
       const directory = yield* Effect.acquireRelease(
         Effect.sync(() => mkdtempSync(join(tmpdir(), "sprayproxy-schema-"))),
@@ -23,7 +23,7 @@ describe("a store of an earlier schema", () => {
         (client) => client.open
       )
       const ids = yield* Effect.scoped(
-        Effect.flatMap(open, (client) => Effect.provideService(fillFirst, SqlClient, client))
+        Effect.flatMap(open, (client) => Effect.provideService(fill(schema), SqlClient, client))
       )
       yield* Effect.scoped(use({ kind: "sqlite", path }, ids))
       yield* Effect.scoped(Effect.flatMap(open, (client) =>

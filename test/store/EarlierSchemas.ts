@@ -1,4 +1,4 @@
-/** A store of schema 1, and that it works as one of the newest. */
+/** Stores of earlier schemas, and that they work as those of the newest. */
 import { assert } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -8,13 +8,16 @@ import { SqlClient } from "effect/sql/SqlClient"
 import { DeliveryStore } from "../../src/store/DeliveryStore.ts"
 import { schemaOf, steps } from "../../src/store/Migrations.ts"
 import * as SqlDeliveryStore from "../../src/store/SqlDeliveryStore.ts"
-import { keyOf, newDelivery, newId } from "../support/StoreDatabases.ts"
+import { attemptOf, keyOf, newDelivery, newId, numbered } from "../support/StoreDatabases.ts"
 
-/** A store of schema 1 with some deliveries: one is due, one waits for an hour, one is delivered, one is dead. */
-export const fillFirst = Effect.gen(function*() {
+/** Schemas that were released. */
+export const earlierSchemas = [1, 2] as const
+
+/** A store of that schema with some deliveries: one is due, one waits for an hour, one is delivered, one is dead. */
+export const fill = Effect.fnUntraced(function*(schema: typeof earlierSchemas[number]) {
   yield* Migrator.make({})({
     table: "sprayproxy_migrations",
-    loader: Migrator.fromRecord({ "1_deliveries": steps["1_deliveries"] })
+    loader: Migrator.fromRecord(Object.fromEntries(Object.entries(steps).slice(0, schema)))
   })
   const sql = yield* SqlClient
   const now = Date.now()
@@ -28,15 +31,19 @@ export const fillFirst = Effect.gen(function*() {
     yield* sql`INSERT INTO delivery_rows (delivery_id, backend_key, backend_url, state, since, due_at, owner, tries)
       VALUES (${id}, ${keyOf("a")}, ${keyOf("a")}, ${state}, ${now - 1_000}, ${at === 1 ? now + 3_600_000 : now},
         NULL, ${at})`
+    if (state === "delivered") {
+      yield* sql`INSERT INTO attempts (delivery_id, backend_key, at, n, outcome, status, latency, error, answer)
+        VALUES (${id}, ${keyOf("a")}, ${now}, 7, 'delivered', 202, 1.5, NULL, NULL)`
+    }
   }
-  assert.strictEqual(yield* schemaOf, 1)
+  assert.strictEqual(yield* schemaOf, schema)
   return ids
 })
 
 /** That it works as one of the newest schema. */
 export const use = Effect.fnUntraced(function*(
   location: Parameters<typeof SqlDeliveryStore.layer>[0],
-  [due, waiting, delivered, dead]: Effect.Success<typeof fillFirst>
+  [due, waiting, delivered, dead]: Effect.Success<ReturnType<typeof fill>>
 ) {
   const store = Context.get(yield* Layer.build(SqlDeliveryStore.layer(location, { owner: "new" })), DeliveryStore)
   const { deliveries } = yield* store.list({}, { limit: 10 })
@@ -48,4 +55,14 @@ export const use = Effect.fnUntraced(function*(
   assert.deepStrictEqual((yield* store.load(due))?.headers, ["A", "b"])
   const [backlog] = yield* store.backlogs
   assert.deepInclude(backlog, { key: keyOf("a"), pending: 3, dead: 1 })
+  const attemptsOf = (id: string) =>
+    Effect.map(store.show(id), ([shown]) => shown!.attempts.map(({ at: _at, ...attempt }) => attempt))
+  const success = { key: keyOf("a"), outcome: "delivered", status: 202, error: undefined, answer: undefined } as const
+  assert.deepStrictEqual(yield* attemptsOf(delivered), [{ ...success, latency: 1.5 }])
+  // Claimed by this release for the first time, and settled.
+  for (const id of [arrived.id, due]) {
+    const attempt = attemptOf(Date.now(), { outcome: "delivered", status: 202, latency: 2.5 })
+    yield* store.write({ deliveries: [], settlements: [numbered({ id, key: keyOf("a"), attempt, become: "delivered" })] })
+    assert.deepStrictEqual(yield* attemptsOf(id), [{ ...success, latency: 2.5 }])
+  }
 })
