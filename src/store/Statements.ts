@@ -48,14 +48,17 @@ export const youngFor = 10_000
  * `settling`. Its delivery need not be looked at again: pruning has not seen it yet.
  */
 export const firstSuccess = ({ dialect, owner, sql }: StoreSession) =>
-  dialect.bulk(firstSuccessColumns, (i, { from }, now) =>
-    sql`UPDATE delivery_rows SET state = 'delivered', owner = NULL, due_at = ${now}, settled_at = ${now}, tries = 1,
+  dialect.bulk(
+    firstSuccessColumns,
+    (i, { from }, now) =>
+      sql`UPDATE delivery_rows SET state = 'delivered', owner = NULL, due_at = ${now}, settled_at = ${now}, tries = 1,
         last_outcome = 'delivered', attempt_at = ${i.at}, attempt_n = ${i.n}, attempt_status = ${i.status},
         attempt_latency = ${i.latency}
       ${from} WHERE delivery_id = ${i.id} AND backend_key = ${i.key} AND state = 'pending' AND owner = ${owner}
         AND tries = 0 AND since > ${now} - ${sql.literal(String(youngFor))} AND attempt_n IS NULL
         AND NOT EXISTS (SELECT 1 FROM attempts a
-          WHERE a.delivery_id = ${i.id} AND a.backend_key = ${i.key} AND a.at = ${i.at} AND a.n = ${i.n})`)
+          WHERE a.delivery_id = ${i.id} AND a.backend_key = ${i.key} AND a.at = ${i.at} AND a.n = ${i.n})`
+  )
 
 export const settling = ({ dialect, owner, sql }: StoreSession) => ({
   rows: dialect.bulk(settlementColumns, (i, { from }, now) => {

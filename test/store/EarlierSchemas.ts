@@ -62,7 +62,10 @@ export const use = Effect.fnUntraced(function*(
   // Claimed by this release for the first time, and settled.
   for (const id of [arrived.id, due]) {
     const attempt = attemptOf(Date.now(), { outcome: "delivered", status: 202, latency: 2.5 })
-    yield* store.write({ deliveries: [], settlements: [numbered({ id, key: keyOf("a"), attempt, become: "delivered" })] })
+    yield* store.write({
+      deliveries: [],
+      settlements: [numbered({ id, key: keyOf("a"), attempt, become: "delivered" })]
+    })
     assert.deepStrictEqual(yield* attemptsOf(id), [{ ...success, latency: 2.5 }])
   }
 })

@@ -136,7 +136,8 @@ const makeClient = Effect.fnUntraced(function*({ beside = () => [], ...options }
             : writers.borrower((connection) =>
               (connection as ThreadConnection).thread.send([...statements, ...beside()], true, true)
             )),
-        (results) => results.slice(0, statements.length).map((result): BulkResult => ({
+        (results) =>
+          results.slice(0, statements.length).map((result): BulkResult => ({
             rows: toObjects(result),
             changes: result.changes
           }))

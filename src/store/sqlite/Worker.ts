@@ -105,7 +105,9 @@ const serve = (db: DatabaseSync, checkPlace: () => void) => {
     }
     if (monotonicMillis() > request.deadline) throw new TooExpensive("SQLite took too long")
     // A transaction that failed for want of space is rolled back already.
-    if (request.statements[0]?.text === "ROLLBACK" && !db.isTransaction) return [{ columns: [], values: [], changes: 0 }]
+    if (request.statements[0]?.text === "ROLLBACK" && !db.isTransaction) {
+      return [{ columns: [], values: [], changes: 0 }]
+    }
     if (!request.isAtomic) return request.statements.map(execute)
     db.exec("BEGIN IMMEDIATE")
     try {

@@ -61,7 +61,9 @@ export const tests = (it: ContractIt) => {
         const delivery = newDelivery()
         yield* write(delivery)
         const at = yield* now
-        const attempts = [0, 1, 2].map((n) => attemptOf(at + n, { outcome: "delivered", status: 200 + n, latency: 0.5 }))
+        const attempts = [0, 1, 2].map((n) =>
+          attemptOf(at + n, { outcome: "delivered", status: 200 + n, latency: 0.5 })
+        )
         yield* settle(delivery.id, "a", "delivered", attempts[0])
         for (const attempt of attempts.slice(1)) {
           yield* store.redeliver({ id: delivery.id }, 1)
@@ -83,7 +85,9 @@ export const tests = (it: ContractIt) => {
           numbered({ id, key: keyOf(name), attempt: attemptOf(at, { outcome: "delivered" }), become: "delivered" })
         const [first, second, third] = [success(one.id, "a"), success(one.id, "b"), success(other.id, "a")]
         const failed = numbered({ id: other.id, key: keyOf("a"), attempt: attemptOf(at - 1), become: { retryIn: 0 } })
-        for (const settlements of [[first], [first, second], [failed, third], [third, first], [third, failed, second]]) {
+        for (
+          const settlements of [[first], [first, second], [failed, third], [third, first], [third, failed, second]]
+        ) {
           yield* store.write({ deliveries: [], settlements })
         }
         yield* store.write({ deliveries: [one], settlements: [first, third] })

@@ -21,13 +21,16 @@ const database = Effect.gen(function*() {
 })
 
 describe.skipIf(postgresUnavailable() !== undefined)("a store of an earlier schema", () => {
-  it.live.each(earlierSchemas)("in PostgreSQL is brought up to date, with what is in it: %i", (schema) =>
-    Effect.gen(function*() {
-      const { client, url } = yield* database
-      const ids = yield* Effect.provideService(fill(schema), SqlClient, client)
-      yield* Effect.scoped(use({ kind: "postgres", url }, ids))
-      assert.strictEqual(yield* Effect.provideService(schemaOf, SqlClient, client), newestSchema)
-    }).pipe(Effect.provide(Reactivity.layer)))
+  it.live.each(earlierSchemas)(
+    "in PostgreSQL is brought up to date, with what is in it: %i",
+    (schema) =>
+      Effect.gen(function*() {
+        const { client, url } = yield* database
+        const ids = yield* Effect.provideService(fill(schema), SqlClient, client)
+        yield* Effect.scoped(use({ kind: "postgres", url }, ids))
+        assert.strictEqual(yield* Effect.provideService(schemaOf, SqlClient, client), newestSchema)
+      }).pipe(Effect.provide(Reactivity.layer))
+  )
 
   it.live("loses no attempt to a replica of the release before, which knows none that is kept in a row", () =>
     Effect.gen(function*() {
@@ -52,7 +55,9 @@ describe.skipIf(postgresUnavailable() !== undefined)("a store of an earlier sche
         })
       }
       const shown = Effect.fnUntraced(function*(id: string) {
-        const [{ attempts, rows: [row] }] = (yield* store.show(id)) as [Effect.Success<ReturnType<typeof store.show>>[0]]
+        const [{ attempts, rows: [row] }] = (yield* store.show(id)) as [
+          Effect.Success<ReturnType<typeof store.show>>[0]
+        ]
         return [attempts.length, row!.state, row!.tries]
       })
       yield* store.write({ deliveries: [delivery, late], settlements: [] })
