@@ -4,7 +4,6 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { StoreUnusable } from "./DeliveryStore.ts"
 import type { StoreDialect } from "./Dialect.ts"
-import type { SqliteClient } from "./sqlite/Client.ts"
 
 /** A database that was opened for the store, or that may still have to be. */
 export interface StoreDatabase {
@@ -15,8 +14,6 @@ export interface StoreDatabase {
    * is part of a transaction of `sql`, and one that takes too long fails.
    */
   readonly reading: SqlClient
-  /** Undefined: it is PostgreSQL. */
-  readonly sqlite: { readonly client: SqliteClient } | undefined
   /** Succeeds when it has been checked and has the schema. */
   readonly ready: Effect.Effect<void, SqlError | StoreUnusable>
 }

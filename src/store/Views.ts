@@ -19,16 +19,15 @@ import {
 } from "./DeliveryStore.ts"
 import * as StoreSearch from "./Search.ts"
 import type { StoreSession } from "./Session.ts"
-import * as PostgresBodies from "./postgres/Bodies.ts"
 
 export const make = (session: StoreSession) => {
   const { dialect, reading, sql } = session
   const search = StoreSearch.make(session)
 
-  const isInParts = dialect.kind === "postgres"
-  const loadedBody = isInParts
-    ? sql`CASE WHEN d.body_length <= ${PostgresBodies.wholeBytes} THEN p.body END`
-    : sql`p.body`
+  const { largeBodies } = dialect
+  const loadedBody = largeBodies === undefined
+    ? sql`p.body`
+    : sql`CASE WHEN d.body_length <= ${largeBodies.wholeBytes} THEN p.body END`
 
   const load = Effect.fnUntraced(function*(
     id: string
@@ -42,8 +41,8 @@ export const make = (session: StoreSession) => {
     if (row === undefined) return undefined
     const headers = headersOf(row.headers)
     if (headers === undefined) return yield* spoilt("its headers can't be read")
-    const body = row.body === null && isInParts
-      ? yield* PostgresBodies.receive(sql, row.id, row.body_length)
+    const body = row.body === null && largeBodies !== undefined
+      ? yield* largeBodies.receive(row.id, row.body_length)
       : row.body
     if (body?.byteLength !== row.body_length) return yield* spoilt("its body is not whole")
     return {

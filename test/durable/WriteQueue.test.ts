@@ -3,13 +3,14 @@ import { DeliveryWrite } from "../../src/durable/DeliveryWrite.ts"
 import { WriteQueue } from "../../src/durable/WriteQueue.ts"
 import type { NewDelivery } from "../../src/store/DeliveryStore.ts"
 
+const write = (size = 1) => {
+  const request = { size, delivery: () => ({}) as NewDelivery, written() {}, refused() {}, writtenLate() {} }
+  return new DeliveryWrite(request, { stored() {}, refused() {} })
+}
+
 const setUp = () => {
   const clock = { now: 1_000 }
   const queue = new WriteQueue(() => clock.now)
-  const write = (size = 1) => {
-    const request = { size, delivery: () => ({}) as NewDelivery, written() {}, refused() {}, writtenLate() {} }
-    return new DeliveryWrite(request, { stored() {}, refused() {} })
-  }
   const settle = () => {
     queue.settlements.add({ id: "1", key: "http://a", attempt: undefined, become: "delivered" })
     return queue.addedOutcome()
@@ -18,7 +19,7 @@ const setUp = () => {
     const { deliveries, settlements } = queue.take()
     return [deliveries.length, settlements.length]
   }
-  return { clock, queue, settle, taken, write }
+  return { clock, queue, settle, taken }
 }
 
 describe("what waits for the store", () => {
@@ -29,7 +30,7 @@ describe("what waits for the store", () => {
   })
 
   it("goes 2 ms after the first delivery, with all that has come by then", () => {
-    const { clock, queue, taken, write } = setUp()
+    const { clock, queue, taken } = setUp()
     assert.isTrue(queue.addDelivery(write()))
     clock.now += 1
     assert.isFalse(queue.addDelivery(write()))
@@ -41,7 +42,7 @@ describe("what waits for the store", () => {
   })
 
   it("lets an outcome wait for a delivery, but not for long", () => {
-    const { clock, queue, settle, taken, write } = setUp()
+    const { clock, queue, settle, taken } = setUp()
     assert.isTrue(settle())
     assert.isFalse(settle())
     assert.strictEqual(queue.wait, 20)
@@ -54,7 +55,7 @@ describe("what waits for the store", () => {
   })
 
   it("goes some milliseconds after what went before it", () => {
-    const { clock, queue, taken, write } = setUp()
+    const { clock, queue, taken } = setUp()
     queue.addDelivery(write())
     clock.now += 2
     taken()
@@ -65,7 +66,7 @@ describe("what waits for the store", () => {
   })
 
   it("goes at once when it fills a transaction", () => {
-    const { queue, settle, taken, write } = setUp()
+    const { queue, settle, taken } = setUp()
     taken()
     for (let n = 1; n < 256; n += 1) queue.addDelivery(write())
     assert.isAbove(queue.wait, 0)
@@ -82,13 +83,13 @@ describe("what waits for the store", () => {
   })
 
   it("holds at most so many bytes in a transaction, but for a single delivery", () => {
-    const { queue, taken, write } = setUp()
+    const { queue, taken } = setUp()
     for (const mebibytes of [25, 1.5, 0.5, 0.5]) queue.addDelivery(write(mebibytes * 1024 * 1024))
     assert.deepStrictEqual([taken(), taken(), taken()], [[1, 0], [2, 0], [1, 0]])
   })
 
   it("forgets a delivery that is not to be written", () => {
-    const { queue, taken, write } = setUp()
+    const { queue, taken } = setUp()
     const [one, other] = [write(2 * 1024 * 1024), write()]
     queue.addDelivery(one)
     queue.addDelivery(other)

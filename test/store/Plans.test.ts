@@ -6,11 +6,11 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { RowFilter } from "../../src/store/DeliveryStore.ts"
-import * as StoreDialect from "../../src/store/Dialect.ts"
 import { migrate } from "../../src/store/Migrations.ts"
 import * as StorePruning from "../../src/store/Pruning.ts"
 import * as StoreSearch from "../../src/store/Search.ts"
 import * as SqliteClient from "../../src/store/sqlite/Client.ts"
+import * as SqliteDialect from "../../src/store/sqlite/Dialect.ts"
 import { keyOf } from "../support/StoreDatabases.ts"
 
 const backend = keyOf("a")
@@ -48,11 +48,9 @@ const setUp = Effect.gen(function*() {
   yield* client.open
   yield* Effect.provideService(migrate, SqlClient, client)
   const { plans, recorder } = recording(client)
-  const dialect = StoreDialect.sqlite(recorder, { ago: (millis) => Date.now() - millis, stops: [] })
-  const sqlite = { client }
+  const dialect = SqliteDialect.make(recorder, { ago: (millis) => Date.now() - millis, stops: [] })
   const session = {
     dialect,
-    sqlite,
     sql: recorder,
     reading: recorder,
     ready: Effect.void,

@@ -21,12 +21,12 @@ import * as Reactivity from "effect/reactivity/Reactivity"
 import { SqlClient } from "effect/sql/SqlClient"
 import { AuthenticationError, isSqlError, type SqlError } from "effect/sql/SqlError"
 import { StoreUnusable } from "../DeliveryStore.ts"
-import * as StoreDialect from "../Dialect.ts"
 import { isDefinite, reasonOf } from "../Failure.ts"
 import { migrate, schemaOf } from "../Migrations.ts"
 import { newestSchema, tooNew } from "../Schema.ts"
 import type { StoreDatabase } from "../Session.ts"
 import * as PostgresClient from "./Client.ts"
+import * as PostgresDialect from "./Dialect.ts"
 import { passwordsOf } from "./Password.ts"
 
 export const open = Effect.fnUntraced(
@@ -77,7 +77,7 @@ export const open = Effect.fnUntraced(
       ),
       Effect.timeoutOption(longestStart)
     )
-    return { dialect: StoreDialect.postgres(writing), sql: writing, reading, sqlite: undefined, ready }
+    return { dialect: PostgresDialect.make(writing), sql: writing, reading, ready }
   },
   (effect) => Effect.provide(effect, Reactivity.layer)
 )

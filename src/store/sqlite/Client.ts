@@ -29,8 +29,8 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
-import type { SqliteOptions } from "./File.ts"
 import type { WireResult } from "./Messages.ts"
+import type { SqliteOptions } from "./Paths.ts"
 import { type BulkStatement, connectionError, Thread } from "./Thread.ts"
 
 /** One opening of the file. */

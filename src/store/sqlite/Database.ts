@@ -25,13 +25,13 @@ import { SqlClient } from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as Path from "node:path"
 import { StoreUnusable } from "../DeliveryStore.ts"
-import * as StoreDialect from "../Dialect.ts"
 import { reasonOf } from "../Failure.ts"
 import { migrate, schemaOf } from "../Migrations.ts"
 import { newestSchema, tooNew } from "../Schema.ts"
 import type { StoreDatabase } from "../Session.ts"
 import * as SqliteClient from "./Client.ts"
 import { type Stop, StoreClock } from "./Clock.ts"
+import * as SqliteDialect from "./Dialect.ts"
 import type { SqliteCause } from "./Thread.ts"
 
 /** "spry", at offset 68 of the file. */
@@ -153,10 +153,9 @@ export const open = Effect.fnUntraced(
     )
     isStarted = true
     return {
-      dialect: StoreDialect.sqlite(client, clock),
+      dialect: SqliteDialect.make(client, clock),
       sql: client,
       reading: client.reading,
-      sqlite: { client },
       ready
     }
   }

@@ -1,5 +1,5 @@
 /** What is said to a thread that has a SQLite file open, and what it answers. */
-import type { SqliteOptions } from "./File.ts"
+import type { SqliteOptions } from "./Paths.ts"
 
 export interface SqliteWorkerOptions extends SqliteOptions {
   /** One thread writes, and has the file; another reads beside it. */

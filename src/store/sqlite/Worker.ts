@@ -12,7 +12,8 @@
  */
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite"
 import { parentPort, workerData } from "node:worker_threads"
-import { FileRefused, isPassing, openFile, openReader } from "./File.ts"
+import { openFile, openReader } from "./File.ts"
+import { FileRefused, isPassing } from "./FileRefused.ts"
 import {
   monotonicMillis,
   type SqliteWorkerOptions,

@@ -20,6 +20,9 @@ const database = Effect.gen(function*() {
   return { url, client: yield* PgClient.make({ url, maxConnections: 2 }) }
 })
 
+const success = (id: string) =>
+  numbered({ id, key: keyOf("a"), attempt: attemptOf(Date.now(), { outcome: "delivered" }), become: "delivered" })
+
 describe.skipIf(postgresUnavailable() !== undefined)("a store of an earlier schema", () => {
   it.live.each(earlierSchemas)(
     "in PostgreSQL is brought up to date, with what is in it: %i",
@@ -40,8 +43,6 @@ describe.skipIf(postgresUnavailable() !== undefined)("a store of an earlier sche
         DeliveryStore
       )
       const [delivery, late] = [newDelivery(), newDelivery()]
-      const success = (id: string) =>
-        numbered({ id, key: keyOf("a"), attempt: attemptOf(Date.now(), { outcome: "delivered" }), become: "delivered" })
       /** Its statements, for one row. */
       const earlier = {
         takes: (id: string) =>

@@ -1,0 +1,74 @@
+/** Statements as SQLite takes them. One over many rows is run for each row, which is the faster there. */
+import * as Effect from "effect/Effect"
+import { type Bulk, type BulkRow, inColumns, jsonOf, type StoreDialect } from "../Dialect.ts"
+import { isConflict } from "../Failure.ts"
+import type { SqliteClient } from "./Client.ts"
+import type { StoreClock } from "./Clock.ts"
+
+/** Where the value of a column goes in the text of a bulk. */
+class ColumnPlace {
+  readonly column: string
+  constructor(column: string) {
+    this.column = column
+  }
+}
+
+export const make = (sql: SqliteClient, clock: Pick<StoreClock, "ago" | "stops">): StoreDialect => {
+  const now = sql.literal("store_now()")
+  return {
+    kind: "sqlite",
+    sql,
+    now: () => now,
+    ago: (millis) => sql`${clock.ago(millis)}`,
+    age: (since) =>
+      clock.stops.reduce(
+        // What came after the last note of the clock lies within the stop.
+        (age, { at, length }) => sql`(${age} - CASE WHEN ${since} < ${at + length} THEN ${length} ELSE 0 END)`,
+        sql`(${now} - ${since})`
+      ),
+    inTime: (column) => sql`store_in_time(${column})`,
+    bulk: (columns, statement) => {
+      const places = inColumns(columns, (name) => sql`${new ColumnPlace(name)}`)
+      const named = Object.entries(places).map(([name, place]) => sql`${place} AS ${sql.literal(name)}`)
+      const source = { rows: sql`(SELECT ${sql.csv(named)}) AS i`, from: sql.literal("") }
+      const made = statement(places, source, now)
+      return { columns, statement: made, ...numbered(made.compile()) }
+    },
+    atOnce: () => (parts) => {
+      const statements = parts.flatMap(([bulk, rows]) => rows.length === 0 ? [] : [fill(bulk, rows)])
+      if (statements.length === 0) return Effect.succeed({ isKnown: false, first: 0 })
+      // What is known is found by its keys.
+      return Effect.map(
+        sql.atomically(statements),
+        ([written]) => ({ isKnown: false, first: parts[0]![1].length === 0 ? 0 : written!.changes })
+      ).pipe(Effect.catchIf(isConflict, () => Effect.succeed({ isKnown: true, first: 0 })))
+    },
+    // They go to the thread in one buffer.
+    largeBodies: undefined,
+    run: (bulk, rows) => Effect.map(sql.atomically([fill(bulk, rows)]), ([found]) => found!.rows),
+    strings: (values) => sql`json_each(${jsonOf(values)}) AS i`,
+    forUpdate: () => sql.literal(""),
+    using: (index) => sql.literal(`INDEXED BY ${index}`)
+  }
+}
+
+/** The statement once for each row, as `SqliteClient.atomically` takes it. */
+const fill = (bulk: Bulk, rows: ReadonlyArray<BulkRow>) => ({
+  text: bulk.text,
+  width: bulk.params.length,
+  values: rows.flatMap((row) =>
+    bulk.params.map((param) => param instanceof ColumnPlace ? row[param.column] ?? null : param)
+  )
+})
+
+const nameOf = (param: unknown) => param instanceof ColumnPlace ? `column ${param.column}` : param
+
+/** What stands in several places is bound once. */
+const numbered = ([text, params]: readonly [string, ReadonlyArray<unknown>]) => {
+  const names = [...new Set(params.map(nameOf))]
+  let at = 0
+  return {
+    text: text.replaceAll("?", () => `?${names.indexOf(nameOf(params[at++])) + 1}`),
+    params: names.map((name) => params.find((param) => nameOf(param) === name))
+  }
+}

@@ -1,0 +1,57 @@
+/**
+ * Makes a SQLite file: under another name, and renamed when it is whole. Whenever the process dies, the next start finds none or
+ * one that it can use.
+ *
+ * **Gotchas**
+ *
+ * Types are stripped when it runs from source: nothing here may need a compiler.
+ */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { DatabaseSync } from "node:sqlite"
+import { isMissing, removeFiles, sidecars, type SqliteOptions } from "./Paths.ts"
+
+/**
+ * A file of ours has a log and no journal. One with a journal was being made, in place, as earlier releases did it: SQLite
+ * takes back the step that was not finished, which may leave nothing.
+ */
+export const finishMaking = ({ patience, path }: SqliteOptions): void => {
+  if (isMissing(path)) return
+  const db = new DatabaseSync(path, { timeout: patience })
+  try {
+    db.prepare("PRAGMA page_count").get()
+  } finally {
+    db.close()
+  }
+}
+
+export const make = ({ applicationId, path }: SqliteOptions): void => {
+  const made = `${path}-new`
+  try {
+    // Nobody else may read what is in the deliveries.
+    Fs.closeSync(Fs.openSync(made, "wx", 0o600))
+    const db = new DatabaseSync(made)
+    try {
+      db.exec(`PRAGMA application_id = ${applicationId}; PRAGMA journal_mode = WAL`)
+    } finally {
+      db.close()
+    }
+    sync(made)
+    // What lies beside nothing belonged to another file, and would be taken for this one's.
+    removeFiles(path, sidecars.slice(1))
+    Fs.renameSync(made, path)
+    sync(Path.dirname(path))
+  } catch (error) {
+    removeFiles(made, sidecars)
+    throw error
+  }
+}
+
+const sync = (path: string): void => {
+  const descriptor = Fs.openSync(path, "r")
+  try {
+    Fs.fsyncSync(descriptor)
+  } finally {
+    Fs.closeSync(descriptor)
+  }
+}
