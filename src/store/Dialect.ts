@@ -13,7 +13,7 @@ import type { Fragment, Statement } from "effect/sql/Statement"
 
 export type BulkColumns = Readonly<Record<string, "text" | "bigint" | "double precision" | "bytes">>
 
-export type BulkStatement<Columns> = (
+type BulkStatement<Columns> = (
   /** The values of a row. */
   row: { readonly [Column in keyof Columns]: Fragment },
   /** Where they are from: `rows` to be joined with, `from` where a statement needs nothing else. */
@@ -43,7 +43,7 @@ export interface Bulk {
 export type BulkRows = readonly [bulk: Bulk, rows: ReadonlyArray<BulkRow>]
 
 /** What became of several bulks that were run at once. */
-export interface RunAtOnce {
+interface RunAtOnce {
   /** The question found something, and nothing was written. */
   readonly isKnown: boolean
   /** Rows that the first bulk has written. */
@@ -51,7 +51,7 @@ export interface RunAtOnce {
 }
 
 /** Bodies that are too large to go whole. */
-export interface LargeBodies {
+interface LargeBodies {
   /** A body that is larger goes in parts. */
   readonly wholeBytes: number
   /** In the transaction that writes its delivery. */

@@ -53,7 +53,7 @@ export interface SqliteClient extends SqlClient.SqlClient {
   readonly open: Effect.Effect<Opening, SqlError>
 }
 
-export interface BulkResult {
+interface BulkResult {
   readonly rows: ReadonlyArray<any>
   /** Rows that the statement has written. */
   readonly changes: number
