@@ -6,7 +6,7 @@
  *
  * - Somebody waits for a delivery: it goes after 2 ms, and others come along. Nobody waits for an outcome: it goes with the next
  *   deliveries or after 20 ms, with the other outcomes of its own delivery.
- * - Transactions begin 5 ms apart, because each costs the same whatever it holds. One that is full does not wait.
+ * - Transactions begin 3 ms apart, because each costs the same whatever it holds. One that is full does not wait.
  */
 import type { DeliveryWrite } from "./DeliveryWrite.ts"
 import { SettlementQueue } from "./SettlementQueue.ts"
@@ -88,7 +88,7 @@ export class WriteQueue {
 /** Milliseconds. */
 const linger = 2
 const outcomeLinger = 20
-const spacing = 5
+const spacing = 3
 
 /** One transaction holds that much at most: its bodies are copied while it is under way. */
 const mostDeliveries = 256

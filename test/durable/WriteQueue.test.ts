@@ -60,7 +60,7 @@ describe("what waits for the store", () => {
     clock.now += 2
     taken()
     queue.addDelivery(write())
-    assert.strictEqual(queue.wait, 5)
+    assert.strictEqual(queue.wait, 3)
     clock.now += 60
     assert.isAtMost(queue.wait, 0)
   })
