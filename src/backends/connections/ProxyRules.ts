@@ -22,6 +22,7 @@ import * as Schema from "effect/Schema"
 import * as net from "node:net"
 import { domainToASCII } from "node:url"
 import { hostOf, portOf } from "../../domain/Origin.ts"
+import type { Environment } from "../../settings/Variables.ts"
 
 /** A proxy can't be used. Never has the variable's value, which may contain a password. */
 export class InvalidProxy extends Schema.TaggedError<InvalidProxy>()("InvalidProxy", {
@@ -33,8 +34,6 @@ export class InvalidProxy extends Schema.TaggedError<InvalidProxy>()("InvalidPro
     return `${this.variable} can't be used: ${this.reason}`
   }
 }
-
-export type Environment = Readonly<Record<string, string | undefined>>
 
 /**
  * The proxy for a backend's `origin`, `undefined` to connect directly. Its scheme is `http:`, `https:` or `socks5:`, and it

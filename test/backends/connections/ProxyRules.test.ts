@@ -1,6 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Result from "effect/Result"
-import { type Environment, InvalidProxy, proxyFor, unusedFaults } from "../../../src/backends/connections/ProxyRules.ts"
+import { InvalidProxy, proxyFor, unusedFaults } from "../../../src/backends/connections/ProxyRules.ts"
+import type { Environment } from "../../../src/settings/Variables.ts"
 
 const hrefFor = (origin: string, env: Environment): string => {
   const proxy = Result.getOrThrow(proxyFor(new URL(origin), env))
