@@ -34,7 +34,7 @@ import { openConnection, type RawConnection } from "./support/RawConnection.ts"
 /** What arrived at the spray, and what the next one comes to. */
 class Sprayed extends Context.Service<Sprayed, {
   readonly deliveries: Array<Delivery>
-  result: SprayResult | "overloaded"
+  result: SprayResult | "overloaded" | "a defect"
 }>()("sprayproxy/test/Routes.test/Sprayed") {}
 
 const SprayStub = Layer.effect(
@@ -43,6 +43,7 @@ const SprayStub = Layer.effect(
     Spray.of({
       spray: (delivery, _reservation, _deadline, observer) => {
         sprayed.deliveries.push(delivery)
+        if (sprayed.result === "a defect") throw new Error("no such luck")
         observer.replied(sprayed.result)
         observer.ended()
         return () => {}
@@ -161,6 +162,17 @@ layer(TestLayer(), { excludeTestServices: true })("Routes", (it) => {
       const reply = yield* ask(yield* connect, request("POST", "/proxy", [signed("{}")], "{}"))
       is(reply, status, text)
       assert.strictEqual(reply.headers["retry-after"], status === 503 ? "10" : undefined)
+    }))
+
+  it.effect("a delivery on whose way there is a defect is answered 500, and keeps no memory", () =>
+    Effect.gen(function*() {
+      const sprayed = yield* Sprayed
+      sprayed.result = "a defect"
+      const reply = yield* ask(yield* connect, request("POST", "/proxy", [signed("{}")], "{}"))
+      assert.strictEqual(reply.status, 500)
+      assert.strictEqual((yield* MemoryBudget).state().used, 0)
+      sprayed.result = "proxied"
+      is(yield* ask(yield* connect, request("POST", "/proxy", [signed("{}")], "{}")), 200, "proxied")
     }))
 
   it.effect("a delivery goes on as it came, without what concerned only this connection", () =>

@@ -319,6 +319,46 @@ describe("interruption of the caller", () => {
     }))
 })
 
+describe("nobody who waits for a reply any more", () => {
+  const leaving = Effect.fnUntraced(function*(bodyMemory: number, isFull: boolean) {
+    const { a, budget, spray, timers } = yield* setUp(1, { bodyMemory })
+    if (isFull) {
+      const full = budget.open()
+      full.verified()
+      full.hold(bodyMemory)
+      budget.open().wait(1, () => {})
+    }
+    const told: Array<string> = []
+    const delivery = { guid: "left", headers: ["X-GitHub-Delivery", "left"], target: "/", forwardedTarget: "/" }
+    const leave = spray.spray(
+      { ...delivery, body: new Body([], 0) } as unknown as Delivery,
+      budget.open(),
+      timers.now() + replyDeadline,
+      { replied: (result) => told.push(result), ended: () => told.push("ended") }
+    )
+    leave()
+    return { a, told }
+  })
+
+  it.effect("is told so once, and the attempts go on", () =>
+    Effect.gen(function*() {
+      const { a, told } = yield* leaving(MiB, false)
+      expect(told).toEqual(["gone"])
+      yield* advance(replyDeadline)
+      a.last.answer(202)
+      expect(told).toEqual(["gone", "ended"])
+    }))
+
+  it.effect("hears all the same that nothing was attempted, when there is no memory in time", () =>
+    Effect.gen(function*() {
+      const { a, told } = yield* leaving(MiB, true)
+      expect(told).toEqual([])
+      yield* advance(replyDeadline)
+      expect(told).toEqual(["ended", "overloaded"])
+      expect(a.sent).toHaveLength(0)
+    }))
+})
+
 const MiB = KiB * KiB
 
 describe("memory", () => {
