@@ -226,7 +226,8 @@ describe("telemetry", () => {
           const { status } = yield* Effect.promise(() => deliver(program.port, "{}"))
           assert.strictEqual(status, 200)
         }
-        assert.isBelow(performance.now() - startedAt, 5_000)
+        // The time of a busy machine; each waits for no export, which ends after seconds.
+        assert.isBelow(performance.now() - startedAt, 30_000)
         if (what === "hangs") yield* Effect.promise(() => vi.waitUntil(() => collector.requests.length > 0))
         const stoppedAt = performance.now()
         program.process.kill("SIGTERM")
