@@ -6,7 +6,7 @@
  * A backend that is behind the others with many deliveries gives way, so that its hanging can't use up their memory: its
  * oldest attempts that still wait, for a permit or for a retry, end. A backend that is merely slow goes on draining.
  */
-import type { Sender } from "../backends/connections/Pool.ts"
+import type { Sender } from "../backends/connections/Sender.ts"
 import type { Backend } from "../domain/Backend.ts"
 import type { Timers } from "../runtime/Timers.ts"
 

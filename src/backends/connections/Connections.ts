@@ -30,10 +30,12 @@ import { Settings } from "../../settings/Settings.ts"
 import type { Environment } from "../../settings/Variables.ts"
 import { BackendPolicy } from "../Policy.ts"
 import * as BackendConnector from "./Connector.ts"
-import { BackendPool, type Sender } from "./Pool.ts"
+import { JoinedHeaders } from "./JoinedHeaders.ts"
+import { BackendPool } from "./Pool.ts"
 import * as ProxyDispatcher from "./ProxyDispatcher.ts"
 import { type InvalidProxy, proxyFor } from "./ProxyRules.ts"
 import { Resolver } from "./Resolver.ts"
+import type { Sender } from "./Sender.ts"
 import * as StatusLines from "./StatusLines.ts"
 import * as BackendTrust from "./Trust.ts"
 
@@ -100,6 +102,8 @@ const make = Effect.fnUntraced(function*(env: Environment) {
     })
 
   yield* Effect.acquireRelease(Effect.sync(StatusLines.watchConnections), (end) => Effect.sync(end))
+  const headers = new JoinedHeaders()
+  yield* Effect.acquireRelease(Effect.sync(() => headers.subscribe()), (end) => Effect.sync(end))
   const open = new Set<Undici.Client>()
   const proxies = new Map<string, Sender>()
   const proxyDispatchers = new Set<ProxyDispatcher.ProxyDispatcher>()
@@ -107,7 +111,7 @@ const make = Effect.fnUntraced(function*(env: Environment) {
     Effect.promise(() => Promise.all(Array.from([...open, ...proxyDispatchers], (one) => one.destroy())))
   )
   const direct = (origin: string, connect: Undici.buildConnector.connector): Sender =>
-    new BackendPool(() => new Undici.Client(origin, { ...clientOptions, connect }), open)
+    new BackendPool(() => new Undici.Client(origin, { ...clientOptions, connect }), open, headers)
   const through = (key: string, create: () => Sender): Sender => {
     const sender = proxies.get(key) ?? create()
     proxies.set(key, sender)

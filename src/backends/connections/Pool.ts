@@ -5,9 +5,8 @@
  * under way to three backends that, and its agent before it, cost 7 of 165 µs a delivery.
  */
 import type * as Undici from "undici"
-
-/** What sends requests. Headers are a flat list of names and values. */
-export type Sender = Pick<Undici.Dispatcher, "dispatch">
+import type { JoinedHeaders } from "./JoinedHeaders.ts"
+import type { OutgoingRequest, Sender } from "./Sender.ts"
 
 /** A connection that is older takes no new request, so that changes in DNS are followed. */
 const longestUse = 300_000
@@ -22,21 +21,22 @@ interface Connection {
 export class BackendPool implements Sender {
   readonly #connect: () => Undici.Client
   readonly #open: Set<Undici.Client>
+  readonly #headers: JoinedHeaders
   readonly #free: Array<Connection> = []
 
   /** Clients made by `connect` are in `open` until their connections have ended. */
-  constructor(connect: () => Undici.Client, open: Set<Undici.Client>) {
+  constructor(connect: () => Undici.Client, open: Set<Undici.Client>, headers: JoinedHeaders) {
     this.#connect = connect
     this.#open = open
+    this.#headers = headers
   }
 
-  dispatch(options: Undici.Dispatcher.DispatchOptions, handler: Undici.Dispatcher.DispatchHandler): boolean {
+  dispatch(request: OutgoingRequest, handler: Undici.Dispatcher.DispatchHandler): void {
     const connection = this.#take()
     const { client } = connection
-    client.dispatch(options, handler)
+    this.#headers.dispatch(client, request, handler)
     // undici has refused the request: nothing is under way that could end.
     if (client.stats.size === 0) this.#freed(connection)
-    return true
   }
 
   #take(): Connection {

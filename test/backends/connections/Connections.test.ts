@@ -18,9 +18,9 @@ import { inspect } from "node:util"
 import type { Dispatcher } from "undici"
 import { BackendPolicy, BackendRefused } from "../../../src/backends/Policy.ts"
 import { BackendConnections } from "../../../src/backends/connections/Connections.ts"
-import type { Sender } from "../../../src/backends/connections/Pool.ts"
 import { InvalidProxy } from "../../../src/backends/connections/ProxyRules.ts"
 import { Resolver } from "../../../src/backends/connections/Resolver.ts"
+import type { Sender } from "../../../src/backends/connections/Sender.ts"
 import { InvalidBackendCa } from "../../../src/backends/connections/Trust.ts"
 import { type Backend, type BackendSource, parse } from "../../../src/domain/Backend.ts"
 import { Log, LogEntries } from "../../../src/observability/logs/Logging.ts"
@@ -126,7 +126,7 @@ const send = Effect.fnUntraced(function*(
         path: options.path ?? "/hook?x=1",
         method: "POST",
         headers: [...headers, "Content-Length", "7"],
-        body: "payload"
+        body: Buffer.from("payload")
       },
       handler
     )

@@ -4,7 +4,9 @@ import type * as Scope from "effect/Scope"
 import * as http from "node:http"
 import type { Socket } from "node:net"
 import * as Undici from "undici"
+import { JoinedHeaders } from "../../../src/backends/connections/JoinedHeaders.ts"
 import { BackendPool } from "../../../src/backends/connections/Pool.ts"
+import type { OutgoingRequest } from "../../../src/backends/connections/Sender.ts"
 import { listen } from "../../support/Backend.ts"
 import { closedPort } from "../../support/edges.ts"
 import { eventually } from "../../support/eventually.ts"
@@ -36,21 +38,35 @@ const poolTo = (port: number): Effect.Effect<TestPool, never, Scope.Scope> =>
       const open = new Set<Undici.Client>()
       const clients: Array<Undici.Client> = []
       let freed = 0
-      const pool = new BackendPool(() => {
-        const client = new Undici.Client(`http://127.0.0.1:${port}`, {
-          keepAliveTimeout: 600_000,
-          headersTimeout: 0,
-          bodyTimeout: 0
-        })
-        client.on("drain", () => freed += 1)
-        clients.push(client)
-        return client
-      }, open)
-      const send = (path = "/", headers: ReadonlyArray<string> = []) =>
+      const origin = `http://127.0.0.1:${port}`
+      const headers = new JoinedHeaders()
+      const end = headers.subscribe()
+      const pool = new BackendPool(
+        () => {
+          const client = new Undici.Client(origin, {
+            keepAliveTimeout: 600_000,
+            headersTimeout: 0,
+            bodyTimeout: 0
+          })
+          client.on("drain", () => freed += 1)
+          clients.push(client)
+          return client
+        },
+        open,
+        headers
+      )
+      const send = (path = "/", added: ReadonlyArray<string> = []) =>
         new Promise<Answer>((resolve, reject) => {
           let status = 0
           let body = ""
-          pool.dispatch({ path, method: "POST", headers: [...headers, "Content-Length", "7"], body: "payload" }, {
+          const request: OutgoingRequest = {
+            origin,
+            path,
+            method: "POST",
+            headers: [...added, "Content-Length", "7"],
+            body: Buffer.from("payload")
+          }
+          pool.dispatch(request, {
             onRequestStart: () => {},
             onResponseStart: (_controller, code) => void (status = code),
             onResponseData: (_controller, chunk) => void (body += chunk.toString()),
@@ -64,9 +80,12 @@ const poolTo = (port: number): Effect.Effect<TestPool, never, Scope.Scope> =>
         await eventually(() => freed >= before + count, "that a connection is free")
         return result
       }
-      return { open, clients, send, freeing }
+      return { open, clients, send, freeing, end }
     }),
-    ({ clients }) => Effect.promise(() => Promise.all(clients.map((client) => client.destroy())))
+    ({ clients, end }) => {
+      end()
+      return Effect.promise(() => Promise.all(clients.map((client) => client.destroy())))
+    }
   )
 
 /** Answers with the connection's number, at once unless the path is `/held`. Resets the connection at `/reset`. */
