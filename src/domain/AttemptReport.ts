@@ -12,7 +12,7 @@ export interface AttemptReport {
   /** Milliseconds from the last request to its status line, or to the end of the attempt where none came. */
   readonly latency: number
   /** Requests that were sent, or tried to be. */
-  readonly tries: number
+  readonly requests: number
   /** What a 429 or 503 asked for, in milliseconds from its answer. */
   readonly retryAfter?: number | undefined
 }

@@ -26,7 +26,8 @@ import { type Backend, forwardedTarget } from "../domain/Backend.ts"
 import { Body } from "../domain/Body.ts"
 import type { Delivery } from "../domain/Delivery.ts"
 import type { LedgerEntry } from "../forwarding/Ledger.ts"
-import { chargeOf, Spray } from "../forwarding/Spray.ts"
+import { chargeOf } from "../forwarding/Room.ts"
+import { Spray } from "../forwarding/Spray.ts"
 import { Readiness } from "../http/Readiness.ts"
 import { Log } from "../observability/logs/Logging.ts"
 import { contained } from "../runtime/Contained.ts"
@@ -242,7 +243,7 @@ const storePause = 5_000
 
 const noMemory = "no memory in time"
 
-const unsent = { outcome: "unreachable", status: undefined, answer: undefined, tries: 0 } as const
+const unsent = { outcome: "unreachable", status: undefined, answer: undefined, requests: 0 } as const
 
 /** As it was when it came, byte for byte. */
 const deliveryOf = (stored: StoredDelivery): Delivery => ({

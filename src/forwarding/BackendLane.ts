@@ -8,7 +8,7 @@
  */
 import type { Sender } from "../backends/connections/Sender.ts"
 import type { Backend } from "../domain/Backend.ts"
-import type { Timers } from "../runtime/Timers.ts"
+import type { CancelTimer, Timers } from "../runtime/Timers.ts"
 
 export interface LaneLimits {
   /** Permits. */
@@ -19,7 +19,7 @@ export interface LaneLimits {
 
 /** What waits in a lane. */
 export interface Waiting {
-  /** Called with a permit, which is given back by `release`. */
+  /** Called with a permit, which `giveBack` takes. */
   readonly send: () => void
   readonly isBehindSince: (time: number) => boolean
   readonly giveWay: () => void
@@ -44,7 +44,7 @@ export class Lane {
   #behindCount = 0
   #behindBytes = 0
   #answeredAt: number
-  #cancelCheck = () => {}
+  #cancelCheck: CancelTimer | undefined
   readonly #waiting = new Set<Waiting>()
   /** Those that wait for a retry. */
   readonly #resting = new Set<Waiting>()
@@ -90,7 +90,8 @@ export class Lane {
     this.#answeredAt = now
   }
 
-  release(): void {
+  /** Takes a permit back. */
+  giveBack(): void {
     if (this.#waiting.size === 0) {
       this.#active -= 1
       return
@@ -123,7 +124,7 @@ export class Lane {
   notBehind(bytes: number): void {
     this.#behindCount -= 1
     this.#behindBytes -= bytes
-    if (!this.#isTooFarBehind()) this.#cancelCheck()
+    if (!this.#isTooFarBehind()) this.#cancelCheck?.()
   }
 
   #isTooFarBehind(): boolean {
@@ -134,7 +135,7 @@ export class Lane {
     const now = this.timers.now()
     this.#giveWay(this.#resting, now)
     this.#giveWay(this.#waiting, now)
-    this.#cancelCheck()
+    this.#cancelCheck?.()
     // Once the memory is full no delivery comes that would bring the next look.
     if (this.#isTooFarBehind()) this.#cancelCheck = this.timers.after(hangingAfter, () => this.#checkBehind())
   }

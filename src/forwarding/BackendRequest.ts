@@ -9,6 +9,7 @@ import type { Dispatcher } from "undici"
 import * as StatusLines from "../backends/connections/StatusLines.ts"
 import type { Delivery } from "../domain/Delivery.ts"
 import * as Outcome from "../domain/Outcome.ts"
+import type { CancelTimer } from "../runtime/Timers.ts"
 import type { Lane } from "./BackendLane.ts"
 
 /** Reading an answer to its end keeps the connection; beyond this a new connection is cheaper. */
@@ -57,7 +58,7 @@ export class BackendRequest implements Dispatcher.DispatchHandler {
   #retryAfter: number | undefined
   #received = 0
   #answer: Buffer | undefined
-  #cancelPatience = () => {}
+  #cancelPatience: CancelTimer | undefined
 
   constructor(owner: RequestOwner, lane: Lane) {
     this.#owner = owner
@@ -165,7 +166,7 @@ export class BackendRequest implements Dispatcher.DispatchHandler {
   #decide(): void {
     if (this.#decided) return
     this.#decided = true
-    this.#cancelPatience()
+    this.#cancelPatience?.()
     const outcome = this.#status !== undefined
       ? this.#ofStatus(this.#status)
       : this.#controller === undefined
@@ -198,7 +199,7 @@ export class BackendRequest implements Dispatcher.DispatchHandler {
   #letGo(): void {
     if (this.#gone) return
     this.#gone = true
-    this.#cancelPatience()
+    this.#cancelPatience?.()
     this.#owner.letGo(this)
   }
 }

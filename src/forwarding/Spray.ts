@@ -22,14 +22,16 @@ import { Metrics } from "../observability/metrics/Metrics.ts"
 import * as Names from "../observability/metrics/Names.ts"
 import { observableGauge } from "../observability/metrics/Series.ts"
 import { Idleness } from "../runtime/Idleness.ts"
-import { LiveSet, type Member } from "../runtime/LiveSet.ts"
+import { LiveSet } from "../runtime/LiveSet.ts"
 import type { Reservation } from "../runtime/MemoryBudget.ts"
 import { Timers } from "../runtime/Timers.ts"
 import { TurnBudget } from "../runtime/TurnBudget.ts"
 import { Settings } from "../settings/Settings.ts"
-import { type Attempt, type AttemptObserver, Forwarder } from "./Forwarder.ts"
+import { Forwarder } from "./Forwarder.ts"
+import { InFlight, type InFlightObserver } from "./InFlight.ts"
 import { Ledger, type LedgerEntry } from "./Ledger.ts"
-import { Reply, type SprayObserver, type SprayResult } from "./Reply.ts"
+import { Reply, type SprayObserver } from "./Reply.ts"
+import { chargeOf, whenRoom } from "./Room.ts"
 
 /** An attempt that was ended before its outcome was known. */
 export interface CutOff {
@@ -78,35 +80,30 @@ export class Spray extends Context.Service<Spray, {
 
       const idleness = new Idleness(() => underWay.size === 0 && waiting === 0)
 
-      const start = (delivery: Delivery, reservation: Reservation, entry: LedgerEntry, ended: () => void) => {
-        const { backends } = entry
-        const deadline = timers.now() + forwardingTimeout
-        const cancelTimeout = timers.after(forwardingTimeout, () => inFlight.expire("no answer in time"))
-        const inFlight = new InFlight(backends.length, reservation.bytes, () => {
-          cancelTimeout()
-          ended()
+      const observer: InFlightObserver = {
+        attemptSettled: ({ delivery, entry }, backend, report) => {
+          metrics.settled(backend, report)
+          registry.recordOutcome(backend, report.outcome, Date.now())
+          log.attempted(delivery, backend, report)
+          const isKept = entry.settled(backend, report)
+          if (closed && !isKept && !Outcome.isSuccess(report.outcome)) lost.push({ delivery, backend })
+        },
+        attemptEnded: (backend) => metrics.ended(backend),
+        ended: (inFlight) => {
           underWay.delete(inFlight)
           idleness.check()
-        })
-        const observer: AttemptObserver = {
-          settled: (report, backend) => {
-            metrics.settled(backend, report)
-            registry.recordOutcome(backend, report.outcome, Date.now())
-            log.attempted(delivery, backend, report)
-            const isKept = entry.settled(backend, report)
-            if (closed && !isKept && !Outcome.isSuccess(report.outcome)) lost.push({ delivery, backend })
-            inFlight.settled(report.outcome)
-          },
-          released: (backend) => {
-            metrics.released(backend)
-            inFlight.released()
-          }
         }
-        underWay.add(inFlight)
-        inFlight.start(backends.map((backend) => {
+      }
+
+      const start = (delivery: Delivery, reservation: Reservation, entry: LedgerEntry, ended: () => void) => {
+        const deadline = timers.now() + forwardingTimeout
+        const inFlight = new InFlight(delivery, entry, reservation.bytes, observer, ended)
+        const attempts = entry.backends.map((backend) => {
           metrics.began(backend)
-          return forwarder.attempt(backend, delivery, deadline, observer)
-        }))
+          return forwarder.attempt(backend, delivery, deadline, inFlight)
+        })
+        underWay.add(inFlight)
+        inFlight.start(attempts, timers.after(forwardingTimeout, () => inFlight.expire("no answer in time")))
         return inFlight
       }
 
@@ -185,80 +182,4 @@ export class Spray extends Context.Service<Spray, {
       })
     })
   )
-}
-
-/** What a delivery is charged beside its body: for its request, timers and log lines, and for each of its attempts. */
-const deliveryBytes = 32 * 1024
-const backendBytes = 4 * 1024
-
-/** What a delivery to these backends is charged beside its body. */
-export const chargeOf = (backends: ReadonlyArray<Backend>): number => deliveryBytes + backendBytes * backends.length
-
-/** Calls `then` when there is room, or `late` at `deadline`. */
-const whenRoom = (
-  reservation: Reservation,
-  deadline: number,
-  timers: Timers["Service"],
-  then: () => void,
-  late: () => void
-) => {
-  const cancelDeadline = timers.after(Math.max(0, deadline - timers.now()), () => {
-    leaveQueue()
-    late()
-  })
-  const leaveQueue = reservation.wait(0, () => {
-    cancelDeadline()
-    then()
-  })
-}
-
-/** The attempts of one delivery, counted down twice: to the reply, and to the release of its memory. */
-class InFlight implements Member {
-  place = -1
-  unsettled: number
-  #unreleased: number
-  #failed = false
-  #attempts: ReadonlyArray<Attempt> = []
-  #reply: ((result: SprayResult) => void) | undefined
-  readonly #bytes: number
-  readonly #onReleased: () => void
-
-  constructor(attempts: number, bytes: number, onReleased: () => void) {
-    this.unsettled = this.#unreleased = attempts
-    this.#bytes = bytes
-    this.#onReleased = onReleased
-  }
-
-  start(attempts: ReadonlyArray<Attempt>): void {
-    this.#attempts = attempts
-    for (const attempt of attempts) attempt.start()
-    if (attempts.length === 0) this.#onReleased()
-  }
-
-  settled(outcome: Outcome.Outcome): void {
-    this.unsettled -= 1
-    if (!Outcome.isSuccess(outcome)) this.#failed = true
-    if (this.unsettled === 0) this.#reply?.(this.#result())
-    else if (this.unsettled === this.#attempts.length - 1) {
-      for (const attempt of this.#attempts) attempt.behind(this.#bytes)
-    }
-  }
-
-  released(): void {
-    this.#unreleased -= 1
-    if (this.#unreleased === 0) this.#onReleased()
-  }
-
-  onSettled(reply: (result: SprayResult) => void): void {
-    this.#reply = reply
-    if (this.unsettled === 0) reply(this.#result())
-  }
-
-  expire(reason: string): void {
-    for (const attempt of this.#attempts) attempt.expire(reason)
-  }
-
-  #result(): SprayResult {
-    return this.#failed ? "failed" : "proxied"
-  }
 }

@@ -42,7 +42,7 @@ const report = (outcome: AttemptReport["outcome"]): AttemptReport => ({
   error: undefined,
   answer: undefined,
   latency: 1,
-  tries: 1
+  requests: 1
 })
 
 const setUpWith = Effect.fnUntraced(function*(given: Partial<Settings["Service"]>) {

@@ -13,7 +13,7 @@ const report = (outcome: Outcome, rest: Partial<AttemptReport> = {}): AttemptRep
   error: undefined,
   answer: undefined,
   latency: 12,
-  tries: 1,
+  requests: 1,
   ...rest
 })
 

@@ -53,12 +53,12 @@ const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Service"]>
   const timers = Context.get(services, Timers)
   /** An attempt that is started, and expires as `Spray` would have it. */
   const start = (body = "{}") => {
-    const seen = { reports: [] as Array<AttemptReport>, released: 0 }
+    const seen = { reports: [] as Array<AttemptReport>, ended: 0 }
     const attempt = forwarder.attempt(backend, deliveryOf(body), timers.now() + timeout, {
       settled: (report) => seen.reports.push(report),
-      released: () => {
-        assert.lengthOf(seen.reports, 1, "released before it was settled")
-        seen.released += 1
+      ended: () => {
+        assert.lengthOf(seen.reports, 1, "ended before it was settled")
+        seen.ended += 1
       }
     })
     timers.after(timeout, () => attempt.expire("no answer in time"))
@@ -114,8 +114,8 @@ describe("an outcome", () => {
         dispatcher.last.start()
         yield* advance(7)
         dispatcher.last.answer(status)
-        expect(seen.reports).toMatchObject([{ outcome, status, latency: 7, tries: 1 }])
-        expect(seen.released).toBe(1)
+        expect(seen.reports).toMatchObject([{ outcome, status, latency: 7, requests: 1 }])
+        expect(seen.ended).toBe(1)
       }))
   }
 
@@ -136,7 +136,7 @@ describe("an outcome", () => {
           outcome: "failed",
           status: 400,
           error: "its port is for TLS: the backend's url has to begin with https://",
-          tries: 1
+          requests: 1
         }])
       }))
   }
@@ -155,8 +155,8 @@ describe("an outcome", () => {
       const { seen } = start()
       dispatcher.last.fail("ECONNREFUSED")
       expect(seen).toMatchObject({
-        reports: [{ outcome: "unreachable", status: undefined, error: "ECONNREFUSED", tries: 1 }],
-        released: 1
+        reports: [{ outcome: "unreachable", status: undefined, error: "ECONNREFUSED", requests: 1 }],
+        ended: 1
       })
     }))
 
@@ -169,7 +169,7 @@ describe("an outcome", () => {
       const { seen } = start()
       expect(seen).toMatchObject({
         reports: [{ outcome: "unreachable", error: "invalid request path" }],
-        released: 1
+        ended: 1
       })
     }))
 
@@ -180,7 +180,7 @@ describe("an outcome", () => {
         sent.fail("UND_ERR_DESTROYED")
         throw new Error("destroyed")
       }
-      expect(start().seen).toMatchObject({ reports: [{ error: "UND_ERR_DESTROYED" }], released: 1 })
+      expect(start().seen).toMatchObject({ reports: [{ error: "UND_ERR_DESTROYED" }], ended: 1 })
       dispatcher.onDispatch = () => {}
       start("second")
       start("third")
@@ -193,8 +193,8 @@ describe("an outcome", () => {
       const { seen } = start()
       dispatcher.last.start().fail("ECONNRESET")
       expect(seen).toMatchObject({
-        reports: [{ outcome: "broken off", status: undefined, error: "ECONNRESET", tries: 1 }],
-        released: 1
+        reports: [{ outcome: "broken off", status: undefined, error: "ECONNRESET", requests: 1 }],
+        ended: 1
       })
     }))
 
@@ -203,7 +203,7 @@ describe("an outcome", () => {
       const { dispatcher, start } = yield* setUp()
       const { seen } = start()
       dispatcher.last.status(202).data("so far").fail("ECONNRESET")
-      expect(seen).toMatchObject({ reports: [{ outcome: "delivered", status: 202, error: undefined }], released: 1 })
+      expect(seen).toMatchObject({ reports: [{ outcome: "delivered", status: 202, error: undefined }], ended: 1 })
     }))
 
   it.effect("is that of a failing status line too when the connection ends after it", () =>
@@ -211,7 +211,7 @@ describe("an outcome", () => {
       const { dispatcher, start } = yield* setUp()
       const { seen } = start()
       dispatcher.last.status(500).data("stack tra").fail("ECONNRESET")
-      expect(seen).toMatchObject({ reports: [{ outcome: "failed", status: 500, answer: "stack tra" }], released: 1 })
+      expect(seen).toMatchObject({ reports: [{ outcome: "failed", status: 500, answer: "stack tra" }], ended: 1 })
     }))
 
   it.effect("is timed out when there is no status line in time", () =>
@@ -223,8 +223,14 @@ describe("an outcome", () => {
       expect(seen.reports).toEqual([])
       yield* advance(1)
       expect(seen).toMatchObject({
-        reports: [{ outcome: "timed out", status: undefined, error: "no answer in time", latency: timeout, tries: 1 }],
-        released: 1
+        reports: [{
+          outcome: "timed out",
+          status: undefined,
+          error: "no answer in time",
+          latency: timeout,
+          requests: 1
+        }],
+        ended: 1
       })
       assert.isTrue(dispatcher.last.aborted)
     }))
@@ -234,10 +240,10 @@ describe("an outcome", () => {
       const { dispatcher, start } = yield* setUp()
       const { seen } = start()
       yield* advance(timeout)
-      expect(seen.reports).toMatchObject([{ outcome: "unreachable", error: "no connection in time", tries: 1 }])
-      expect(seen.released).toBe(0)
+      expect(seen.reports).toMatchObject([{ outcome: "unreachable", error: "no connection in time", requests: 1 }])
+      expect(seen.ended).toBe(0)
       dispatcher.last.fail("UND_ERR_CONNECT_TIMEOUT")
-      expect(seen).toMatchObject({ reports: [{ outcome: "unreachable" }], released: 1 })
+      expect(seen).toMatchObject({ reports: [{ outcome: "unreachable" }], ended: 1 })
     }))
 
   it.effect("is not changed by informational answers", () =>
@@ -298,9 +304,9 @@ describe("an answer", () => {
       dispatcher.last.status(200).data("a")
       expect(seen.reports).toMatchObject([{ outcome: "delivered" }])
       yield* advance(500)
-      expect(seen.released).toBe(0)
+      expect(seen.ended).toBe(0)
       dispatcher.last.data("b").end()
-      expect(seen.released).toBe(1)
+      expect(seen.ended).toBe(1)
     }))
 
   it.effect("that never ends is cut off with the forwarding timeout", () =>
@@ -310,7 +316,7 @@ describe("an answer", () => {
       dispatcher.last.status(200)
       yield* advance(timeout)
       expect(dispatcher.last.aborted).toBe(true)
-      expect(seen).toMatchObject({ reports: [{ outcome: "delivered" }], released: 1 })
+      expect(seen).toMatchObject({ reports: [{ outcome: "delivered" }], ended: 1 })
     }))
 
   it.effect("of 64 KiB is read to its end, so that the connection can be kept", () =>
@@ -327,7 +333,7 @@ describe("an answer", () => {
       const { seen } = start()
       dispatcher.last.status(200).data(Buffer.alloc(64 * 1024)).data("x")
       expect(dispatcher.last.aborted).toBe(true)
-      expect(seen).toMatchObject({ reports: [{ outcome: "delivered", status: 200, tries: 1 }], released: 1 })
+      expect(seen).toMatchObject({ reports: [{ outcome: "delivered", status: 200, requests: 1 }], ended: 1 })
     }))
 
   it.effect("is not kept when it is 2xx", () =>
@@ -360,7 +366,7 @@ describe("an answer", () => {
       yield* advance(1)
       expect(seen.reports).toMatchObject([{ outcome: "failed", status: 404, answer: "no such ", latency: 0 }])
       dispatcher.last.data("route").end()
-      expect(seen).toMatchObject({ reports: [{ answer: "no such " }], released: 1 })
+      expect(seen).toMatchObject({ reports: [{ answer: "no such " }], ended: 1 })
     }))
 
   it.effect("whose words are awaited when the time is up counts with its status", () =>
@@ -371,7 +377,7 @@ describe("an answer", () => {
       yield* advance(timeout - 10)
       dispatcher.last.status(500).data("so far")
       yield* advance(10)
-      expect(seen).toMatchObject({ reports: [{ outcome: "failed", status: 500, answer: "so far" }], released: 1 })
+      expect(seen).toMatchObject({ reports: [{ outcome: "failed", status: 500, answer: "so far" }], ended: 1 })
     }))
 })
 
@@ -382,7 +388,7 @@ describe("a retry", () => {
       vi.spyOn(Math, "random").mockReturnValue(1)
       const { seen } = start()
       dispatcher.last.fail("ECONNREFUSED")
-      expect(seen).toEqual({ reports: [], released: 0 })
+      expect(seen).toEqual({ reports: [], ended: 0 })
       yield* advance(500)
       expect(dispatcher.sent).toHaveLength(2)
       expect(dispatcher.last.options).toEqual(dispatcher.sent[0]!.options)
@@ -390,8 +396,8 @@ describe("a retry", () => {
       yield* advance(3)
       dispatcher.last.answer(202)
       expect(seen).toMatchObject({
-        reports: [{ outcome: "delivered", status: 202, tries: 2, latency: 3 }],
-        released: 1
+        reports: [{ outcome: "delivered", status: 202, requests: 2, latency: 3 }],
+        ended: 1
       })
     }))
 
@@ -404,7 +410,7 @@ describe("a retry", () => {
         yield* advance(500)
         dispatcher.last.answer(202)
         expect(dispatcher.sent).toHaveLength(2)
-        expect(seen).toMatchObject({ reports: [{ outcome: "delivered", status: 202, tries: 2 }], released: 1 })
+        expect(seen).toMatchObject({ reports: [{ outcome: "delivered", status: 202, requests: 2 }], ended: 1 })
       }))
   }
 
@@ -414,7 +420,7 @@ describe("a retry", () => {
         const { dispatcher, start } = yield* setUp()
         const { seen } = start()
         dispatcher.last.answer(status, { "retry-after": "1" })
-        expect(seen).toMatchObject({ reports: [{ status, tries: 1 }], released: 1 })
+        expect(seen).toMatchObject({ reports: [{ status, requests: 1 }], ended: 1 })
         yield* advance(timeout)
         expect(dispatcher.sent).toHaveLength(1)
       }))
@@ -428,8 +434,8 @@ describe("a retry", () => {
       const second = start()
       dispatcher.last.start()
       yield* advance(2 * timeout)
-      expect(first.seen.reports).toMatchObject([{ outcome: "broken off", tries: 1 }])
-      expect(second.seen.reports).toMatchObject([{ outcome: "timed out", tries: 1 }])
+      expect(first.seen.reports).toMatchObject([{ outcome: "broken off", requests: 1 }])
+      expect(second.seen.reports).toMatchObject([{ outcome: "timed out", requests: 1 }])
       expect(dispatcher.sent).toHaveLength(2)
     }))
 
@@ -441,7 +447,7 @@ describe("a retry", () => {
       yield* advance(500)
       dispatcher.last.start()
       yield* advance(timeout)
-      expect(seen).toMatchObject({ reports: [{ outcome: "timed out", status: undefined, tries: 2 }], released: 1 })
+      expect(seen).toMatchObject({ reports: [{ outcome: "timed out", status: undefined, requests: 2 }], ended: 1 })
       expect(dispatcher.sent).toHaveLength(2)
     }))
 
@@ -454,7 +460,7 @@ describe("a retry", () => {
         const { seen } = start()
         yield* advance(timeout)
         expect(dispatcher.sent).toHaveLength(retries + 1)
-        expect(seen).toMatchObject({ reports: [{ outcome: "unreachable", tries: retries + 1 }], released: 1 })
+        expect(seen).toMatchObject({ reports: [{ outcome: "unreachable", requests: retries + 1 }], ended: 1 })
       }))
   }
 
@@ -497,7 +503,7 @@ describe("a retry", () => {
       expect(dispatcher.sent).toHaveLength(1)
       yield* advance(1)
       dispatcher.last.answer(202)
-      expect(seen.reports).toMatchObject([{ outcome: "delivered", tries: 2 }])
+      expect(seen.reports).toMatchObject([{ outcome: "delivered", requests: 2 }])
     }))
 
   it.effect("waits as long as Retry-After says, as a date", () =>
@@ -532,7 +538,7 @@ describe("a retry", () => {
         const { dispatcher, start } = yield* setUp()
         const { seen } = start()
         dispatcher.last.answer(503, { "retry-after": value })
-        expect(seen).toMatchObject({ reports: [{ outcome: "failed", status: 503, tries: 1 }], released: 1 })
+        expect(seen).toMatchObject({ reports: [{ outcome: "failed", status: 503, requests: 1 }], ended: 1 })
       }))
   }
 
@@ -543,7 +549,7 @@ describe("a retry", () => {
       const { seen } = start()
       yield* advance(timeout - 250)
       dispatcher.last.fail("ECONNREFUSED")
-      expect(seen).toMatchObject({ reports: [{ outcome: "unreachable", tries: 1 }], released: 1 })
+      expect(seen).toMatchObject({ reports: [{ outcome: "unreachable", requests: 1 }], ended: 1 })
     }))
 
   it.effect("that is due when the time is cut short leaves what the attempt has come to", () =>
@@ -551,7 +557,7 @@ describe("a retry", () => {
       const { attempt, dispatcher, seen } = yield* Effect.map(setUp(), (made) => ({ ...made, ...made.start() }))
       dispatcher.last.status(503).data("no pod").end()
       attempt.expire("cut off by the shutdown")
-      expect(seen).toMatchObject({ reports: [{ outcome: "failed", status: 503, answer: "no pod" }], released: 1 })
+      expect(seen).toMatchObject({ reports: [{ outcome: "failed", status: 503, answer: "no pod" }], ended: 1 })
       yield* advance(timeout)
       expect(dispatcher.sent).toHaveLength(1)
     }))
@@ -591,9 +597,9 @@ describe("a retry", () => {
       const first = dispatcher.last.status(503).data("x".repeat(1024))
       yield* advance(500)
       dispatcher.last.answer(202)
-      expect(seen).toMatchObject({ reports: [{ outcome: "delivered", tries: 2 }], released: 0 })
+      expect(seen).toMatchObject({ reports: [{ outcome: "delivered", requests: 2 }], ended: 0 })
       first.end()
-      expect(seen.released).toBe(1)
+      expect(seen.ended).toBe(1)
     }))
 })
 
@@ -630,14 +636,14 @@ describe("a permit", () => {
       yield* advance(timeout - 1)
       const second = start("second")
       yield* advance(1)
-      expect(first.seen).toMatchObject({ reports: [{ outcome: "timed out" }], released: 0 })
+      expect(first.seen).toMatchObject({ reports: [{ outcome: "timed out" }], ended: 0 })
       expect(dispatcher.sent).toHaveLength(1)
       dispatcher.last.fail("UND_ERR_ABORTED")
       yield* turn
-      expect(first.seen.released).toBe(1)
+      expect(first.seen.ended).toBe(1)
       expect(dispatcher.sent).toHaveLength(2)
       dispatcher.last.answer(202)
-      expect(second.seen).toMatchObject({ reports: [{ outcome: "delivered" }], released: 1 })
+      expect(second.seen).toMatchObject({ reports: [{ outcome: "delivered" }], ended: 1 })
     }))
 
   it.effect("is given back when undici refuses requests one after the other", () =>
@@ -652,7 +658,7 @@ describe("a permit", () => {
       yield* turn
       yield* turn
       dispatcher.onDispatch = () => {}
-      for (const { seen } of waiting) expect(seen).toMatchObject({ reports: [{ outcome: "unreachable" }], released: 1 })
+      for (const { seen } of waiting) expect(seen).toMatchObject({ reports: [{ outcome: "unreachable" }], ended: 1 })
       start("fourth")
       expect(String(dispatcher.last.options.body)).toBe("fourth")
     }))
@@ -667,8 +673,8 @@ describe("a permit", () => {
       const { seen } = start("second")
       yield* advance(timeout)
       expect(seen).toMatchObject({
-        reports: [{ outcome: "unreachable", error: "no permit in time", tries: 0, latency: timeout }],
-        released: 1
+        reports: [{ outcome: "unreachable", error: "no permit in time", requests: 0, latency: timeout }],
+        ended: 1
       })
     }))
 
@@ -696,7 +702,7 @@ describe("a permit", () => {
       yield* advance(999)
       expect(seen.reports).toEqual([])
       yield* advance(1)
-      expect(seen.reports).toMatchObject([{ outcome: "timed out", tries: 1 }])
+      expect(seen.reports).toMatchObject([{ outcome: "timed out", requests: 1 }])
     }))
 })
 
@@ -709,6 +715,6 @@ describe("a request that is aborted before undici has a connection for it", () =
       expect(dispatcher.last.aborted).toBe(false)
       dispatcher.last.start()
       expect(dispatcher.last.aborted).toBe(true)
-      expect(seen).toMatchObject({ reports: [{ outcome: "unreachable" }], released: 1 })
+      expect(seen).toMatchObject({ reports: [{ outcome: "unreachable" }], ended: 1 })
     }))
 })

@@ -33,7 +33,7 @@ export class DeliveryLog extends Context.Service<DeliveryLog, {
         attempted: (delivery, backend, report) => {
           const { answer, error, outcome, status } = report
           const latency = seconds(report.latency)
-          const tries = report.tries > 1 ? report.tries : undefined
+          const tries = report.requests > 1 ? report.requests : undefined
           // Only these can have a word in them that is not ours.
           const isPlain = status !== undefined && error === undefined && tries === undefined && answer === undefined
           log.write(

@@ -45,10 +45,10 @@ export class Metrics extends Context.Service<Metrics, {
   /** `duration` in milliseconds since receipt. */
   readonly answered: (answer: Exclude<Answer, "refused">, duration: number) => void
   readonly refused: (reason: RefusalReason, duration: number) => void
-  /** An attempt begins; its series live at least until `released`. */
+  /** An attempt begins; its series live at least until `ended`. */
   readonly began: (backend: Backend) => void
   readonly settled: (backend: Backend, report: AttemptReport) => void
-  readonly released: (backend: Backend) => void
+  readonly ended: (backend: Backend) => void
   readonly retried: (backend: Backend) => void
   readonly added: (backend: Backend) => void
   readonly removed: (backend: Backend) => void
@@ -111,7 +111,7 @@ export class Metrics extends Context.Service<Metrics, {
           byName.get(backend.name)?.settled(report, clock)
           if (report.status !== undefined) responseTime(report.latency / 1_000)
         },
-        released: (backend) => {
+        ended: (backend) => {
           leave(backend)
           attemptsInFlight(inFlight -= 1)
         },

@@ -149,10 +149,10 @@ const fail = (span: Otel.Span, type: string, message?: string): void => {
   span.setStatus({ code: Otel.SpanStatusCode.ERROR, ...(message === undefined ? {} : { message }) })
 }
 
-const endAttempt = (span: Otel.Span, { error, outcome, status, tries }: AttemptReport): void => {
+const endAttempt = (span: Otel.Span, { error, outcome, requests, status }: AttemptReport): void => {
   span.setAttribute("sprayproxy.outcome", outcome)
   if (status !== undefined) span.setAttribute("http.response.status_code", status)
-  if (tries > 1) span.setAttribute("http.request.resend_count", tries - 1)
+  if (requests > 1) span.setAttribute("http.request.resend_count", requests - 1)
   if (outcome !== "delivered") fail(span, status === undefined ? outcome : String(status), error)
   span.end()
 }

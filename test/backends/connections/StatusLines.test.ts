@@ -65,7 +65,7 @@ const setUp = Effect.fnUntraced(function*(
       }
       const attempt = forwarder.attempt(backend, delivery, timers.now() + 15_000, {
         settled: (settled) => void (report = settled),
-        released: () => resume(Effect.succeed(report))
+        ended: () => resume(Effect.succeed(report))
       })
       attempt.start()
       // undici lets a connection rest for a turn of the event loop before it takes the next request.
@@ -168,7 +168,7 @@ describe("a status line decides although", () => {
           const backend = yield* startRaw(secure, answering(parts, connections))
           const forward = yield* setUp()
           for (let n = 0; n < 2; n++) {
-            expect(yield* forward(backend)).toMatchObject({ outcome: "delivered", status: 202, tries: 1 })
+            expect(yield* forward(backend)).toMatchObject({ outcome: "delivered", status: 202, requests: 1 })
           }
           expect(connections).toHaveLength(kept ? 1 : 2)
         }))
@@ -200,7 +200,7 @@ describe("a status line decides although", () => {
           socket.write(requests === 1 ? "HTTP/1.1 503 No Pod\r\nno header\r\n\r\n" : ok)
         }))
       const forward = yield* setUp({ forwardingRetries: 1 })
-      expect(yield* forward(backend)).toMatchObject({ outcome: "delivered", status: 202, tries: 2 })
+      expect(yield* forward(backend)).toMatchObject({ outcome: "delivered", status: 202, requests: 2 })
     }))
 })
 

@@ -36,7 +36,7 @@ const report: AttemptReport = {
   error: undefined,
   answer: undefined,
   latency: 12.3456789,
-  tries: 1
+  requests: 1
 }
 
 const described = {
@@ -77,7 +77,7 @@ describe("the line of an attempt", () => {
 
   it.effect("names the tries when there was more than one, and what a backend answered", () =>
     Effect.gen(function*() {
-      const failed: AttemptReport = { ...report, outcome: "failed", status: 503, answer: "no pod", tries: 3 }
+      const failed: AttemptReport = { ...report, outcome: "failed", status: 503, answer: "no pod", requests: 3 }
       expect(yield* written((log) => log.attempted(delivery, backend, failed))).toMatchObject([{
         level: "error",
         message: "proxied request",
@@ -252,7 +252,7 @@ describe("a line that is put together from parts", () => {
       latency: Arbitrary.schema(Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 20_000 }))),
       outcome: Arbitrary.schema(Schema.Literals(outcomes)),
       error: Arbitrary.schema(Schema.UndefinedOr(Schema.String)),
-      tries: Arbitrary.schema(Schema.Literals([0, 1, 2])),
+      requests: Arbitrary.schema(Schema.Literals([0, 1, 2])),
       answer: Arbitrary.schema(Schema.UndefinedOr(Schema.String)),
       path: Arbitrary.schema(Schema.String)
     },

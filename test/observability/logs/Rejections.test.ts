@@ -28,7 +28,7 @@ const reportOf = (outcome: AttemptReport["outcome"], status: number): AttemptRep
   error: undefined,
   answer: undefined,
   latency: 1,
-  tries: 1
+  requests: 1
 })
 const rejected = reportOf("rejected", 400)
 const delivered = reportOf("delivered", 202)

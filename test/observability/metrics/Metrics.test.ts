@@ -23,7 +23,7 @@ const reportOf = (outcome: Outcome, latency = 20): AttemptReport => ({
   error: undefined,
   answer: undefined,
   latency,
-  tries: 1
+  requests: 1
 })
 
 const forwardedAs = (error: string) =>
@@ -40,7 +40,7 @@ const withMetrics = <A, E, R>(test: (metrics: Metrics["Service"]) => Effect.Effe
 const attempt = (metrics: Metrics["Service"], report: AttemptReport, backend = pac) => {
   metrics.began(backend)
   metrics.settled(backend, report)
-  metrics.released(backend)
+  metrics.ended(backend)
 }
 
 /** All that is counted of a backend is more than 0. */
@@ -191,7 +191,7 @@ describe("attempts", () => {
       assert.strictEqual(yield* inFlight, 2)
       metrics.settled(pac, reportOf("timed out"))
       assert.strictEqual(yield* inFlight, 2)
-      metrics.released(pac)
+      metrics.ended(pac)
       assert.strictEqual(yield* inFlight, 1)
     })))
 
@@ -202,7 +202,7 @@ describe("attempts", () => {
       metrics.retried(pac)
       metrics.retried(pac)
       metrics.settled(pac, reportOf("delivered"))
-      metrics.released(pac)
+      metrics.ended(pac)
       const seen = yield* scrape
       assert.strictEqual(seen.value(`sprayproxy_retries_total{host="pac.example.com:8443"}`), 2)
       assert.strictEqual(
@@ -250,13 +250,13 @@ describe("the series of a removed backend", () => {
       metrics.began(pac)
       metrics.removed(pac)
       metrics.settled(pac, reportOf("delivered"))
-      metrics.released(pac)
+      metrics.ended(pac)
       const attempts = `sprayproxy_attempts_total{host="pac.example.com:8443",outcome="delivered"}`
       assert.strictEqual((yield* scrape).value(attempts), 1)
       metrics.retried(pac)
       metrics.settled(pac, reportOf("delivered"))
       assert.strictEqual((yield* scrape).value(attempts), 2)
-      metrics.released(pac)
+      metrics.ended(pac)
       assert.deepStrictEqual(yield* keys, [])
     })))
 
@@ -267,7 +267,7 @@ describe("the series of a removed backend", () => {
       metrics.began(pac)
       metrics.settled(pac, reportOf("delivered"))
       assert.isNotEmpty(yield* keys)
-      metrics.released(pac)
+      metrics.ended(pac)
       assert.deepStrictEqual(yield* keys, [])
     })))
 
@@ -310,7 +310,7 @@ describe("the series of a removed backend", () => {
       metrics.settled(pac, reportOf("delivered"))
       metrics.removed(pac)
       metrics.added(pac)
-      metrics.released(pac)
+      metrics.ended(pac)
       assert.strictEqual(yield* count, 1)
       metrics.removed(pac)
       metrics.added(pac)
@@ -410,7 +410,7 @@ describe("the series of a removed backend", () => {
           } else if (what === "ended" && attempts > 0) {
             underWay.set(host, attempts - 1)
             metrics.settled(backend, reportOf("failed"))
-            metrics.released(backend)
+            metrics.ended(backend)
           } else if (what === "late") {
             metrics.retried(backend)
             metrics.settled(backend, reportOf("failed"))
