@@ -6,6 +6,7 @@
  *
  * A permit is given back when undici has let go of the request, not when a deadline fires: until then it costs the backend
  * a connection and us memory. Permits and waiting are in `BackendLane`, a single request in `BackendRequest`.
+ * They work in callbacks: the README beside them says why.
  */
 import type { AttemptReport } from "../domain/AttemptReport.ts"
 import type { Backend } from "../domain/Backend.ts"

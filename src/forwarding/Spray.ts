@@ -129,15 +129,15 @@ export class Spray extends Context.Service<Spray, {
       }
 
       const startAndReply = (delivery: Delivery, reservation: Reservation, entry: LedgerEntry, reply: Reply) => {
-        const { observer } = reply
+        const ended = () => reply.observer.ended()
         const refuse = () => {
-          observer.ended()
+          ended()
           entry.abandoned()
           reply.give("overloaded")
         }
         const begin = () => {
           if (closed) return refuse()
-          reply.await(start(delivery, reservation, entry, () => observer.ended()), entry.lateReply)
+          reply.await(start(delivery, reservation, entry, ended), entry.lateReply)
         }
         const hasRoom = reservation.hold(chargeOf(entry.backends))
         if (hasRoom && turns.isOpen()) return turns.run(begin)

@@ -5,6 +5,8 @@
  *
  * Where the budget has no room, the rest of the body stays unread in the socket, and TCP holds the sender back. A sender
  * must be at least as fast as 64 KiB/s over any 5 s and be done in 30 s; time in which we do not read does not count.
+ *
+ * It is on the path of each delivery, and keeps the rules of `forwarding/README.md`.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"

@@ -3,6 +3,8 @@
  * what a backend's error answer repeats.
  *
  * The original's words `proxied request` stay, since people search for them.
+ *
+ * They are on the path of each delivery, and keep the rules of `forwarding/README.md`.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"

@@ -6,7 +6,7 @@
  * Recording is synchronous, because attempts end in callbacks. A series is built once, when its backend first shows up
  * (an update of a ready one costs 55 ns, `Metric.withAttributes` 1,455), and starts at 0, so that it is there before its
  * first event. A backend's series go when it has left the registry and its last attempt has ended: a later update would
- * bring them back.
+ * bring them back. All of it keeps the rules of `forwarding/README.md`.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
