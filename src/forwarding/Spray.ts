@@ -80,7 +80,7 @@ export class Spray extends Context.Service<Spray, {
 
       const idleness = new Idleness(() => underWay.size === 0 && waiting === 0)
 
-      const observer: InFlightObserver = {
+      const ofAttempts: InFlightObserver = {
         attemptSettled: ({ delivery, entry }, backend, report) => {
           metrics.settled(backend, report)
           registry.recordOutcome(backend, report.outcome, Date.now())
@@ -97,7 +97,7 @@ export class Spray extends Context.Service<Spray, {
 
       const start = (delivery: Delivery, reservation: Reservation, entry: LedgerEntry, ended: () => void) => {
         const deadline = timers.now() + forwardingTimeout
-        const inFlight = new InFlight(delivery, entry, reservation.bytes, observer, ended)
+        const inFlight = new InFlight(delivery, entry, reservation.bytes, ofAttempts, ended)
         const attempts = entry.backends.map((backend) => {
           metrics.began(backend)
           return forwarder.attempt(backend, delivery, deadline, inFlight)
