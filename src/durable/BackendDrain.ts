@@ -11,7 +11,7 @@
  */
 import type { AttemptReport } from "../domain/AttemptReport.ts"
 import * as Outcome from "../domain/Outcome.ts"
-import type { ClaimOrder } from "../store/DeliveryStore.ts"
+import type { ClaimOrder } from "../store/contract/Queue.ts"
 import type { Admission } from "./BackendBreakers.ts"
 
 /** Milliseconds from one look at what is due to the next. */

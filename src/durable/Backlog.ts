@@ -34,13 +34,10 @@ import { contained } from "../runtime/Contained.ts"
 import { MemoryBudget, type Reservation, roomFor } from "../runtime/MemoryBudget.ts"
 import { Timers } from "../runtime/Timers.ts"
 import { Settings } from "../settings/Settings.ts"
-import {
-  type Claimed,
-  DeliveryStore,
-  type Settlement,
-  type StoredDelivery,
-  StoreUnavailable
-} from "../store/DeliveryStore.ts"
+import { DeliveryStore } from "../store/DeliveryStore.ts"
+import type { Claimed, StoredDelivery } from "../store/contract/Queue.ts"
+import type { Settlement } from "../store/contract/Row.ts"
+import { StoreUnavailable } from "../store/contract/Unavailable.ts"
 import { type Admission, BackendBreakers } from "./BackendBreakers.ts"
 import { BackendDrain, tickMillis } from "./BackendDrain.ts"
 import { SettlementPolicy } from "./SettlementPolicy.ts"

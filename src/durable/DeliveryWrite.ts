@@ -1,6 +1,6 @@
 /** A delivery on its way to the store. */
 import type { CancelTimer } from "../runtime/Timers.ts"
-import type { NewDelivery, Recorded } from "../store/DeliveryStore.ts"
+import type { NewDelivery, Recorded } from "../store/contract/Queue.ts"
 import type { StoreFallback } from "./StoreMetrics.ts"
 
 /** A delivery that is to be written. One of `written` and `refused` is called, once. */

@@ -12,7 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { AttemptReport } from "../domain/AttemptReport.ts"
 import { Settings } from "../settings/Settings.ts"
-import { longestDelay, type Settlement } from "../store/DeliveryStore.ts"
+import { longestDelay, type Settlement } from "../store/contract/Row.ts"
 
 /** The row that was attempted. */
 export interface AttemptedRow {

@@ -7,7 +7,7 @@
  * - Fewer are taken at a time after each failure: what is too much at once for a slow store is not for ever.
  */
 import { randomInt } from "node:crypto"
-import type { NumberedSettlement, Settlement } from "../store/DeliveryStore.ts"
+import type { NumberedSettlement, Settlement } from "../store/contract/Row.ts"
 
 export class SettlementQueue {
   #waiting: Array<NumberedSettlement> = []

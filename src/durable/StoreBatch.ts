@@ -1,7 +1,7 @@
 /**
  * What is written in one transaction, and how it is taken apart where something in it can't be written.
  */
-import type { NumberedSettlement } from "../store/DeliveryStore.ts"
+import type { NumberedSettlement } from "../store/contract/Row.ts"
 import type { DeliveryWrite } from "./DeliveryWrite.ts"
 
 export interface StoreBatch {

@@ -9,7 +9,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Log } from "../observability/logs/Logging.ts"
 import { Timers } from "../runtime/Timers.ts"
-import { DeliveryStore, type StoreUnavailable } from "../store/DeliveryStore.ts"
+import { DeliveryStore } from "../store/DeliveryStore.ts"
+import type { StoreUnavailable } from "../store/contract/Unavailable.ts"
 import { StoreMetrics } from "./StoreMetrics.ts"
 
 export const layer = Layer.effect(

@@ -9,7 +9,8 @@ import { BackendRegistry } from "../backends/Registry.ts"
 import { parse } from "../domain/Backend.ts"
 import { contained } from "../runtime/Contained.ts"
 import { Settings } from "../settings/Settings.ts"
-import { type BackendBacklog, DeliveryStore } from "../store/DeliveryStore.ts"
+import { DeliveryStore } from "../store/DeliveryStore.ts"
+import type { BackendBacklog } from "../store/contract/Upkeep.ts"
 import { type HostBacklog, StoreMetrics } from "./StoreMetrics.ts"
 
 export const layer = Layer.effectDiscard(Effect.gen(function*() {

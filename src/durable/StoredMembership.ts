@@ -23,7 +23,8 @@ import { BackendMembership, type Membership } from "../backends/Membership.ts"
 import { Log } from "../observability/logs/Logging.ts"
 import { contained } from "../runtime/Contained.ts"
 import { Settings } from "../settings/Settings.ts"
-import { DeliveryStore, StoreUnavailable } from "../store/DeliveryStore.ts"
+import { DeliveryStore } from "../store/DeliveryStore.ts"
+import { StoreUnavailable } from "../store/contract/Unavailable.ts"
 
 /** A change that the store has not taken yet. */
 interface Change {

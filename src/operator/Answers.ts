@@ -1,6 +1,6 @@
 /** The JSON of `/deliveries`. Descriptions stand in the document too. */
 import * as Schema from "effect/Schema"
-import { rowStates } from "../store/DeliveryStore.ts"
+import { rowStates } from "../store/contract/Row.ts"
 
 const Time = Schema.String.annotate({ description: "RFC 3339, UTC" })
 

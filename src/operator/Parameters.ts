@@ -18,7 +18,8 @@ import * as Backend from "../domain/Backend.ts"
 import { printable } from "../domain/Text.ts"
 import { isoTime } from "../domain/Time.ts"
 import * as GoDuration from "../settings/GoDuration.ts"
-import { type RowName, rowStates } from "../store/DeliveryStore.ts"
+import type { RowName } from "../store/contract/Operator.ts"
+import { rowStates } from "../store/contract/Row.ts"
 
 /** Most deliveries on a page, and most rows that one request sends again. */
 export const highestLimit = 500

@@ -4,7 +4,9 @@
 import { withoutSecrets } from "../domain/Backend.ts"
 import { isoTime } from "../domain/Time.ts"
 import { seconds } from "../observability/logs/DeliveryLog.ts"
-import type { DeliveryView, Page, RowView, StoredAttempt, StoredDelivery } from "../store/DeliveryStore.ts"
+import type { DeliveryView, Page, RowView } from "../store/contract/Operator.ts"
+import type { StoredDelivery } from "../store/contract/Queue.ts"
+import type { StoredAttempt } from "../store/contract/Row.ts"
 import type { ListAnswer, ListedDelivery, ShownDelivery, Signature } from "./Answers.ts"
 
 export type AttemptedDelivery = DeliveryView & {

@@ -13,7 +13,7 @@ import {
   StatementTimeoutError,
   UniqueViolation
 } from "effect/sql/SqlError"
-import type { StoreFault } from "./DeliveryStore.ts"
+import type { StoreFault } from "./contract/Unavailable.ts"
 
 /** One line for a log or an operator. */
 export const reasonOf = (error: SqlError): string => {

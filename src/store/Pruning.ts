@@ -12,10 +12,11 @@
  */
 import { Clock } from "effect/Clock"
 import * as Effect from "effect/Effect"
-import { longestDelay, type Retention } from "./DeliveryStore.ts"
 import { lookAgain } from "./Queue.ts"
 import type { StoreSession } from "./Session.ts"
 import { youngFor } from "./Statements.ts"
+import { longestDelay } from "./contract/Row.ts"
+import type { Retention } from "./contract/Upkeep.ts"
 
 interface Candidate {
   readonly id: string

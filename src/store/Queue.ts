@@ -3,10 +3,11 @@
  */
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
-import type { Claimed, ClaimOrder, Redelivered, RowFilter, RowName } from "./DeliveryStore.ts"
 import * as StoreFilters from "./Filters.ts"
 import * as StoreSearch from "./Search.ts"
 import type { StoreSession } from "./Session.ts"
+import type { Redelivered, RowFilter, RowName } from "./contract/Operator.ts"
+import type { Claimed, ClaimOrder } from "./contract/Queue.ts"
 
 interface ClaimedRow extends Claimed {
   readonly dueAt: number

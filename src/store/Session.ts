@@ -2,8 +2,8 @@
 import type * as Effect from "effect/Effect"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import type { StoreUnusable } from "./DeliveryStore.ts"
 import type { StoreDialect } from "./Dialect.ts"
+import type { StoreUnusable } from "./contract/Unavailable.ts"
 
 /** A database that was opened for the store, or that may still have to be. */
 export interface StoreDatabase {

@@ -5,20 +5,19 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Outcome } from "../domain/Outcome.ts"
+import * as StoreSearch from "./Search.ts"
+import type { StoreSession } from "./Session.ts"
 import {
   type DeliveryFilter,
   type DeliveryView,
   mostShown,
   type Page,
   rowsOnPage,
-  type RowState,
-  type RowView,
-  type StoredAttempt,
-  type StoredDelivery,
-  StoreUnavailable
-} from "./DeliveryStore.ts"
-import * as StoreSearch from "./Search.ts"
-import type { StoreSession } from "./Session.ts"
+  type RowView
+} from "./contract/Operator.ts"
+import type { StoredDelivery } from "./contract/Queue.ts"
+import type { RowState, StoredAttempt } from "./contract/Row.ts"
+import { StoreUnavailable } from "./contract/Unavailable.ts"
 
 export const make = (session: StoreSession) => {
   const { dialect, reading, sql } = session

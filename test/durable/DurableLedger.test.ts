@@ -18,7 +18,8 @@ import { StoreWriter } from "../../src/durable/StoreWriter.ts"
 import { Ledger, type LedgerEntry } from "../../src/forwarding/Ledger.ts"
 import { Timers } from "../../src/runtime/Timers.ts"
 import { Settings } from "../../src/settings/Settings.ts"
-import type { Recorded, Settlement } from "../../src/store/DeliveryStore.ts"
+import type { Recorded } from "../../src/store/contract/Queue.ts"
+import type { Settlement } from "../../src/store/contract/Row.ts"
 
 const [a, b, c] = ["http://a.test", "http://b.test", "http://c.test"].map((url) =>
   Result.getOrThrow(parse(url, "static"))

@@ -10,14 +10,10 @@ import { StoreWriter } from "../../src/durable/StoreWriter.ts"
 import { Log, LogEntries } from "../../src/observability/logs/Logging.ts"
 import { Timers } from "../../src/runtime/Timers.ts"
 import { Settings } from "../../src/settings/Settings.ts"
-import {
-  DeliveryStore,
-  type NewDelivery,
-  type NumberedSettlement,
-  type Recorded,
-  type StoredAttempt,
-  StoreUnavailable
-} from "../../src/store/DeliveryStore.ts"
+import { DeliveryStore } from "../../src/store/DeliveryStore.ts"
+import type { NewDelivery, Recorded } from "../../src/store/contract/Queue.ts"
+import type { NumberedSettlement, StoredAttempt } from "../../src/store/contract/Row.ts"
+import { StoreUnavailable } from "../../src/store/contract/Unavailable.ts"
 import { scrape, withFreshMetrics } from "../support/Scrape.ts"
 import { attemptOf } from "../support/StoreDatabases.ts"
 

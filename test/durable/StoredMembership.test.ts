@@ -16,7 +16,8 @@ import * as StoredMembership from "../../src/durable/StoredMembership.ts"
 import { Log, LogEntries } from "../../src/observability/logs/Logging.ts"
 import { Metrics } from "../../src/observability/metrics/Metrics.ts"
 import { Settings } from "../../src/settings/Settings.ts"
-import { DeliveryStore, StoreUnavailable } from "../../src/store/DeliveryStore.ts"
+import { DeliveryStore } from "../../src/store/DeliveryStore.ts"
+import { StoreUnavailable } from "../../src/store/contract/Unavailable.ts"
 import * as MemoryDeliveryStore from "../support/MemoryDeliveryStore.ts"
 
 interface Options extends Partial<Settings["Service"]> {

@@ -13,7 +13,7 @@ import { Log, LogEntries } from "../../src/observability/logs/Logging.ts"
 import { RefusalLog } from "../../src/observability/logs/RefusalLog.ts"
 import { contained } from "../../src/runtime/Contained.ts"
 import { Settings } from "../../src/settings/Settings.ts"
-import { StoreUnavailable } from "../../src/store/DeliveryStore.ts"
+import { StoreUnavailable } from "../../src/store/contract/Unavailable.ts"
 import { send } from "../support/GitHub.ts"
 
 const Services = UnexpectedFailures.layer.pipe(Layer.provideMerge(Log.layerTest))

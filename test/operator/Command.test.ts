@@ -8,7 +8,7 @@ import { execute } from "../../src/operator/Command.ts"
 import type { DeliveriesRequest, GivenFilter } from "../../src/operator/Flags.ts"
 import { Output } from "../../src/operator/Output.ts"
 import type { Environment } from "../../src/settings/Variables.ts"
-import { StoreUnavailable } from "../../src/store/DeliveryStore.ts"
+import { StoreUnavailable } from "../../src/store/contract/Unavailable.ts"
 import { listen } from "../support/Backend.ts"
 import {
   keep,

@@ -8,15 +8,9 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
-import {
-  type DeliveryStore,
-  leaseMillis,
-  type NewDelivery,
-  type NumberedSettlement,
-  type Recorded,
-  type RowState,
-  type Settlement
-} from "../../src/store/DeliveryStore.ts"
+import type { DeliveryStore } from "../../src/store/DeliveryStore.ts"
+import type { NewDelivery, Recorded } from "../../src/store/contract/Queue.ts"
+import { leaseMillis, type NumberedSettlement, type RowState, type Settlement } from "../../src/store/contract/Row.ts"
 import { attemptOf, type Database, Databases, keyOf, newDelivery, numbered } from "../support/StoreDatabases.ts"
 
 const names = ["a", "b", "c"] as const

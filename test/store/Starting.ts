@@ -6,9 +6,11 @@ import * as Layer from "effect/Layer"
 import * as Migrator from "effect/sql/Migrator"
 import { SqlClient } from "effect/sql/SqlClient"
 import { randomUUID } from "node:crypto"
-import { DeliveryStore, type NewDelivery, StoreUnusable } from "../../src/store/DeliveryStore.ts"
+import { DeliveryStore } from "../../src/store/DeliveryStore.ts"
 import { steps } from "../../src/store/Migrations.ts"
 import * as SqlDeliveryStore from "../../src/store/SqlDeliveryStore.ts"
+import type { NewDelivery } from "../../src/store/contract/Queue.ts"
+import { StoreUnusable } from "../../src/store/contract/Unavailable.ts"
 
 export const started = (location: Parameters<typeof SqlDeliveryStore.layer>[0]) =>
   Effect.map(Layer.build(SqlDeliveryStore.layer(location, { owner: randomUUID() })), Context.get(DeliveryStore))

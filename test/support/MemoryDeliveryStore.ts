@@ -10,27 +10,26 @@ import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import type { Outcome } from "../../src/domain/Outcome.ts"
+import { DeliveryStore } from "../../src/store/DeliveryStore.ts"
+import type { StoredBackend } from "../../src/store/contract/Backends.ts"
 import {
-  type Claimed,
   type DeliveryFilter,
-  DeliveryStore,
   type DeliveryView,
-  leaseMillis,
-  longestDelay,
   mostShown,
-  type NewDelivery,
-  type NumberedSettlement,
-  type Recorded,
-  type Retention,
   type RowName,
   rowsOnPage,
+  type RowView
+} from "../../src/store/contract/Operator.ts"
+import type { Claimed, NewDelivery, Recorded, RowTarget } from "../../src/store/contract/Queue.ts"
+import {
+  leaseMillis,
+  longestDelay,
+  type NumberedSettlement,
   type RowState,
-  type RowTarget,
-  type RowView,
-  type StoredAttempt,
-  type StoredBackend,
-  StoreUnavailable
-} from "../../src/store/DeliveryStore.ts"
+  type StoredAttempt
+} from "../../src/store/contract/Row.ts"
+import { StoreUnavailable } from "../../src/store/contract/Unavailable.ts"
+import type { Retention } from "../../src/store/contract/Upkeep.ts"
 
 /** What is stored, and how it fails. */
 export class MemoryDatabase {

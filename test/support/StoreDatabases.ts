@@ -10,14 +10,10 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Body } from "../../src/domain/Body.ts"
-import {
-  DeliveryStore,
-  type NewDelivery,
-  type NumberedSettlement,
-  type Settlement,
-  type StoredAttempt
-} from "../../src/store/DeliveryStore.ts"
+import { DeliveryStore } from "../../src/store/DeliveryStore.ts"
 import * as SqlDeliveryStore from "../../src/store/SqlDeliveryStore.ts"
+import type { NewDelivery } from "../../src/store/contract/Queue.ts"
+import type { NumberedSettlement, Settlement, StoredAttempt } from "../../src/store/contract/Row.ts"
 import * as MemoryDeliveryStore from "./MemoryDeliveryStore.ts"
 
 /** An empty database of a test's own. */

@@ -1,7 +1,8 @@
 /** Who may send what, and when. */
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { leaseMillis, type NewDelivery } from "../../../src/store/DeliveryStore.ts"
+import type { NewDelivery } from "../../../src/store/contract/Queue.ts"
+import { leaseMillis } from "../../../src/store/contract/Row.ts"
 import { Databases, keyOf, newDelivery } from "../../support/StoreDatabases.ts"
 import { type ContractIt, hours, keep, keysOf, setUp, sorted } from "./Subject.ts"
 

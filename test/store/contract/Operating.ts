@@ -1,15 +1,9 @@
 /** What an operator sees and asks for. */
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import {
-  type DeliveryFilter,
-  leaseMillis,
-  mostShown,
-  type NewDelivery,
-  type RowName,
-  rowsOnPage,
-  type Settlement
-} from "../../../src/store/DeliveryStore.ts"
+import { type DeliveryFilter, mostShown, type RowName, rowsOnPage } from "../../../src/store/contract/Operator.ts"
+import type { NewDelivery } from "../../../src/store/contract/Queue.ts"
+import { leaseMillis, type Settlement } from "../../../src/store/contract/Row.ts"
 import { attemptOf, keyOf, newDelivery } from "../../support/StoreDatabases.ts"
 import { type ContractIt, hours, keysOf, setUp, sorted, stateOf } from "./Subject.ts"
 

@@ -1,7 +1,8 @@
 /** What goes, and when. */
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { leaseMillis, longestDelay, type Page, type Settlement } from "../../../src/store/DeliveryStore.ts"
+import type { Page } from "../../../src/store/contract/Operator.ts"
+import { leaseMillis, longestDelay, type Settlement } from "../../../src/store/contract/Row.ts"
 import { attemptOf, Databases, keyOf, newDelivery, numbered } from "../../support/StoreDatabases.ts"
 import { again, type ContractIt, hours, keep, keysOf, setUp, stateOf } from "./Subject.ts"
 

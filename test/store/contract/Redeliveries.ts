@@ -2,7 +2,7 @@
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { randomBytes } from "node:crypto"
-import { leaseMillis } from "../../../src/store/DeliveryStore.ts"
+import { leaseMillis } from "../../../src/store/contract/Row.ts"
 import { attemptOf, type Described, newDelivery, newId } from "../../support/StoreDatabases.ts"
 import { again, type ContractIt, hours, keysOf, setUp, sorted } from "./Subject.ts"
 

@@ -1,7 +1,7 @@
 /** Two processes on one store. */
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { leaseMillis } from "../../../src/store/DeliveryStore.ts"
+import { leaseMillis } from "../../../src/store/contract/Row.ts"
 import { attemptOf, keyOf, newDelivery, numbered } from "../../support/StoreDatabases.ts"
 import { again, type ContractIt, hours, keep, keysOf, setUp, sorted, stateOf, type Store } from "./Subject.ts"
 

@@ -2,7 +2,7 @@
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { randomBytes } from "node:crypto"
-import { leaseMillis } from "../../../src/store/DeliveryStore.ts"
+import { leaseMillis } from "../../../src/store/contract/Row.ts"
 import { attemptOf, keyOf, newDelivery, newId, numbered } from "../../support/StoreDatabases.ts"
 import { again, type ContractIt, eventually, hours, keysOf, outcomeOf, setUp, stateOf, withoutNul } from "./Subject.ts"
 

@@ -1,16 +1,12 @@
 /** What the parts of the contract share: a fresh store, and short words for what is done with it. */
 import { assert, type Vitest } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import {
-  type DeliveryFilter,
-  type DeliveryStore,
-  type NewDelivery,
-  type Retention,
-  type RowView,
-  type Settlement,
-  type StoredAttempt,
-  type StoreUnavailable
-} from "../../../src/store/DeliveryStore.ts"
+import type { DeliveryStore } from "../../../src/store/DeliveryStore.ts"
+import type { DeliveryFilter, RowView } from "../../../src/store/contract/Operator.ts"
+import type { NewDelivery } from "../../../src/store/contract/Queue.ts"
+import type { Settlement, StoredAttempt } from "../../../src/store/contract/Row.ts"
+import type { StoreUnavailable } from "../../../src/store/contract/Unavailable.ts"
+import type { Retention } from "../../../src/store/contract/Upkeep.ts"
 import {
   attemptOf,
   Databases,

@@ -4,7 +4,7 @@ import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { randomBytes } from "node:crypto"
-import { leaseMillis } from "../../../src/store/DeliveryStore.ts"
+import { leaseMillis } from "../../../src/store/contract/Row.ts"
 import { attemptOf, Databases, keyOf, newDelivery, newId } from "../../support/StoreDatabases.ts"
 import { again, assertDefined, type ContractIt, keysOf, setUp, sorted } from "./Subject.ts"
 
