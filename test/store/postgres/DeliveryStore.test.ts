@@ -133,7 +133,7 @@ describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
     "takes up what its files do, with rows and attempts, and less once something is deleted",
     () =>
       Effect.gen(function*() {
-        const url = yield* (yield* sharedPostgres).createDatabase
+        const url = yield* (yield* startPostgres).createDatabase
         const store = yield* opened(
           SqlDeliveryStore.layer({ kind: "postgres", url: Redacted.make(url) }, { owner: "one" })
         )
