@@ -26,8 +26,8 @@ import type { FlagDoc } from "effect/cli/HelpDoc"
 import { ChildProcessSpawner, make as makeSpawner } from "effect/process/ChildProcessSpawner"
 import packageJson from "../package.json" with { type: "json" }
 import { innermostMessage, oneLine, printable, quote } from "./domain/Text.ts"
-import type { DeliveriesFailed } from "./operator/Client.ts"
-import { deliveriesCommand, type DeliveriesRequest } from "./operator/Flags.ts"
+import type { DeliveriesFailed } from "./operator/command/Client.ts"
+import { deliveriesCommand, type DeliveriesRequest } from "./operator/command/Flags.ts"
 import type { InvalidSetting } from "./settings/Definition.ts"
 import { settingsHelp } from "./settings/Help.ts"
 import { resolve, type Settings } from "./settings/Settings.ts"
@@ -51,7 +51,8 @@ export const run = <E, R>(
     deliveries: (request) =>
       Effect.succeed(
         // The server does not pay for it in its start.
-        Effect.flatMap(Effect.promise(() => import("./operator/Command.ts")), (command) => command.run(request, env))
+        Effect.flatMap(Effect.promise(() => import("./operator/command/Command.ts")), (command) =>
+          command.run(request, env))
       )
   }).pipe(
     Effect.flatMap(Option.getOrElse(() => Effect.void)),

@@ -7,8 +7,8 @@
  * from outside is on one line and can't move the cursor.
  */
 import { styleText } from "node:util"
-import { printable } from "../domain/Text.ts"
-import type { ListedDelivery, ShownDelivery } from "./Answers.ts"
+import { printable } from "../../domain/Text.ts"
+import type { ListedDelivery, ShownDelivery } from "../Answers.ts"
 import type { Output } from "./Output.ts"
 
 type Width = Pick<Output["Service"], "columns" | "hasColours">

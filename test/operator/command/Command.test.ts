@@ -4,12 +4,12 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import * as http from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { execute } from "../../src/operator/Command.ts"
-import type { DeliveriesRequest, GivenFilter } from "../../src/operator/Flags.ts"
-import { Output } from "../../src/operator/Output.ts"
-import type { Environment } from "../../src/settings/Variables.ts"
-import { StoreUnavailable } from "../../src/store/contract/Unavailable.ts"
-import { listen } from "../support/Backend.ts"
+import { execute } from "../../../src/operator/command/Command.ts"
+import type { DeliveriesRequest, GivenFilter } from "../../../src/operator/command/Flags.ts"
+import { Output } from "../../../src/operator/command/Output.ts"
+import type { Environment } from "../../../src/settings/Variables.ts"
+import { StoreUnavailable } from "../../../src/store/contract/Unavailable.ts"
+import { listen } from "../../support/Backend.ts"
 import {
   keep,
   lastId,
@@ -19,7 +19,7 @@ import {
   registeredKeys,
   row,
   StoreContents
-} from "../support/OperatorServer.ts"
+} from "../../support/OperatorServer.ts"
 
 const noFilter: GivenFilter = { state: undefined, backend: undefined, event: undefined, since: undefined }
 const common = { server: undefined, tokenFile: undefined, json: false }

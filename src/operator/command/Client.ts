@@ -18,16 +18,16 @@ import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import * as HttpClient from "effect/http/HttpClient"
 import type { HttpClientError } from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
-import { withoutSecrets } from "../domain/Backend.ts"
-import { innermostMessage, quote } from "../domain/Text.ts"
-import type { BodyTooLarge } from "../http/JsonRequest.ts"
-import { clientVariables } from "../settings/Table.ts"
-import type { Environment } from "../settings/Variables.ts"
-import type { ListAnswer, RedeliverAnswer, RedeliverMatchingAnswer, ShowAnswer } from "./Answers.ts"
-import { DeliveriesApi, Guard } from "./Api.ts"
+import { withoutSecrets } from "../../domain/Backend.ts"
+import { innermostMessage, quote } from "../../domain/Text.ts"
+import type { BodyTooLarge } from "../../http/JsonRequest.ts"
+import { clientVariables } from "../../settings/Table.ts"
+import type { Environment } from "../../settings/Variables.ts"
+import type { ListAnswer, RedeliverAnswer, RedeliverMatchingAnswer, ShowAnswer } from "../Answers.ts"
+import { DeliveriesApi, Guard } from "../Api.ts"
+import * as Parameters from "../Parameters.ts"
+import type { NotKept, Refusal, Unavailable } from "../Refusals.ts"
 import type { DeliveriesRequest, GivenFilter } from "./Flags.ts"
-import * as Parameters from "./Parameters.ts"
-import type { NotKept, Refusal, Unavailable } from "./Refusals.ts"
 
 /** The command can't be done. The message is one line. */
 export class DeliveriesFailed extends Schema.TaggedError<DeliveriesFailed>()("DeliveriesFailed", {
@@ -52,7 +52,7 @@ export class DeliveriesClient extends Context.Service<DeliveriesClient, {
   readonly redeliverMatching: (
     parameters: Given
   ) => Effect.Effect<typeof RedeliverMatchingAnswer.Type, DeliveriesFailed>
-}>()("sprayproxy/operator/Client/DeliveriesClient") {
+}>()("sprayproxy/operator/command/Client/DeliveriesClient") {
   static readonly layer = (options: Pick<DeliveriesRequest, "server" | "tokenFile">, env: Environment) =>
     Layer.effect(
       DeliveriesClient,

@@ -4,7 +4,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type { Environment } from "../settings/Variables.ts"
+import type { Environment } from "../../settings/Variables.ts"
 
 export class Output extends Context.Service<Output, {
   /** The result goes to a terminal of so many columns; undefined: to a file or a pipe. */
@@ -15,7 +15,7 @@ export class Output extends Context.Service<Output, {
   /** What is said meanwhile goes to a terminal too, where it can be overwritten. */
   readonly canOverwrite: boolean
   readonly say: (text: string) => Effect.Effect<void>
-}>()("sprayproxy/operator/Output") {
+}>()("sprayproxy/operator/command/Output") {
   /** The process's own. https://no-color.org */
   static readonly layer = (env: Environment) =>
     Layer.sync(Output, () => {

@@ -7,8 +7,8 @@ import * as Option from "effect/Option"
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import { clientVariables } from "../settings/Table.ts"
-import { rowStates } from "../store/contract/Row.ts"
+import { clientVariables } from "../../settings/Table.ts"
+import { rowStates } from "../../store/contract/Row.ts"
 
 /** Filters as they were given: the server reads them. */
 export interface GivenFilter {
