@@ -3,7 +3,7 @@
  *
  * **Details**
  *
- * A URL is taken apart once, when the backend is configured or registered, so that a delivery only has to put strings
+ * A URL is taken apart once, when the backend is configured or registered. A delivery then only has to put strings
  * together. Two backends with the same `key` are one backend, however their URLs were written.
  */
 import * as Result from "effect/Result"
@@ -13,26 +13,29 @@ import { pathEnd } from "./RequestTarget.ts"
 export type BackendSource = "static" | "dynamic"
 
 export interface Backend {
-  /** The URL as it was configured or registered, white space removed: what `GET /backends` shows. */
+  /** The URL as it was configured or registered, without white space around it. `GET /backends` shows it. */
   readonly url: string
-  /** The normalized URL: what makes two backends the same one. */
+  /** The normalized URL. Two backends with the same key are one backend. */
   readonly key: string
   /** Scheme, host and port, as the dispatcher takes it: `https://pac.example.com`. */
   readonly origin: string
   /** The path that every delivery's path is appended to, without its trailing slash: `""` or `/base`. */
   readonly basePath: string
-  /** What logs and metrics call it: the host, with its port where one was written, and `basePath`. */
+  /** The backend's name in logs and metrics: the host, with its port where one was written, and `basePath`. */
   readonly name: string
   readonly source: BackendSource
 }
 
-/** The URL can't be a backend. `reason` is fit for an answer: it tells what is allowed and nothing else. */
+/**
+ * The URL can't be a backend. `reason` may go out in an answer: it says what is allowed, and repeats nothing of the
+ * URL.
+ */
 export class InvalidBackendUrl extends Schema.TaggedError<InvalidBackendUrl>()("InvalidBackendUrl", {
   url: Schema.String,
   reason: Schema.String
 }) {}
 
-/** Of a URL as it is written and, in bytes, of the key that it becomes: databases index no longer ones. */
+/** The limit for a URL in characters, and for the key made from it in bytes. Databases can't index longer keys. */
 const maxUrlLength = 2_048
 
 /** Takes a backend's URL apart. Host, port and scheme are normalized as the WHATWG URL standard says. */
@@ -42,7 +45,7 @@ export const parse = (input: string, source: BackendSource): Result.Result<Backe
   if (url.length > maxUrlLength) return refuse(`a backend url has at most ${maxUrlLength} characters`)
   const authority = /^https?:\/\/([^/?#]*)/i.exec(url)?.[1]
   if (authority === undefined) return refuse("a backend url starts with http:// or https://")
-  // The standard would mend these: drop tabs and newlines, take `http:///host` for `http://host`.
+  // The URL standard would repair these: it drops tabs and newlines, and reads `http:///host` as `http://host`.
   if (authority === "" || /[\s\\\p{Cc}]/u.test(url) || !URL.canParse(url)) {
     return refuse("a backend url is an absolute http or https url")
   }
@@ -68,20 +71,23 @@ export const parse = (input: string, source: BackendSource): Result.Result<Backe
 }
 
 /**
- * Whether a URL's host, normalized, is one that a resolver takes: an address, or a name of labels (RFC 1123 §2.1), with
- * underscores, which clusters use. The URL standard lets `a.test,`, `$(HOST)` and `*.test` pass.
+ * Whether a resolver takes this normalized host: an address, or a name of labels (RFC 1123 §2.1). Underscores are
+ * allowed, because clusters use them. The URL standard is no help here: it accepts `a.test,`, `$(HOST)` and `*.test`.
  */
 const isHost = (host: string): boolean =>
   host.startsWith("[") || (host.length <= 254 && /^(?!-)[a-z\d_-]{1,63}(\.[a-z\d_-]{1,63})*\.?$/.test(host))
 
-/** A refused URL as it may be shown. Passwords stand before the last `@`, tokens in the query. */
+/**
+ * A refused URL, fit to be shown. All before the last `@` is hidden, where passwords stand, and so are query and
+ * fragment, where tokens stand.
+ */
 export const withoutSecrets = (url: string): string =>
   url.replace(/^([a-z][a-z\d+.-]*:\/\/)?.*@/is, "$1***@").replace(/[?#].*$/s, (rest) => `${rest.slice(0, 1)}***`)
 
 /**
- * The part of a delivery's target that every backend's `basePath` goes before: the request target as received
- * (`/proxy?x=1`) without the `/proxy` that leads to us, the query as it came. It starts with exactly one slash: Go's mux
- * answers `//` with a redirect.
+ * The path and query that are appended to every backend's `basePath`: the request target as received (`/proxy?x=1`)
+ * without the `/proxy` that leads to us. The result starts with exactly one slash, because Go's mux answers `//` with a
+ * redirect.
  */
 export const forwardedTarget = (target: string): string => {
   const end = pathEnd(target)

@@ -1,9 +1,12 @@
 /** The one copy of a delivery's body, shared by all of its attempts. Nothing writes to it once it is complete. */
 
-/** Up to this, a body goes out as one buffer, in one write with the head. */
+/** A body of at most this size goes out as one buffer, in one write with the head. */
 const wholeBytes = 64 * 1024
 
-/** Chunks from here on are kept as they came; smaller ones are gathered, because each buffer costs memory of its own. */
+/**
+ * Chunks of at least this size are kept as they came. Smaller ones are gathered, because each buffer costs memory of
+ * its own.
+ */
 const chunkBytes = 16 * 1024
 
 export class Body {
@@ -16,26 +19,27 @@ export class Body {
     this.length = length
   }
 
-  /** A body that is here as a whole. */
+  /** A body whose bytes are all here. */
   static of(bytes: Buffer): Body {
     const chunks: Array<Buffer> = []
     for (let at = 0; at < bytes.length; at += wholeBytes) chunks.push(bytes.subarray(at, at + wholeBytes))
     return new Body(chunks, bytes.length)
   }
 
-  /** In the order of its bytes: one for a small body. */
+  /** The body's bytes in order. A small body is one chunk. */
   get chunks(): ReadonlyArray<Buffer> {
     return this.length > wholeBytes ? this.#chunks : [this.#toBuffer()]
   }
 
-  /** Of a small body, once. */
+  /** For small bodies only. The chunks are joined once. */
   #toBuffer(): Buffer {
     return this.#whole ??= this.#chunks.length === 1 ? this.#chunks[0]! : Buffer.concat(this.#chunks, this.length)
   }
 
   /**
-   * What undici takes: small bodies as one buffer, larger ones as slices for which it waits until the socket has drained.
-   * A buffer written whole over TLS is encrypted whole into memory, once for each backend.
+   * The body as undici takes it. A small body goes as one buffer. A larger one goes as slices, and undici waits after
+   * each until the socket has drained: a large buffer written in one go over TLS would be encrypted whole into memory,
+   * once for each backend.
    */
   toDispatch(): Buffer | Iterable<Buffer> {
     return this.length > wholeBytes ? this.#chunks : this.#toBuffer()
@@ -67,7 +71,7 @@ export class BodyAssembly {
     return new Body(this.#chunks, this.length)
   }
 
-  /** A block at most doubles what has arrived: a sender of single bytes must not make us set much aside. */
+  /** A block at most doubles what has arrived, so that a sender of single bytes can't make us set much memory aside. */
   #growBlock(needed: number): void {
     if (this.#filled >= wholeBytes / 2) this.#closeBlock()
     const grown = Buffer.allocUnsafeSlow(Math.min(wholeBytes, Math.max(1024, 2 * (this.#filled + needed))))

@@ -14,23 +14,23 @@ export interface Delivery {
   readonly method: string
   /** The request target as received: path and query. */
   readonly target: string
-  /** What goes after each backend's `basePath`. */
+  /** The path and query that go after each backend's `basePath`. */
   readonly forwardedTarget: string
-  /** Flat list of names and values. */
+  /** The headers that go out: name and value in turn. */
   readonly headers: Array<string>
   readonly body: Body
   /** Undefined when tracing is off. */
   readonly trace?: DeliveryTrace | undefined
-  /** The log's own: what each of its lines says of the delivery. */
+  /** The fields that all log lines of this delivery share. Only the log writes it. */
   logged?: SharedFields | undefined
 }
 
-/** One delivery's trace. It ends by itself, when its response is closed. */
+/** The trace of one delivery. It ends by itself when the response is closed. */
 export interface DeliveryTrace {
-  /** For log lines: 32 and 16 hex digits. */
+  /** For log lines: 32 hex digits here, 16 in `spanId`. */
   readonly traceId: string
   readonly spanId: string
-  /** The body is about to be read. */
+  /** Called when the body is about to be read. */
   readonly verifying: () => void
   readonly verified: (matches: boolean) => void
   readonly attempt: (backend: Backend, delivery: Delivery) => AttemptTrace

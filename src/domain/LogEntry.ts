@@ -1,17 +1,17 @@
-/** A log line before it is written: plain values, which a delivery may carry with it. */
+/** A log line before it is written. Its fields are plain values, so a delivery may carry them with it. */
 
 /** The least severe first. */
 export const logLevels = ["debug", "info", "warn", "error"] as const
 
 export type LogLevel = typeof logLevels[number]
 
-/** Fields of a line, in the order they are printed. `undefined` ones are left out. */
+/** The fields of a line, in the order in which they are printed. Those that are `undefined` are left out. */
 export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>
 
-/** Fields that several lines have in common. They come first, and are rendered once. */
+/** Fields that several lines have in common. They are rendered once, and come first in each line. */
 export class SharedFields {
   readonly fields: LogFields
-  /** The renderer's own. */
+  /** The rendered fields. Only the renderer writes it. */
   rendered: string | undefined
 
   constructor(fields: LogFields) {

@@ -1,6 +1,6 @@
 /** A request target (`/proxy?x=1`), taken apart at its first `?`. */
 
-/** Where the path ends: at the `?`, or at the end of all. */
+/** The index at which the path ends: that of the `?`, or the length of the target. */
 export const pathEnd = (target: string): number => {
   const queryAt = target.indexOf("?")
   return queryAt < 0 ? target.length : queryAt
@@ -8,5 +8,5 @@ export const pathEnd = (target: string): number => {
 
 export const pathOf = (target: string): string => target.slice(0, pathEnd(target))
 
-/** Without its `?`. */
+/** The query, without its `?`. */
 export const queryOf = (target: string): string => target.slice(pathEnd(target) + 1)

@@ -1,6 +1,6 @@
 /** Words for people who read a terminal or a log. */
 
-/** Without what can break, hide or turn a line: control characters, line separators, marks of direction. */
+/** Escapes all that can break, hide or turn a line: control characters, line separators, marks of direction. */
 export const printable = (text: string): string =>
   text.replace(
     // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
@@ -8,17 +8,20 @@ export const printable = (text: string): string =>
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`
   )
 
-/** As JSON, on one line whatever is inside. */
+/** The text as a JSON string, which stays on one line whatever is in it. */
 export const quote = (text: string): string => printable(JSON.stringify(text))
 
-/** Several lines as one, as of a stack. */
+/** Several lines, such as those of a stack, as one. */
 export const oneLine = (text: string): string => text.replaceAll(/\s*\n\s*/g, " ")
 
-/** Wrappers rarely say more than their own name: `ServeError` hides `listen EADDRINUSE`. */
+/**
+ * The message of the innermost cause. Wrappers rarely say more than their own name: `ServeError` hides `listen
+ * EADDRINUSE`.
+ */
 export const innermostMessage = (error: unknown): string => {
   if (!(error instanceof Error)) return String(error)
   if (error.cause instanceof Error) return innermostMessage(error.cause)
-  // Node tries each address of a name, and says nothing of its own when all fail.
+  // Node tries each address of a name. If all of them fail, the error around theirs has no message.
   if (error instanceof AggregateError && error.errors.length > 0) return innermostMessage(error.errors[0])
   return error.message || error.name
 }

@@ -3,9 +3,12 @@
  *
  * **Details**
  *
- * They are followed by content: kubelet and cert-manager swap the symlink `..data`, of which a watch on the file itself never
- * hears. The files of one mount are swapped together. So what has changed is taken when two looks agree: one look can see
- * one file from before the swap and the other from after it, or none in the directory that kubelet is removing.
+ * Their content is compared at intervals. A watch on the file would miss changes, because kubelet and cert-manager swap
+ * the symlink `..data` instead of writing to the file.
+ *
+ * The files of one mount are swapped together, so a change is taken only when two looks in a row agree. A single look
+ * can see one file from before the swap and the other from after it, or no file in a directory that kubelet is
+ * removing.
  */
 import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
@@ -15,15 +18,16 @@ import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import { contained } from "./Contained.ts"
 
-/** What a look at a file came to. */
+/** The result of one look at a file. */
 export type Reading =
   | { readonly kind: "content"; readonly bytes: Uint8Array }
   | { readonly kind: "gone" }
   | { readonly kind: "unreadable"; readonly reason: string }
 
 /**
- * The readings of the files now, in their order. From then on `changed` gets all of them whenever one differs from before,
- * until the scope ends. A change takes effect within five seconds; what goes wrong in one round is logged and ends that round.
+ * Reads the files, and returns their readings in the order of `paths`. From then on until the scope ends, `changed`
+ * gets the readings of all files whenever one of them differs from before. A change takes effect within five seconds. A
+ * failure is logged and ends only its round.
  */
 export const follow = Effect.fnUntraced(function*(
   paths: ReadonlyArray<string>,
@@ -70,7 +74,7 @@ const read = Effect.fnUntraced(
   function*(path: string, mostBytes: number) {
     const fs = yield* FileSystem.FileSystem
     const { size, type } = yield* fs.stat(path)
-    // Opening a FIFO would wait for its writer, in one of the few threads that file reads and DNS share.
+    // Opening a FIFO would wait for its writer, and block one of the few threads that file reads and DNS share.
     if (type !== "File") return unreadable(`not a file: ${type}`)
     if (ByteSize.toBigInt(size) > mostBytes) return unreadable(`larger than ${mostBytes / 1024} KiB`)
     return { kind: "content", bytes: yield* fs.readFile(path) } satisfies Reading as Reading

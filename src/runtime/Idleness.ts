@@ -1,6 +1,6 @@
 import * as Effect from "effect/Effect"
 
-/** Those who wait until nothing is under way. */
+/** Lets others wait until nothing is under way. `isIdle` says whether that is so. */
 export class Idleness {
   readonly #isIdle: () => boolean
   readonly #waiting = new Set<() => void>()
@@ -9,13 +9,13 @@ export class Idleness {
     this.#isIdle = isIdle
   }
 
-  /** Something has ended. */
+  /** To be called when something has ended. */
   check(): void {
     if (this.#waiting.size === 0 || !this.#isIdle()) return
     for (const resume of this.#waiting) resume()
   }
 
-  /** Succeeds at once where nothing is under way. */
+  /** Succeeds at once if nothing is under way. */
   readonly await: Effect.Effect<void> = Effect.callback((resume) => {
     if (this.#isIdle()) return resume(Effect.void)
     const listener = () => {

@@ -2,7 +2,10 @@ import * as Context from "effect/Context"
 import * as Layer from "effect/Layer"
 import { randomBytes } from "node:crypto"
 
-/** Which process this is, of those that share a store or a collector: on the rows that it owns, and in telemetry. */
+/**
+ * The name of this process among all that share a store or a collector. It stands on the rows that the process owns,
+ * and in telemetry.
+ */
 export class Instance extends Context.Service<Instance, {
   readonly name: string
 }>()("sprayproxy/runtime/Instance") {

@@ -1,7 +1,7 @@
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
 
-/** One after the other what has the same key; what has not, beside each other. */
+/** A lock for each key. Effects with the same key run one after the other, all others side by side. */
 export class KeyedLock {
   readonly #byKey = new Map<string, { readonly semaphore: Semaphore.Semaphore; users: number }>()
 

@@ -5,31 +5,34 @@
  *
  * - A reservation is charged for bytes as they arrive, never for bytes that are only announced.
  * - A sender that has not been verified may hold more than 256 KiB only within half of the budget.
- * - Whoever finds no room waits, small deliveries before large ones, the oldest first.
- * - Waiters can't deadlock each other: one of them at a time may go on beyond the budget until it is released, and one
- *   beyond the unverified half until it is verified.
+ * - A delivery that finds no room waits. Small ones go before large ones, and among those the oldest first.
+ * - Waiting deliveries can't deadlock each other: one at a time may exceed the budget until it is released, and one may
+ *   exceed the unverified half until it is verified.
  *
  * **Gotchas**
  *
- * Bytes are charged when they are here, so the budget is exceeded by what a paused socket has already handed over: at
- * most one chunk (64 KiB) for each delivery that is being read.
+ * Bytes are charged when they are here. So the budget can be exceeded by what paused sockets have already handed over:
+ * at most one chunk (64 KiB) for each delivery that is being read.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Settings } from "../settings/Settings.ts"
 
-/** What is charged for the bytes of one delivery. Whoever has opened it releases it; all others are lent it until they have ended. */
+/**
+ * The memory that one delivery is charged for. Its owner is whoever opened it, and releases it. All others only borrow
+ * it, and must have ended before.
+ */
 export interface Reservation {
   /** Bytes charged so far. */
   readonly bytes: number
-  /** Charges bytes that are here. False: there is no room, so take no more before `wait` says so. */
+  /** Charges bytes that are here. False means that there is no room: take no more before `wait` calls back. */
   readonly hold: (bytes: number) => boolean
-  /** Calls `resume` once, when `next` more bytes have room. The result takes the place in the queue back. */
+  /** Calls `resume` once, when there is room for `next` more bytes. The function that it returns leaves the queue. */
   readonly wait: (next: number, resume: () => void) => () => void
-  /** The sender is known: its bytes no longer count as unverified. */
+  /** To be called when the sender is verified: its bytes no longer count as unverified. */
   readonly verified: () => void
-  /** Gives everything back; idempotent. Its owner's. */
+  /** Gives everything back; idempotent. Only the owner calls it. */
   readonly release: () => void
 }
 
@@ -49,14 +52,14 @@ export class MemoryBudget extends Context.Service<MemoryBudget, {
   )
 }
 
-/** Waits until so many bytes have room. */
+/** Waits until there is room for `bytes` more bytes. */
 export const roomFor = (reservation: Reservation, bytes: number): Effect.Effect<void> =>
   Effect.callback((resume) => {
     const leaveQueue = reservation.wait(bytes, () => resume(Effect.void))
     return Effect.sync(leaveQueue)
   })
 
-/** Up to this, a delivery is small: most are, and half of the budget is not theirs to run out of. */
+/** A delivery of at most this size is small. Most are, and the unverified half does not limit them. */
 const smallBytes = 256 * 1024
 
 interface Waiter {
@@ -140,7 +143,7 @@ class Ledger {
   }
 
   #fitsHalf(charge: Charge, next: number): boolean {
-    // Whoever may exceed the budget may exceed the half too, or it could wait for one who waits for it.
+    // A charge that may exceed the budget may exceed the half too. Otherwise it could wait for one that waits for it.
     if (charge.isVerified || charge === this.#beyondHalf || charge === this.#beyondBudget) return true
     const held = charge.bytes + charge.promised
     if (held + next <= smallBytes) return true
@@ -150,7 +153,7 @@ class Ledger {
   enqueue(waiter: Waiter): () => void {
     const { charge, next } = waiter
     const queue = charge.isVerified || charge.bytes + next <= smallBytes ? this.#small : this.#large
-    // The others wait for the one that may exceed the half, so it waits behind none of them.
+    // The others wait for the charge that may exceed the half, so it waits behind none of them.
     const comesBefore = (other: Charge) =>
       charge === this.#beyondHalf || (other !== this.#beyondHalf && charge.age < other.age)
     let at = queue.length

@@ -1,7 +1,7 @@
 import * as Context from "effect/Context"
 import * as Layer from "effect/Layer"
 
-/** The ports that this process listens on. */
+/** The ports that this process listens on. A backend that leads to one of them would be a loop. */
 export class OwnListeners extends Context.Service<OwnListeners, {
   readonly add: (port: number) => void
   readonly has: (port: number) => boolean

@@ -1,27 +1,27 @@
 /**
- * A share of each turn of the event loop for work that comes in bursts; what is beyond it waits for the next turns, in the
- * order of its arrival.
+ * A share of each turn of the event loop for work that comes in bursts. Work beyond the share waits for later turns, in
+ * the order of its arrival.
  *
- * Without it, whoever offers twice what this process bears has all of it begun at once: turns of seconds, in each of which
- * one connection is accepted and no timer runs, and thousands of connections to backends that answer no sooner for it.
+ * Without it, a sender of twice the load that this process bears has all of it begun at once. Turns then last for
+ * seconds, and in each of them one connection is accepted and no timer runs. Thousands of connections to backends are
+ * opened, and the answers come no sooner.
  */
 import * as Context from "effect/Context"
 import * as Layer from "effect/Layer"
 import { performance } from "node:perf_hooks"
 
 /**
- * Milliseconds of each turn: 20 deliveries to three backends. What is begun comes back as answers, and takes about as long
- * again.
+ * Milliseconds of each turn, enough to begin 20 deliveries to three backends. Their answers take about as long again.
  */
 const shareMillis = 2
 
-/** While work waits, this many turns do none of it, for libuv accepts one connection in each. */
+/** While work waits, so many turns in between do none of it, because libuv accepts one connection in each turn. */
 const restingTurns = 8
 
 export class TurnBudget extends Context.Service<TurnBudget, {
-  /** Whether `run` would run something at once. */
+  /** Whether `run` would do its work at once. */
   readonly isOpen: () => boolean
-  /** Runs `work` in this turn or in a later one. */
+  /** Does `work` in this turn or in a later one. */
   readonly run: (work: () => void) => void
 }>()("sprayproxy/runtime/TurnBudget") {
   static readonly layer = Layer.sync(TurnBudget, () => {
@@ -29,7 +29,7 @@ export class TurnBudget extends Context.Service<TurnBudget, {
     return TurnBudget.of({ isOpen: () => share.isOpen, run: (work) => share.run(work) })
   })
 
-  /** Everything at once, for tests that drive the turns themselves. */
+  /** Does all work at once, for tests that drive the turns themselves. */
   static readonly layerUnlimited = Layer.succeed(
     TurnBudget,
     TurnBudget.of({ isOpen: () => true, run: (work) => work() })

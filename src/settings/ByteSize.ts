@@ -3,7 +3,8 @@
  *
  * **Details**
  *
- * `KiB`, `MiB`, `GiB`, `TiB` are powers of 1024, `kB`, `MB`, `GB`, `TB` powers of 1000; the case of a unit means nothing.
+ * `KiB`, `MiB`, `GiB`, `TiB` are powers of 1024, `kB`, `MB`, `GB`, `TB` powers of 1000. The case of a unit means
+ * nothing.
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -24,7 +25,9 @@ const bytesIn = new Map([
   ["tib", 1n << 40n]
 ])
 
-/** Bytes: a whole, safe integer from 0 on. A fraction is fine where it comes to whole bytes (`1.5KiB`). */
+/**
+ * Reads a size in bytes: a whole, safe integer from 0 on. A fraction is allowed if it comes to whole bytes (`1.5KiB`).
+ */
 export const parse = (text: string): Result.Result<number, string> => {
   const match = /^(\d{1,16})(?:\.(\d{1,16}))? ?([a-z]*)$/i.exec(text)
   const unit = bytesIn.get(match?.[3]?.toLowerCase() ?? "")
@@ -37,7 +40,7 @@ export const parse = (text: string): Result.Result<number, string> => {
   return Number.isSafeInteger(bytes) ? Result.succeed(bytes) : Result.fail("a size is at most 2^53 - 1 bytes")
 }
 
-/** The largest unit of 1024 that divides the size: `25MiB`, `1025B`. */
+/** Writes a size with the largest unit of 1024 that divides it: `25MiB`, `1025B`. */
 export const format = (bytes: number): string => {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"]
   let size = bytes
@@ -49,7 +52,7 @@ export const format = (bytes: number): string => {
   return `${size}${units[step]}`
 }
 
-/** A number of bytes from its text. */
+/** A number of bytes, decoded from its text. */
 export const ByteSize = Schema.String.pipe(Schema.decodeTo(
   Schema.Int,
   SchemaTransformation.transformEffect({

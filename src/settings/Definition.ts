@@ -1,5 +1,5 @@
 /**
- * One row of the settings table: where a setting's text comes from, what it means, and what the help says of it.
+ * One row of the settings table: where a setting's text comes from, how it is decoded, and what the help says of it.
  */
 import * as Arr from "effect/Array"
 import * as Option from "effect/Option"
@@ -14,13 +14,13 @@ import type { Kind, Refusal } from "./Kinds.ts"
  * to 65535`.
  */
 export class InvalidSetting extends Schema.TaggedError<InvalidSetting>()("InvalidSetting", {
-  /** As the user wrote it: `--port` or `SPRAYPROXY_SERVER_PORT`. */
+  /** The name as the user wrote it: `--port` or `SPRAYPROXY_SERVER_PORT`. */
   setting: Schema.String,
-  /** At most 256 characters; absent where nothing was given. */
+  /** At most 256 characters. Absent if nothing was given. */
   value: Schema.optionalKey(Schema.String),
   allowed: Schema.String
 }) {
-  /** The command line prints the error itself. */
+  /** The command line prints this error itself, so the runtime must not. */
   override readonly [Runtime.errorReported] = false
 
   override get message() {
@@ -33,9 +33,9 @@ export class InvalidSetting extends Schema.TaggedError<InvalidSetting>()("Invali
 export const invalidSetting = (setting: string, { allowed, value }: Refusal) =>
   new InvalidSetting({ setting, value: value.slice(0, 256), allowed })
 
-/** What every row says. */
+/** The part that is written down for every setting. */
 interface Words {
-  /** Without its dashes; a secret has none, or it would stand in `ps`. */
+  /** The flag without its dashes. A secret has no flag, because flags are seen in `ps`. */
   readonly flag?: string
   readonly variable: string
   readonly description: string
@@ -47,16 +47,16 @@ export interface Definition<A> extends Words {
   /** The default as the help shows it. */
   readonly defaultText: string
   readonly repeatable: boolean
-  /** What the flag means when it stands alone. */
+  /** The value of a flag that stands alone. */
   readonly bareValue?: string
-  /** What `resolve` reads when neither the flag nor the variable is given. */
+  /** The texts that are decoded if neither the flag nor the variable is given. */
   readonly fallback: ReadonlyArray<string>
-  /** A secret is taken byte for byte. */
+  /** The variable of a secret is taken byte for byte, without trimming. */
   readonly secret: boolean
   readonly decode: (texts: ReadonlyArray<string>, from: "flag" | "variable") => Result.Result<A, Refusal>
 }
 
-/** A setting with exactly one value. A flag that is repeated means its last value, as in Go. */
+/** A setting with exactly one value. If its flag is repeated, the last value counts, as in Go. */
 export const one = <A>(
   kind: Kind<A>,
   words: Words & { readonly fallback: string; readonly defaultText?: string; readonly bareValue?: string }
@@ -70,7 +70,7 @@ export const one = <A>(
   decode: (texts) => kind.decode(texts.at(-1) ?? words.fallback)
 })
 
-/** A setting that can be absent; an empty flag takes away what the variable gives. */
+/** A setting that may be absent. An empty flag takes away the value that the variable gives. */
 export const optional = <A>(
   kind: Kind<A>,
   words: Words & { readonly defaultText?: string; readonly secret?: boolean }
@@ -87,13 +87,13 @@ export const optional = <A>(
   }
 })
 
-/** A setting with any number of values; empty ones count for nothing. */
+/** A setting with any number of values. Empty ones are left out. */
 export const many = <A>(
   kind: Kind<A>,
   words: Words & {
     readonly defaultText?: string
     readonly separators: { readonly flag: RegExp | undefined; readonly variable: RegExp }
-    /** Of values with the same one, the first counts. */
+    /** Of several values with the same identity, the first counts. */
     readonly identity?: (value: A) => string
   }
 ): Definition<ReadonlyArray<A>> => ({
@@ -116,7 +116,7 @@ export const many = <A>(
   }
 })
 
-/** The flags as they were given: each name, without dashes, with its values in order. */
+/** The flags as they were given: each name, without its dashes, with its values in order. */
 export type GivenFlags = Readonly<Record<string, ReadonlyArray<string> | undefined>>
 
 const given = (definition: Definition<unknown>, flags: GivenFlags): ReadonlyArray<string> =>

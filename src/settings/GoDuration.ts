@@ -3,8 +3,9 @@
  *
  * **Details**
  *
- * `parse` follows `time.ParseDuration`, `format` follows `Duration.String`, bit for bit: a manifest written for the
- * original means the same here. Both know nanoseconds and the range of Go's int64 (about 292 years either way).
+ * `parse` follows `time.ParseDuration` and `format` follows `Duration.String`, bit for bit. So a manifest that was
+ * written for the original sprayproxy, a Go program, means the same here. Both functions know nanoseconds, and the
+ * range of Go's int64 (about 292 years either way).
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -81,7 +82,7 @@ export const GoDuration = Schema.String.pipe(Schema.decodeTo(
   })
 ))
 
-/** In Go's own floating point, so that long fractions are cut where Go cuts them. */
+/** Calculates in floating point as Go does, so that long fractions are cut where Go cuts them. */
 const fractionNanos = (digits: string, nanos: bigint): bigint => {
   let value = 0n
   let scale = 1
@@ -94,7 +95,7 @@ const fractionNanos = (digits: string, nanos: bigint): bigint => {
   return value === 0n ? 0n : BigInt(Math.trunc(Number(value) * (Number(nanos) / scale)))
 }
 
-/** Whole milliseconds stay numbers: Effect compares and prints them more cheaply than nanoseconds. */
+/** Whole milliseconds stay numbers, because Effect compares and prints them faster than nanoseconds. */
 const fromNanos = (nanos: bigint): Duration.Duration =>
   nanos % 1_000_000n === 0n ? Duration.millis(Number(nanos / 1_000_000n)) : Duration.nanos(nanos)
 

@@ -1,5 +1,6 @@
 /**
- * What a setting's text may be: its placeholder in the help, the schema that reads it, the rule that a refusal states.
+ * The kinds of values that a setting can have. A kind has a placeholder for the help, a schema that reads the text, and
+ * the rule that a refusal states.
  */
 import * as Duration from "effect/Duration"
 import type * as Redacted from "effect/Redacted"
@@ -13,7 +14,7 @@ import { ByteSize, format as formatSize } from "./ByteSize.ts"
 import { GoDuration } from "./GoDuration.ts"
 import * as StoreLocation from "./StoreLocation.ts"
 
-/** Why a text was refused: the part that is wrong, fit to be printed, and what is allowed instead. */
+/** Why a text was refused: the wrong part of it, fit to be printed, and what is allowed instead. */
 export interface Refusal {
   readonly value: string
   readonly allowed: string
@@ -31,10 +32,10 @@ const kind = <A>(metavar: string, allowed: string, schema: Schema.Codec<A, strin
   decode: (text) => Result.mapError(Schema.decodeResult(schema)(text), () => ({ value: text, allowed }))
 })
 
-// Node lets a longer timer fire at once.
+// Node fires a longer timer at once.
 const longestTimer = Duration.millis(2 ** 31 - 1)
 
-/** A Go duration from `minimum` on that Node's timers can hold. */
+/** A Go duration, from `minimum` to the longest that Node's timers can hold. */
 export const duration = (minimum: "above 0s" | "0s or more"): Kind<Duration.Duration> =>
   kind(
     "<duration>",
@@ -45,7 +46,7 @@ export const duration = (minimum: "above 0s" | "0s or more"): Kind<Duration.Dura
     ))
   )
 
-/** A number of bytes: `26214400`, `25MiB`. */
+/** A number of bytes (`26214400`, `25MiB`), at least `minimum`. */
 export const size = (minimum: number): Kind<number> =>
   kind(
     "<size>",
@@ -53,7 +54,7 @@ export const size = (minimum: number): Kind<number> =>
     ByteSize.check(Schema.isGreaterThanOrEqualTo(minimum))
   )
 
-// No leading zeros: Go reads 010 as 8.
+// Leading zeros are refused, because Go reads 010 as 8.
 const Digits = Schema.String.check(Schema.isPattern(/^(0|[1-9]\d{0,15})$/)).pipe(
   Schema.decodeTo(Schema.Int, { decode: SchemaGetter.Number(), encode: SchemaGetter.String() })
 )
@@ -77,7 +78,7 @@ export const port: Kind<number> = whole("<port>", "a port", 0, 65_535)
 const truths = ["1", "t", "T", "TRUE", "true", "True"] as const
 const falsehoods = ["0", "f", "F", "FALSE", "false", "False"] as const
 
-/** What Go's `strconv.ParseBool` takes. */
+/** A boolean, in any spelling that Go's `strconv.ParseBool` takes. */
 export const bool: Kind<boolean> = kind(
   "[=<bool>]",
   `a switch is one of ${[...truths, ...falsehoods].join(", ")}`,
@@ -95,7 +96,7 @@ export const choice = <const Words extends ReadonlyArray<string>>(words: Words):
     Schema.String.pipe(Schema.decode(SchemaTransformation.toLowerCase()), Schema.decodeTo(Schema.Literals(words)))
   )
 
-/** A file's path; whether the file is there is for the one who reads it. */
+/** A file's path. Whether the file is there is checked where it is read. */
 export const path: Kind<string> = kind("<path>", "a path is not empty", Schema.NonEmptyString)
 
 /** Any text, byte for byte, kept out of logs. */
@@ -105,12 +106,15 @@ export const secret: Kind<Redacted.Redacted<string>> = kind(
   Schema.RedactedFromValue(Schema.NonEmptyString)
 )
 
-/** As RFC 1123 has it, and with underscores, which clusters use. A last label of digits is a mistyped address. */
+/**
+ * A host name of RFC 1123. Underscores are allowed too, because clusters use them. A last label of digits is refused:
+ * it is a mistyped address.
+ */
 const isName = (host: string): boolean =>
   host.length <= 253 && /^([a-z\d_]([a-z\d_-]{0,61}[a-z\d_])?(\.|$))+$/i.test(host) && !/(^|\.)\d+$/.test(host) &&
   !host.endsWith(".")
 
-/** An address to listen on: `""` is all interfaces; `[::1]`, as Go wants it, loses its brackets. */
+/** An address to listen on. `""` is all interfaces. `[::1]`, as Go wants it, loses its brackets. */
 export const listenAddress: Kind<string> = kind(
   "<address>",
   "a host is an IP address or a host name",
@@ -123,7 +127,7 @@ export const listenAddress: Kind<string> = kind(
   )
 )
 
-/** What `HostPattern.matches` understands, in lower case. */
+/** A pattern that `HostPattern.matches` understands, in lower case. */
 export const hostPattern: Kind<string> = kind(
   "<pattern>",
   "a pattern is a host name, *. and a host name, * for all names, or an IP address",
@@ -150,7 +154,7 @@ export const backend: Kind<Backend.Backend> = {
       )
 }
 
-/** Where deliveries are stored. A refused one is shown without what may be a password. */
+/** The place where deliveries are stored. A refused one is shown without what may be a password. */
 export const store: Kind<StoreLocation.StoreLocation> = {
   metavar: "<url>",
   decode: (text) =>

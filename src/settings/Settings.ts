@@ -3,7 +3,8 @@
  *
  * **Details**
  *
- * Flags win over the environment, and a blank variable is an unset one: the manifests of the original leave some empty.
+ * Flags win over the environment. A blank variable is an unset one, because manifests of the original sprayproxy leave
+ * some empty.
  */
 import * as Context from "effect/Context"
 import * as Layer from "effect/Layer"
@@ -15,12 +16,12 @@ import { type Environment, withoutServiceLinks } from "./Variables.ts"
 
 /** Every setting, decoded and checked. */
 export class Settings extends Context.Service<Settings, SettingValues>()("sprayproxy/settings/Settings") {
-  /** The defaults, except where a test says otherwise; unlike `resolve` it needs no secret. */
+  /** For tests: the defaults, with `partial` over them. Unlike `resolve`, this needs no secret. */
   static readonly layerFrom = (partial: Partial<SettingValues>): Layer.Layer<Settings> =>
     Layer.sync(Settings, () => ({ ...Result.getOrThrow(decode(definitions, {}, {})), ...partial }))
 }
 
-/** All settings from the command line and the environment, or what is wrong with the first bad one. */
+/** All settings from the command line and the environment. The failure names the first bad one. */
 export const resolve = (
   flags: GivenFlags,
   env: Environment,
@@ -48,7 +49,7 @@ const decode = (
   const decoded = Object.entries(table).map(([field, definition]) =>
     [field, read<unknown>(definition, flags, env[definition.variable])] as const
   )
-  // The table has each setting with its type; `fromEntries` forgets that.
+  // The table has each setting with its type, which `fromEntries` forgets.
   const results = Object.fromEntries(decoded) as {
     readonly [K in keyof SettingValues]: Result.Result<SettingValues[K], InvalidSetting>
   }

@@ -1,11 +1,11 @@
 /**
- * Where the store is: a file of SQLite's, or a PostgreSQL.
+ * Where the store is: in a SQLite file or in a PostgreSQL database.
  *
  * **Details**
  *
- * A path is taken as it is: nothing in it is decoded, and it has no parameters. A PostgreSQL's URL is one of libpq's
- * (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS) with one server, and it says who
- * connects to which database: the defaults for both are who runs the process.
+ * A path is taken as it is: nothing in it is decoded, and it has no parameters. A PostgreSQL URL is one of libpq's
+ * (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS) with exactly one server. It must
+ * name a user and a database, because the client's default for both is the user who runs the process.
  */
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
@@ -14,11 +14,11 @@ export type StoreLocation =
   | { readonly kind: "sqlite"; readonly path: string }
   | {
     readonly kind: "postgres"
-    /** With its password. */
+    /** The whole URL, its password included. */
     readonly url: Redacted.Redacted<string>
   }
 
-/** `sqlite:/path/to/file`, `postgres://…` or `postgresql://…`; else what is allowed. */
+/** Takes `sqlite:/path/to/file`, `postgres://…` or `postgresql://…`. The failure says what is allowed. */
 export const parse = (text: string): Result.Result<StoreLocation, string> => {
   const reference = /\$\(\w+\)|\$\{\w+\}/.exec(text)?.[0]
   if (reference !== undefined) return Result.fail(`${reference} in it was to be replaced by a value, and was not`)
@@ -62,7 +62,10 @@ const postgres = (text: string): Result.Result<StoreLocation, string> => {
 
 const sslModes = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
-/** The client says of some only that the URL can't be used, and takes others for a database that is away. */
+/**
+ * Checks what the client's own errors don't tell: of some faults it says only that the URL can't be used, and with
+ * others it takes the database for one that is away.
+ */
 const postgresFault = (text: string): string | undefined => {
   const url = URL.parse(text)
   if (url === null) return "it is no url"
@@ -92,13 +95,16 @@ const decoded = (part: string): string | undefined => {
   }
 }
 
-/** A PostgreSQL as the client connects to it. */
+/** A PostgreSQL server, as the client connects to it. */
 export interface PostgresServer {
   /** A name, an address, or the directory of a socket. */
   readonly host: string
-  /** Undefined: not encrypted. Of several the last counts. */
+  /** If there are several, the last counts. Undefined: the connection is not encrypted. */
   readonly sslmode: string | undefined
-  /** The parameters that the client does not know, and passes over; none beside a password, of which they may be a part. */
+  /**
+   * The parameters that the client does not know and ignores. Empty if a password is a parameter: they may be parts of
+   * it.
+   */
   readonly ignored: ReadonlyArray<string>
 }
 
@@ -114,6 +120,7 @@ const known = new Set([
   "sslmode"
 ])
 
+/** The server of a URL that `parse` has accepted. */
 export const serverOf = (url: Redacted.Redacted<string>): PostgresServer => {
   const { hostname, searchParams } = new URL(Redacted.value(url))
   const host = searchParams.getAll("host").at(-1) ?? decodeURIComponent(hostname.replace(/^\[|\]$/g, ""))

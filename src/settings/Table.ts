@@ -1,12 +1,12 @@
 /**
- * The one table of settings: flag, variable, default, meaning. The command line, the help, the table in the docs and the
- * messages are made from it; nothing else knows a setting's name.
+ * The one table of settings: flag, variable, default, meaning. The command line, the help, the table in the docs and
+ * the messages are made from it. Nothing else knows a setting's name.
  */
 import { logLevels } from "../domain/LogEntry.ts"
 import { type Definition, many, one, optional } from "./Definition.ts"
 import * as Kind from "./Kinds.ts"
 
-/** What `sprayproxy deliveries` reads: the server's URL, and the bearer token for what guards it. */
+/** The variables of `sprayproxy deliveries`: the server's URL, and the bearer token for what guards the server. */
 export const clientVariables = { url: "SPRAYPROXY_URL", token: "SPRAYPROXY_TOKEN" }
 
 const off = { fallback: "false", bareValue: "true" }
@@ -142,7 +142,7 @@ export const definitions = {
     fallback: "2",
     description: "How often a delivery that surely did not arrive is sent again."
   }),
-  /** None: direct mode. */
+  /** None means direct mode. */
   store: optional(Kind.store, {
     flag: "store",
     variable: "SPRAYPROXY_STORE",
@@ -216,5 +216,5 @@ export type SettingValues = { readonly [K in keyof typeof definitions]: Value<ty
 
 type Value<D> = D extends Definition<infer A> ? A : never
 
-/** As it is written on the command line. */
+/** A setting's flag as it is written on the command line. */
 export const flagOf = (field: keyof SettingValues): string => `--${definitions[field].flag}`

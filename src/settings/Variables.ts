@@ -1,18 +1,20 @@
 /**
- * Environment variables that look like a setting and are none.
+ * Environment variables that look like settings and are none.
  *
  * **Details**
  *
- * A misspelt one would be silent: its setting keeps the default. And Kubernetes puts variables into a pod for each Service of
- * its namespace, as Docker's links did (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables):
- * of a Service `sprayproxy` those begin as ours do, and one of a Service `sprayproxy-server` is called
- * `SPRAYPROXY_SERVER_PORT`. They are nobody's settings.
+ * A misspelt variable would go unnoticed, because its setting keeps the default. So the start warns of it.
+ *
+ * Kubernetes, as Docker's links did, puts variables into a pod for each Service of its namespace
+ * (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables). Those of a Service
+ * `sprayproxy` begin as ours do, and a Service `sprayproxy-server` even brings `SPRAYPROXY_SERVER_PORT`. They are not
+ * read as settings.
  */
 import { clientVariables, definitions } from "./Table.ts"
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
-/** The environment without what Kubernetes has put in the place of a setting. */
+/** The environment without the variables that Kubernetes has put in the place of a setting. */
 export const withoutServiceLinks = (env: Environment): Environment => {
   const links = linkedSettings(env)
   return links.length === 0
@@ -20,7 +22,10 @@ export const withoutServiceLinks = (env: Environment): Environment => {
     : Object.fromEntries(Object.entries(env).filter(([name]) => !links.includes(name)))
 }
 
-/** One line for each variable that was surely meant for us and does nothing. Values are in none: they may be secrets. */
+/**
+ * One line for each variable that was surely meant as a setting and does nothing. No line shows a value, which may be a
+ * secret.
+ */
 export const variableWarnings = (env: Environment): ReadonlyArray<string> => [
   ...linkedSettings(env).map((name) =>
     `${name} is not used: Kubernetes has set it for a Service named ${serviceOf(name)}. enableServiceLinks: false in ` +
@@ -46,7 +51,10 @@ const linkedSettings = (env: Environment): ReadonlyArray<string> =>
 const linkEnding =
   /^(.+?)_(?:SERVICE_HOST|SERVICE_PORT(?:_.+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)$/
 
-/** `X_PORT` is one only with a link's value: it may be somebody's mistake for a setting. */
+/**
+ * Whether Kubernetes has set the variable for a Service. `X_PORT` counts only if its value is a link's (`tcp://…`): any
+ * other may be somebody's mistake for a setting.
+ */
 const isServiceLink = (name: string, env: Environment): boolean => {
   const service = linkEnding.exec(name)?.[1]
   return service !== undefined && env[`${service}_SERVICE_HOST`] !== undefined &&
@@ -55,7 +63,10 @@ const isServiceLink = (name: string, env: Environment): boolean => {
 
 const serviceOf = (name: string): string => name.replace(/_PORT$/, "").toLowerCase().replaceAll("_", "-")
 
-/** Each variable, and how else it could be called: after its flag, or with the prefix that others have. */
+/**
+ * Each variable under every name that people may give it: its own, its flag's, or its own with the prefix of other
+ * variables.
+ */
 const spellings: ReadonlyArray<readonly [spelling: string, variable: string]> = [
   ...[...names].map((name) => [name, name] as const),
   ...Object.values(definitions).flatMap(({ flag, variable }) =>
@@ -72,7 +83,8 @@ const spellings: ReadonlyArray<readonly [spelling: string, variable: string]> = 
 const furthest = 3
 
 const nearest = (name: string): string | undefined => {
-  // A start is not slowed by the variables of others, of which there are thousands where there are many Services.
+  // Only names that begin almost like ours are compared. Where there are many Services there are thousands of
+  // variables, and they must not slow the start down.
   if (!/^(spr|gh)/i.test(name)) return undefined
   const spelt = name.toUpperCase().replaceAll(/[-.]/g, "_")
   let [best, distance] = [undefined as string | undefined, furthest + 1]
@@ -84,7 +96,7 @@ const nearest = (name: string): string | undefined => {
   return best
 }
 
-/** How many letters have to be put in, left out or changed (Levenshtein). */
+/** The edit distance (Levenshtein): how many letters have to be added, removed or changed. */
 const distanceBetween = (one: string, other: string): number => {
   let row = Array.from({ length: other.length + 1 }, (_, at) => at)
   for (let i = 1; i <= one.length; i++) {

@@ -5,7 +5,7 @@ import { format as formatDuration } from "./GoDuration.ts"
 import { serverOf, type StoreLocation } from "./StoreLocation.ts"
 import { flagOf, type SettingValues } from "./Table.ts"
 
-/** What the start should say about settings that are allowed and rarely meant: one line each. */
+/** One line for each thing in the settings that is allowed and rarely meant. The start logs them. */
 export const warnings = (settings: SettingValues): ReadonlyArray<string> => {
   const longest = Duration.sum(settings.replyDeadline, settings.forwardingTimeout)
   const all: ReadonlyArray<readonly [holds: boolean, warning: string]> = [
