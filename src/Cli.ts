@@ -1,9 +1,9 @@
 /**
- * The command line: `sprayproxy server`, which is also what runs without a command, and `sprayproxy deliveries`.
+ * The command line: `sprayproxy server`, which also runs without a command, and `sprayproxy deliveries`.
  *
  * **Details**
  *
- * Whatever ends the run in failure is printed here, once, as one line on stderr: `sprayproxy: invalid --port "x": …`.
+ * A failure that ends the run is printed here, once, as one line on stderr: `sprayproxy: invalid --port "x": …`.
  */
 import * as Cause from "effect/Cause"
 import * as Console from "effect/Console"
@@ -37,8 +37,8 @@ import type { Environment } from "./settings/Variables.ts"
 type Service = Settings["Service"]
 
 /**
- * Runs the handler with the settings, or prints help, version or completions. `argv` is what follows the program's name;
- * `isTerminal` says whether stdout is one, which decides the default log format.
+ * Runs the handler with the settings, or prints help, version or completions. `argv` is what follows the program's
+ * name. `isTerminal` says whether stdout is a terminal, which decides the default log format.
  */
 export const run = <E, R>(
   argv: ReadonlyArray<string>,
@@ -50,13 +50,13 @@ export const run = <E, R>(
     server: (flags) => Effect.map(Effect.fromResult(resolve(flags, env, { isTerminal })), handler),
     deliveries: (request) =>
       Effect.succeed(
-        // The server does not pay for it in its start.
+        // Imported here, so that the server's start does not pay for it.
         Effect.flatMap(Effect.promise(() => import("./operator/command/Command.ts")), (command) =>
           command.run(request, env))
       )
   }).pipe(
     Effect.flatMap(Option.getOrElse(() => Effect.void)),
-    // A finalizer: nothing else runs in a fiber that was interrupted, and the cause would be lost.
+    // A finalizer, because nothing else runs in a fiber that was interrupted, and the cause would be lost.
     Effect.onError((cause) =>
       Cause.hasInterruptsOnly(cause)
         ? Effect.void
@@ -64,7 +64,7 @@ export const run = <E, R>(
     )
   )
 
-/** None when the command line asked for help, version or completions, and they are printed. */
+/** None if help, version or completions were asked for. They are printed then. */
 const parse = <A, E>(
   argv: ReadonlyArray<string>,
   resolved: {
@@ -94,12 +94,12 @@ const parse = <A, E>(
     )
   })
 
-/** Values stay text: the settings' own schemas read them, whether they come from a flag or a variable. */
+/** Values stay text, because the settings' own schemas read them, from a flag as from a variable. */
 const flags = Object.fromEntries(
   Object.values(definitions).flatMap(({ bareValue, description, flag, metavar }) => {
     if (flag === undefined) return []
     const text = Flag.String(flag).pipe(Flag.withMetavar(metavar), Flag.withDescription(description))
-    // Repeatable even where one value is meant: in Go the last one counts.
+    // Repeatable even if one value is meant: as in Go, the last one counts.
     return [[flag, Flag.atLeast(bareValue === undefined ? text : Flag.withOptionalValue(text, bareValue), 0)]]
   })
 )
@@ -124,7 +124,7 @@ const formatter: CliOutput.Formatter = {
   }
 }
 
-/** The placeholder names them already. */
+/** The flag's placeholder names the choices already. */
 const withoutChoices = (flag: FlagDoc): FlagDoc => ({
   ...flag,
   description: Option.map(flag.description, (text) => text.replace(/ script \(choices: .*\)$/, ""))
@@ -135,7 +135,10 @@ const presenter: CliOutput.Presenter = {
     Predicate.isTagged(event, "InvalidInvocation") ? Effect.void : CliOutput.defaultPresenter.present(event)
 }
 
-/** Flags that are text touch none of these; the real ones would cost 20 ms at each start, and open stdin. */
+/**
+ * The services that flags need by type. Flags of text use none of them, and the real ones would cost 20 ms at each
+ * start and open stdin.
+ */
 const Unused = Layer.mergeAll(
   FileSystem.layerNoop({}),
   Path.layer,

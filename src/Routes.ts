@@ -7,7 +7,7 @@ import { DocumentRoute } from "./operator/DocumentRoute.ts"
 import { HealthRoutes } from "./webhook/HealthRoutes.ts"
 import { WebhookRoutes } from "./webhook/Routes.ts"
 
-/** The routes of direct mode with those that a mode adds to them. */
+/** The routes of direct mode, and `routes`, which a mode adds to them. */
 export const layerWith = <E, R>(routes: Layer.Layer<never, E, R>) =>
   HttpRouter.serve(
     Layer.mergeAll(WebhookRoutes, HealthRoutes, BackendRoutes, DocumentRoute, routes, HttpRouter.use(addNotFound)),

@@ -35,7 +35,9 @@ import { Pseudonym } from "./webhook/Pseudonym.ts"
 import { WebhookSecrets } from "./webhook/Secrets.ts"
 import { WebhookVerifier } from "./webhook/Verifier.ts"
 
-/** What direct and durable mode do differently: a ledger below the spray, and what works and is shown above it. */
+/**
+ * The difference between direct and durable mode: the ledger below the spray, and the backlog and its routes above it.
+ */
 const direct = { ledger: Ledger.layerDirect, backlog: Layer.empty, routes: Layer.empty }
 
 const durable = (location: StoreLocation) =>
@@ -48,7 +50,7 @@ const durable = (location: StoreLocation) =>
     })
   )
 
-/** Finalizers run from the top down: the listener closes before the spray ends before connections are destroyed. */
+/** Finalizers run from the top down: the listener closes first, then the spray ends, then connections are destroyed. */
 const server = <A, E, R, RBacklog, RRoutes>(mode: {
   readonly ledger: Layer.Layer<A | Ledger, E, R>
   readonly backlog: Layer.Layer<never, never, RBacklog>
@@ -85,7 +87,7 @@ const server = <A, E, R, RBacklog, RRoutes>(mode: {
     Layer.provide(NodeFileSystem.layer)
   )
 
-/** Serves until it is told to stop. */
+/** Serves until the process is told to stop. */
 export const serve = (settings: Settings["Service"]) => {
   const Configured = Layer.succeed(Settings, settings)
   return Option.match(settings.store, {

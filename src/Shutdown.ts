@@ -18,7 +18,7 @@ import { Log } from "./observability/logs/Logging.ts"
 import { RefusalLog } from "./observability/logs/RefusalLog.ts"
 import { Settings } from "./settings/Settings.ts"
 
-/** Attempts were still without an outcome when the grace was over. */
+/** Some attempts had no outcome when the grace was over. */
 export class GraceExceeded extends Schema.TaggedError<GraceExceeded>()("GraceExceeded", {
   attempts: Schema.Finite
 }) {
@@ -27,7 +27,7 @@ export class GraceExceeded extends Schema.TaggedError<GraceExceeded>()("GraceExc
   }
 }
 
-/** Requests that were on their way when the listener closed get this long to be read. */
+/** Requests that were on their way when the listener closed have this long to be read. */
 const linger = Duration.millis(200)
 
 const drain = Effect.gen(function*() {
@@ -44,7 +44,7 @@ const drain = Effect.gen(function*() {
   yield* Effect.sleep(settings.shutdownDelay)
   yield* server.stopAccepting
   yield* Effect.sleep(linger)
-  // While attempts end, connections that are open bring new deliveries: both have to be idle at once.
+  // While attempts end, open connections bring new deliveries. Both have to be idle at once.
   const idle = Effect.gen(function*() {
     yield* server.idle
     while (spray.inFlight() > 0) {
@@ -68,10 +68,10 @@ const drain = Effect.gen(function*() {
   log.write("info", "stopped")
 })
 
-/** Each attempt that was cut off has a log line of its own too. */
+/** The most deliveries that one line names. Each attempt that was cut off has a log line of its own too. */
 const mostNamed = 50
 
-/** The deliveries that nobody will send again, as somebody can ask for them at GitHub. */
+/** Names the deliveries that nobody will send again. By these names an operator can find them at GitHub. */
 const namesOf = (cutOff: ReadonlyArray<CutOff>): string | undefined => {
   const names = [...new Set(cutOff.map(({ delivery }) => delivery.guid ?? delivery.requestId))]
   if (names.length === 0) return undefined
@@ -79,7 +79,7 @@ const namesOf = (cutOff: ReadonlyArray<CutOff>): string | undefined => {
   return names.slice(0, mostNamed).join(" ") + more
 }
 
-/** A second signal: whoever sends it does not want to wait. */
+/** Whoever sends a second signal does not want to wait. */
 const exitOnNextSignal = Effect.sync(() => {
   for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1))
 })
@@ -87,6 +87,6 @@ const exitOnNextSignal = Effect.sync(() => {
 /** Serves until it is interrupted, and ends when everything is drained. Fails if something had to be cut off. */
 export const untilShutDown = Effect.onInterrupt(
   Effect.never,
-  // In a fiber of its own: in the one that was interrupted, no time-out could interrupt anything.
+  // The drain has a fiber of its own. In the fiber that was interrupted, no time-out could interrupt anything.
   () => Effect.andThen(exitOnNextSignal, Effect.flatMap(Effect.forkDetach(drain), Fiber.join))
 )

@@ -1,4 +1,4 @@
-/** What the first log lines say, and what is known only when the listener has its port. */
+/** The first log lines, and the steps that need the listener's port. */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { HttpServer } from "effect/http/HttpServer"

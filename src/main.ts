@@ -6,8 +6,8 @@ import * as net from "node:net"
 import * as Cli from "./Cli.ts"
 import { serve } from "./Server.ts"
 
-// Databases, collectors and SOCKS proxies: Node ends a connection to an address that has another one after it in this time, and
-// never comes back to it. Its own 250 ms are too short for an address that is far.
+// For databases, collectors and SOCKS proxies. If a name has several addresses, Node gives each one but the last this
+// time to connect, and never comes back to it. Node's own 250 ms are too short for an address that is far away.
 net.setDefaultAutoSelectFamilyAttemptTimeout(1_000)
 
 NodeRuntime.runMain(Cli.run(process.argv.slice(2), process.env, serve), {

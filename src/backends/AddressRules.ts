@@ -1,11 +1,11 @@
 /**
- * Which IP addresses a dynamic backend may never have.
+ * The IP addresses that a dynamic backend may never have.
  *
  * **Details**
  *
- * Whoever may register a backend may make us send requests into our own network. The addresses refused here are those
- * that no member cluster has and that give away credentials: link-local ones (RFC 3927, RFC 4291 §2.5.6), the clouds'
- * metadata services, and the unspecified address, which the system takes for this machine.
+ * Whoever may register a backend can make us send requests into our own network. Refused are the addresses that no
+ * member cluster has and that give away credentials: link-local ones (RFC 3927, RFC 4291 §2.5.6), the clouds' metadata
+ * services, and the unspecified address, which the system takes for this machine.
  *
  * An IPv6 address that carries an IPv4 address is judged by both.
  */
@@ -18,8 +18,8 @@ import * as os from "node:os"
 export type ForbiddenKind = "link-local" | "metadata" | "unspecified" | "unreadable"
 
 /**
- * The kind of address that is always refused, or `undefined` for all others. Takes an IP literal without brackets, with
- * or without a zone (`fe80::1%eth0`); what is no IP literal is `"unreadable"`. A few microseconds.
+ * The reason for which an address is always refused, or `undefined` for all others. Takes an IP literal without
+ * brackets, with or without a zone (`fe80::1%eth0`). Any other text is `"unreadable"`. A call takes a few microseconds.
  */
 export const forbiddenAddress = (address: string): ForbiddenKind | undefined => {
   const ip = parse(address)
@@ -33,7 +33,9 @@ export const forbiddenAddress = (address: string): ForbiddenKind | undefined => 
   return undefined
 }
 
-/** Whether an IP literal is loopback or an address of one of this machine's interfaces. Asks the system at each call. */
+/**
+ * Whether an IP literal is loopback, or an address of one of this machine's interfaces. Asks the system at each call.
+ */
 export const isLocalAddress = (address: string): boolean => {
   const ip = parse(address)
   if (ip === undefined) return false
@@ -72,9 +74,9 @@ const kindOf = (ip: NetAddress.IpAddress): ForbiddenKind | undefined =>
 
 interface Carrier {
   readonly network: IpNetwork.IpNetwork
-  /** Whether these octets are the IPv4 address for sure, or only where the network's owner chose so. */
+  /** Whether these octets are surely the IPv4 address, or only if the network's owner chose so. */
   readonly exact: boolean
-  /** Where the four octets of the IPv4 address are. */
+  /** The possible places of the four octets of the IPv4 address. */
   readonly octets: ReadonlyArray<readonly [number, number, number, number]>
 }
 
@@ -90,8 +92,8 @@ const carriers: ReadonlyArray<Carrier> = ([
   ["2002::/16", [[2, 3, 4, 5]]]
 ] as const).map(([network, octets]) => ({ network: IpNetwork.fromStringUnsafe(network), exact: true, octets }))
 
-// NAT64 with a prefix of the site's own choice, RFC 8215: included. The address may be at any place that RFC 6052 §2.2 has
-// for a prefix of /48, /56, /64 or /96. Zeros are not taken for 0.0.0.0/8: three of the four places are mere padding.
+// NAT64 with a prefix of the site's own choice, RFC 8215. The address may be at any place that RFC 6052 §2.2 has for a
+// prefix of /48, /56, /64 or /96. Zeros are not taken for 0.0.0.0/8, because three of the four places are mere padding.
 const localNat64: Carrier = {
   network: IpNetwork.fromStringUnsafe("64:ff9b:1::/48"),
   exact: false,

@@ -1,6 +1,4 @@
-/**
- * The set of backends as this process has it: every change is one synchronous step.
- */
+/** The set of backends in this process. Every change of it is one synchronous step. */
 import type { Backend } from "../domain/Backend.ts"
 import type { Expiry } from "./Expiry.ts"
 
@@ -15,13 +13,13 @@ export interface Entry {
 export interface EntriesObserver {
   readonly added: (backend: Backend) => void
   readonly removed: (backend: Backend, reason: string | undefined) => void
-  /** A backend may now leave earlier than any did before. */
+  /** A backend may now expire earlier than any other. */
   readonly expiryChanged: () => void
 }
 
 export class Entries implements Iterable<Entry> {
   readonly #byKey = new Map<string, Entry>()
-  /** Keys of dynamic backends that have found room and are not in the set yet. */
+  /** Keys of dynamic backends for which room is kept, and which are not in the set yet. */
   readonly #awaited = new Set<string>()
   readonly #dynamicLimit: number
   readonly #observer: EntriesObserver
@@ -46,12 +44,12 @@ export class Entries implements Iterable<Entry> {
     return this.#byKey.has(key)
   }
 
-  /** Those of now; they may leave meanwhile. */
+  /** Goes through a copy, so entries may leave meanwhile. */
   [Symbol.iterator](): Iterator<Entry> {
     return Array.from(this.#byKey.values()).values()
   }
 
-  /** Keeps room for a dynamic backend until it is added, or `giveUpRoom` is called. False: there is none. */
+  /** Keeps room for a dynamic backend until it is added or `giveUpRoom` is called. False means that there is none. */
   takeRoom(key: string): boolean {
     if (this.#byKey.has(key)) return true
     if (this.#byKey.size + this.#awaited.size - this.#statics >= this.#dynamicLimit) return false
@@ -77,7 +75,7 @@ export class Entries implements Iterable<Entry> {
     this.#observer.expiryChanged()
   }
 
-  /** Only dynamic ones leave. */
+  /** Only dynamic backends leave. */
   remove({ backend }: Entry, reason: string | undefined): void {
     this.#byKey.delete(backend.key)
     this.#publish()

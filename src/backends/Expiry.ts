@@ -1,23 +1,26 @@
-/** When a dynamic backend leaves. */
+/** When a dynamic backend with a time to live leaves the registry. */
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 
-/** On the monotonic clock, and as people are told (Unix time in milliseconds); undefined: never. */
+/**
+ * `endsAt` is a time of the monotonic clock, and decides. `expiresAt` is Unix time in milliseconds, for people.
+ * Undefined: never.
+ */
 export type Expiry = { readonly endsAt: number; readonly expiresAt: number } | undefined
 
 /** Milliseconds on a clock that never steps. */
 export const monotonic = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
-/** The end of a time that begins now. */
+/** The expiry of a time to live that begins now. */
 export const expiryAfter = (ttl: Duration.Duration | undefined, clock: Clock.Clock): Expiry => {
   if (ttl === undefined) return undefined
   const millis = Duration.toMillis(ttl)
   return { endsAt: monotonic(clock) + millis, expiresAt: clock.currentTimeMillisUnsafe() + millis }
 }
 
-/** As it was said first, unless a clock has been set since. */
+/** The Unix time that people are shown: the one that was said first, unless a clock has been set since. */
 export const shownExpiry = (expiry: Expiry, clock: Clock.Clock): number | undefined => {
   if (expiry === undefined) return undefined
   const expiresAt = clock.currentTimeMillisUnsafe() + Math.max(0, expiry.endsAt - monotonic(clock))
@@ -25,8 +28,8 @@ export const shownExpiry = (expiry: Expiry, clock: Clock.Clock): number | undefi
 }
 
 /**
- * Removes those whose time is over, and waits until the next one's is, or until `changed` opens. It looks at an end at the moment
- * of removal, so a renewal in the last millisecond counts.
+ * Removes the entries whose time is over. Then waits until the next entry's time is over, or until `changed` opens. An
+ * entry's expiry is read at the moment of removal, so a renewal in the last millisecond counts.
  */
 export const expireNext = <Entry extends { readonly expiry: Expiry }>(
   entries: Iterable<Entry>,

@@ -13,7 +13,7 @@
  */
 import * as net from "node:net"
 
-/** Whether a host may be registered: it matches a pattern, or there is none. */
+/** Whether a host may be registered: it matches a pattern, or there are no patterns. */
 export const matches = (patterns: ReadonlyArray<string>, host: string): boolean => {
   if (patterns.length === 0) return true
   const wanted = normalize(host)

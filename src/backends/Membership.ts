@@ -1,4 +1,7 @@
-/** Which dynamic backends there are beyond this process. In direct mode there is nothing beyond it. */
+/**
+ * The port through which the registry shares dynamic backends with other replicas and with later runs of this one. In
+ * direct mode nothing is shared.
+ */
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -11,25 +14,29 @@ export interface SharedBackend {
   readonly url: string
   readonly registeredAt: number
   readonly expiresAt: number | undefined
-  /** Milliseconds that it has left; undefined: it never ends. */
+  /** Milliseconds until it expires. Undefined: never. */
   readonly expiresIn: number | undefined
 }
 
 export interface Membership {
   /**
-   * `limit`: there are as many as the settings allow. `unshared`: nobody else knows of it, and `takesRoom`, which is asked
-   * then, has found some. `refused`: the store would never take it.
+   * Shares a backend. `added`, `renewed`: it is shared now. `limit`: there are as many as the settings allow.
+   * `unshared`: only this process has it; `takesRoom` was asked, and found some. `refused`: the store would never take
+   * it.
    */
   readonly put: (
     backend: Backend,
     ttl: Duration.Duration | undefined,
     takesRoom: () => boolean
   ) => Effect.Effect<"added" | "renewed" | "limit" | "refused" | "unshared">
-  /** Whether it was there; undefined: nobody else knows. `isHere`: whether there is something to remove in this process. */
+  /**
+   * Ends the sharing of a backend. Says whether it was shared; undefined: nobody else knows of it. `isHere` says
+   * whether this process has it.
+   */
   readonly remove: (key: string, isHere: boolean) => Effect.Effect<boolean | undefined>
   /**
-   * Calls `hold` with what all replicas share, once before it returns unless that takes too long, and then each second. Those
-   * that are unsettled are to be left as they are.
+   * Calls `hold` with the backends that all replicas share: once before it returns, unless that takes too long, and
+   * then each second. `hold` must leave the unsettled ones as they are.
    */
   readonly follow: (
     hold: (shared: ReadonlyArray<SharedBackend>, isUnsettled: (key: string) => boolean) => void
@@ -38,7 +45,7 @@ export interface Membership {
   readonly isKnown: () => boolean
 }
 
-/** Nothing is shared, unless a layer says otherwise. */
+/** By default nothing is shared. */
 export const BackendMembership = Context.Reference<Membership>("sprayproxy/backends/Membership/BackendMembership", {
   defaultValue: () => ({
     put: (_backend, _ttl, takesRoom) => Effect.sync(() => takesRoom() ? "unshared" : "limit"),

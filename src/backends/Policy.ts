@@ -1,10 +1,10 @@
 /**
- * What may be registered as a dynamic backend, and what a dynamic backend may connect to.
+ * Decides which dynamic backends may be registered, and to which addresses a dynamic backend may connect.
  *
  * **Details**
  *
- * A name can resolve to another address after its backend was admitted, so its addresses are checked twice: when it is
- * registered, to tell who registers it at once, and on every connection, which is what protects us.
+ * A name can resolve to another address after its backend was admitted. So its addresses are checked twice. The check
+ * at the registration tells at once whoever registers it. The check on every connection is what protects us.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -31,9 +31,9 @@ export class BackendPolicy extends Context.Service<BackendPolicy, {
    * that is still coming up, and it is checked again on every connection.
    */
   readonly admit: (backend: Backend) => Effect.Effect<void, BackendRefused>
-  /** Why a backend may not be registered, as far as its URL tells; `undefined` if it may. */
+  /** Why a backend may not be registered, as far as its URL alone tells. `undefined` if it may. */
   readonly refusalOf: (backend: Backend) => BackendRefused | undefined
-  /** Why a dynamic backend may not connect to an address (an IP literal) and port; `undefined` if it may. */
+  /** Why a dynamic backend may not connect to an address (an IP literal) and a port. `undefined` if it may. */
   readonly checkAddress: (address: string, port: number) => BackendRefused | undefined
 }>()("sprayproxy/backends/Policy/BackendPolicy") {
   static readonly layer = Layer.effect(
@@ -81,10 +81,12 @@ const serverOf = ({ origin }: Backend) => {
   return { host: hostOf(url), port: portOf(url) }
 }
 
-/** One text for every kind of address, or it would tell what lies behind a name that only we can resolve. */
+/**
+ * One text for every kind of address. Otherwise the text would tell what lies behind a name that only we can resolve.
+ */
 const resolvesInside = "the host can't resolve to a link-local, metadata or unspecified address, nor to this sprayproxy"
 
-/** The addresses of a host; none if it doesn't resolve in time. */
+/** The addresses of a host. Empty if it doesn't resolve in time. */
 const resolve = (lookup: net.LookupFunction, host: string): Effect.Effect<ReadonlyArray<string>> =>
   Effect.callback<ReadonlyArray<string>>((resume) =>
     lookup(host, { all: true }, (error, addresses) => {

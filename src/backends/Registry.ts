@@ -3,16 +3,16 @@
  *
  * **Details**
  *
- * - Each change is made in one synchronous step after all that has to be waited for, so any number of changes at once
- *   lose none, and neither the limit nor "registered once" can be broken by two that cross.
- * - A dynamic backend may have a time to live. What was said last holds: registering it again with a `ttl` starts that
- *   one, registering it again without makes it stay until it is unregistered.
- * - What else there is of dynamic backends, after a restart or on other replicas, is for `BackendMembership`.
+ * - Each change is one synchronous step, made after everything that has to be waited for. So changes that cross lose
+ *   nothing, and break neither the limit nor "registered once".
+ * - A dynamic backend may have a time to live. The last registration decides: with a `ttl` that time begins, without
+ *   one the backend stays until it is unregistered.
+ * - Dynamic backends from before a restart, or of other replicas, come from `BackendMembership`.
  *
  * **Gotchas**
  *
- * A backend that is already registered is not put before the policy again: a renewal must not fail because a name server
- * is slow, and its connections are checked anyway.
+ * A backend that is already registered is not put before the policy again. A renewal must not fail because a name
+ * server is slow, and the connections are checked anyway.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -40,9 +40,9 @@ import { Replication } from "./Replication.ts"
 /** A backend of the registry, as it was when it was asked for. All times are Unix times in milliseconds. */
 export interface Registration {
   readonly backend: Backend
-  /** For a static backend, when the registry was made. */
+  /** For a static backend, the time when the registry was made. */
   readonly registeredAt: number
-  /** `undefined`: never. */
+  /** `undefined`: it never expires. */
   readonly expiresAt: number | undefined
   /** `undefined` before the first attempt has ended. */
   readonly lastOutcome: string | undefined
@@ -66,10 +66,10 @@ export class StaticBackend extends Schema.TaggedError<StaticBackend>()("StaticBa
 export class BackendRegistry extends Context.Service<BackendRegistry, {
   /** All backends, each once, static ones first. The same array until something changes. */
   readonly snapshot: () => ReadonlyArray<Backend>
-  /** False while those that other replicas share with this one have not been read yet. */
+  /** False until the backends that replicas share have been read for the first time. */
   readonly isKnown: () => boolean
   readonly list: Effect.Effect<ReadonlyArray<Registration>>
-  /** Adds a dynamic backend. `"renewed"`: it was there already, as a dynamic or as a static one. */
+  /** Adds a dynamic backend. `"renewed"`: it was there already, dynamic or static. */
   readonly register: (
     request: { readonly url: string; readonly ttl?: Duration.Duration | undefined }
   ) => Effect.Effect<"registered" | "renewed", InvalidBackendUrl | BackendRefused | BackendLimitReached>
@@ -108,7 +108,8 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
         const known = entries.get(key)
         if (known === undefined) entries.add(backend, clock.currentTimeMillisUnsafe(), expiryAfter(ttl, clock))
         else if (!isStatic) entries.expireAt(known, expiryAfter(ttl, clock))
-        // Another replica may have registered it, or unregistered it, a moment ago: who is asked first knows.
+        // Another replica may have registered or unregistered it a moment ago. So the membership decides, because it
+        // was asked first.
         const isNew = shared === "unshared" ? known === undefined : shared === "added"
         metrics.registryChanged(isNew ? "registered" : "renewed")
         if (isNew) log.write("info", "server registered", { backend: backend.url, ttl: ttl && GoDuration.format(ttl) })
@@ -154,7 +155,7 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
         entries.remove(entry, "ttl expired")
         metrics.registryChanged("expired")
       })
-      // A defect waits, or it would be met again and again without a pause.
+      // After a defect it waits, or it would meet the defect again and again without a pause.
       yield* Effect.forkScoped(Effect.forever(contained(Effect.tapCause(expire, () => Effect.sleep("1 second")))))
 
       for (const source of ["static", "dynamic"] as const) {

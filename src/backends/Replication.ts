@@ -1,4 +1,4 @@
-/** Makes the dynamic backends of this process those that all replicas share. */
+/** Makes the dynamic backends of this process the same as those that all replicas share. */
 import type * as Clock from "effect/Clock"
 import * as Result from "effect/Result"
 import { type Backend, parse, withoutSecrets } from "../domain/Backend.ts"
@@ -13,7 +13,10 @@ export class Replication {
   readonly #policy: BackendPolicy["Service"]
   readonly #log: Log["Service"]
   readonly #clock: Clock.Clock
-  /** What another replica, or an earlier version, has let in may be refused here; it is said once. By key, with its url. */
+  /**
+   * The URLs of shared backends that this process refuses, by key. Another replica, or an earlier version, has let them
+   * in. Each is logged once.
+   */
   readonly #refused = new Map<string, string>()
 
   constructor(entries: Entries, policy: BackendPolicy["Service"], log: Log["Service"], clock: Clock.Clock) {
@@ -23,7 +26,7 @@ export class Replication {
     this.#clock = clock
   }
 
-  /** All in one step. */
+  /** Takes over all shared backends in one synchronous step. */
   hold(shared: ReadonlyArray<SharedBackend>, isUnsettled: (key: string) => boolean): void {
     const keys = new Set(shared.map(({ key }) => key))
     for (const entry of this.#entries) {
@@ -36,7 +39,7 @@ export class Replication {
     for (const one of shared) if (!isUnsettled(one.key)) this.#holdOne(one)
   }
 
-  /** The key of one that is shared and refused here, by its URL. */
+  /** The key of a shared backend that is refused here, found by its URL. */
   keyOfRefused(url: string): string | undefined {
     return Array.from(this.#refused).find(([, refusedUrl]) => refusedUrl === url.trim())?.[0]
   }

@@ -3,10 +3,10 @@
  *
  * **Details**
  *
- * The body is JSON whatever its `Content-Type` says, on DELETE too: the scripts in use send it with `curl --data`, which
- * calls it a form.
+ * The body is JSON whatever its `Content-Type` says, even on DELETE: the scripts in use send it with `curl --data`,
+ * which calls it a form.
  *
- * Without dynamic backends in the settings there is no such path.
+ * Without dynamic backends in the settings the path does not exist.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -93,7 +93,10 @@ const parseTtl = (ttl: unknown): Result.Result<Duration.Duration | undefined, In
   )
 }
 
-/** RFC 9110 §12.5.1. At the same weight the type that is named wins over a wildcard, then the one that is named first. */
+/**
+ * Whether `Accept` prefers JSON to text (RFC 9110 §12.5.1). At the same weight a type that is named wins over a
+ * wildcard, and after that the type that is named first.
+ */
 const prefersJson = (accept: string): boolean => {
   const ranges = accept.toLowerCase().split(",").map((range, place) => {
     const [type, ...parameters] = range.split(";").map((part) => part.trim())

@@ -6,9 +6,9 @@ import type { Registration } from "./Registry.ts"
 const Registered = Schema.Struct({
   url: Schema.String,
   source: Schema.Literals(["static", "dynamic"]),
-  /** Of a static backend: the start. */
+  /** For a static backend, the start of the process. */
   registeredAt: Schema.String,
-  /** Null: never. */
+  /** Null if it never expires. */
   expiresAt: Schema.NullOr(Schema.String),
   lastOutcome: Schema.NullOr(Schema.String),
   lastOutcomeAt: Schema.NullOr(Schema.String)

@@ -1,13 +1,16 @@
-/** The connections that the system has accepted for this program, and that it has not taken yet. */
+/** The queue of connections that the system has accepted for this program, and that the program has not taken yet. */
 import * as Effect from "effect/Effect"
 import type { Server } from "node:http"
 
-/** How many the system may hold for us; it has a limit of its own, most often 4,096. Node's default is 511. */
+/**
+ * How many connections the system may hold for us. The system has a limit of its own, most often 4,096. Node's default
+ * is 511.
+ */
 export const acceptQueueLength = 65_535
 
 /**
- * Waits until the program has taken all of them: closing the listener would reset
- * them, and libuv takes one in each turn of the event loop.
+ * Waits until the program has taken all of them. Closing the listener would reset those that are left, and libuv takes
+ * only one in each turn of the event loop.
  */
 export const acceptQueueTaken = (server: Server) =>
   Effect.callback<void>((resume) => {
@@ -18,7 +21,7 @@ export const acceptQueueTaken = (server: Server) =>
     }
     const turn = () => {
       turns += 1
-      // New ones may come without end.
+      // New connections may come without end.
       if (turns - lastConnection <= quietTurns && turns <= mostTurns) {
         setImmediate(turn)
       } else {

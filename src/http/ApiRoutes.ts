@@ -1,10 +1,11 @@
 /**
- * An `HttpApi` on exact paths.
+ * Serves an `HttpApi` on exact paths.
  *
  * **Details**
  *
- * The routes that it is made of decode, handle and encode. They are added as paths and methods of ours, with the variable of
- * a path and the query as we read them (the URL standard's way), and with an early answer where the body is left unread.
+ * The routes of the `HttpApi` decode, handle and encode. They are added as paths and methods of ours, because Effect's
+ * own router does not match exactly. The variable of a path and the query are read as on our other routes (the URL
+ * standard's way). A refusal that leaves the body unread is an early answer.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -19,7 +20,7 @@ import { addPath, type Handlers } from "./MethodRoutes.ts"
 
 type Route = HttpRouter.Route<never, HttpRouter.Provided>
 
-/** Needs an `HttpRouter`. `routes`: an `HttpApiBuilder.layer` with its handlers. */
+/** `routes` is an `HttpApiBuilder.layer` with its handlers. The layer needs an `HttpRouter`. */
 export const layer = <E, R>(routes: Layer.Layer<never, E, R>) =>
   HttpRouter.use(Effect.fnUntraced(function*(router) {
     const paths = new Map<`/${string}`, Array<Route>>()

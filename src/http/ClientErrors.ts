@@ -1,22 +1,22 @@
-/** Answers what is no HTTP, or comes too slowly to be a request. */
+/** Answers what is no HTTP, and requests that come too slowly. */
 import type { Server } from "node:http"
 import type { Socket } from "node:net"
 import { newRequestId, requestIdOf } from "../observability/RequestId.ts"
 import type { RefusalLog } from "../observability/logs/RefusalLog.ts"
 import { type ClientSocket, currentResponse, requestIdHeader } from "./PublicResponse.ts"
 
-/** Takes the place of Node's own answers. */
+/** Replaces Node's own answers. */
 export const answerClientErrors = (server: Server, refusals: RefusalLog["Service"]): void => {
   const failing = new WeakSet<Socket>()
   const onClientError = (error: NodeJS.ErrnoException, socket: ClientSocket): void => {
     if (error.code === "ERR_HTTP_REQUEST_TIMEOUT" && socket.bytesRead === 0) {
-      // A connection that a proxy has opened in advance. It may stay as long as one that has been used.
+      // A proxy has opened this connection in advance. It may stay as long as a connection that has been used.
       socket.setTimeout(server.keepAliveTimeout)
       return
     }
     const before = socket[currentResponse]
     if (before?.req.complete === true && !socket.destroyed) {
-      // It ends the connection, but the requests before it were good and get their replies first.
+      // The error ends the connection. But the requests before it were good, and get their replies first.
       if (!failing.has(socket)) before.once("close", () => onClientError(error, socket))
       failing.add(socket)
       return
@@ -37,13 +37,13 @@ const answerTo = (code: string | undefined) =>
     ? { status: 431, phrase: "Request Header Fields Too Large", reason: "headers too large" }
     : { status: 400, phrase: "Bad Request", reason: "not http" }
 
-/** What Node would answer by itself, with a request id and without a reset. Undefined: there was nobody to answer. */
+/** Answers as Node would, but with a request id and without a reset. Undefined: there was nobody to answer. */
 const answerClientError = (
   error: NodeJS.ErrnoException,
   socket: ClientSocket,
   requestId: string
 ): { readonly status: number; readonly reason: string } | undefined => {
-  // Answered already; the rest of what is no HTTP is discarded until the connection closes.
+  // This was answered already. All further bytes are discarded until the connection closes.
   if (socket.writableEnded && !socket.destroyed) return undefined
   const inTheBody = socket[currentResponse]?.req.complete === false
   const gone = error.code === "ECONNRESET" || (inTheBody && error.code === "HPE_INVALID_EOF_STATE")

@@ -3,9 +3,9 @@
  *
  * **Details**
  *
- * Closing a connection with unread data resets it, and the reset can overtake the answer (RFC 9112 §9.6): behind a
- * reverse proxy such a 413 arrives as a 502. So the answer goes out whole, and what still comes in is discarded for a
- * while before the connection is closed.
+ * Closing a connection with unread data resets it, and the reset can overtake the answer (RFC 9112 §9.6). Behind a
+ * reverse proxy such a 413 arrives as a 502. So the whole answer goes out first, and what still comes in is discarded
+ * for a while before the connection is closed.
  */
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Effect from "effect/Effect"
@@ -18,10 +18,10 @@ import { plainText } from "./PlainText.ts"
 const discardedBytes = 32 * 1024 * 1024
 const discardedMillis = 2_000
 
-/** Up to this, Effect's server reads an unread body to its end, and the connection is kept. */
+/** Effect's server reads an unread body of at most this size to its end, and keeps the connection. */
 const readToTheEndBytes = 256 * 1024
 
-/** The answer to `request`, in plain text. Succeeds when the rest of the body is dealt with. */
+/** Answers `request` in plain text. Succeeds when the rest of the body is dealt with. */
 export const answerEarly = (
   request: HttpServerRequest,
   status: number,
@@ -29,7 +29,7 @@ export const answerEarly = (
   headers?: Readonly<Record<string, string>>
 ): Effect.Effect<HttpServerResponse> => leaveUnread(request, plainText(status, text, headers))
 
-/** The same for an answer that is made already; its body is in memory. */
+/** The same for an answer that is made already. Its body must be in memory. */
 export const leaveUnread = (
   request: HttpServerRequest,
   answer: HttpServerResponse

@@ -3,7 +3,7 @@
  *
  * **Details**
  *
- * The body is JSON whatever its `Content-Type` says. It may have 64 KiB and must be there within ten seconds.
+ * The body is JSON whatever its `Content-Type` says. It may have at most 64 KiB and must be there within ten seconds.
  */
 import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
@@ -22,17 +22,18 @@ export class BodyTooLarge extends Schema.TaggedError<BodyTooLarge>()("BodyTooLar
   override readonly [ErrorReporter.ignore] = true
 }
 
-/** Not what is expected, or not in time. */
+/** The body is not the JSON that is expected, or is not there in time. */
 export class NotJson extends Schema.TaggedError<NotJson>()("NotJson", { reason: Schema.String }) {
   override readonly [ErrorReporter.ignore] = true
 }
 
-/** A request's body, decoded. */
+/** Reads and decodes a request's body. */
 export const readJson = <A>(decode: (text: string) => Effect.Effect<A, Schema.SchemaError>) =>
   Effect.fnUntraced(
     function*(request: HttpServerRequest) {
       if (Number(request.headers["content-length"] ?? 0) > maxBodyBytes) return yield* tooLarge()
-      // Interrupting the read would destroy the connection before the answer: it goes on until the body or the sender ends.
+      // Interrupting the read would destroy the connection before the answer. So the read goes on until the body or the
+      // sender ends.
       const reading = yield* Effect.forkDetach(request.text, { uninterruptible: true })
       return yield* decode(yield* Fiber.join(reading))
     },

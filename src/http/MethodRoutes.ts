@@ -10,24 +10,24 @@ import type { ServerResponse } from "node:http"
 import { pathOf } from "../domain/RequestTarget.ts"
 import { answerEarly } from "./EarlyAnswer.ts"
 
-/** Paths match exactly, as the sidecar's do. */
+/** Paths match exactly, as they do in the sidecar. */
 export const routerConfig = { caseSensitive: true, ignoreTrailingSlash: false, ignoreDuplicateSlashes: false }
 
-/** `variable` is what stands where the path has its `:name`, unescaped; empty for a path without one. */
+/** `variable` is the text in the place of the path's `:name`, unescaped. It is empty for a path without one. */
 type Handler = (
   request: HttpServerRequest,
   variable: string
 ) => Effect.Effect<HttpServerResponse, never, HttpRouter.GlobalProvided>
 
-/** Those of a path, by method. */
+/** The handlers of one path, by method. */
 export type Handlers = Readonly<Partial<Record<"GET" | "POST" | "DELETE", Handler>>>
 
 /**
- * Adds one path with a handler for each of its methods; every other method is answered 405. `HEAD` is answered as `GET`.
- * One segment of the path may be a variable: `/deliveries/:guid`.
+ * Adds one path with a handler for each of its methods. Every other method is answered 405, and `HEAD` is answered as
+ * `GET`. One segment of the path may be a variable: `/deliveries/:guid`.
  *
- * The router takes escapes and parameters for the path they stand for: `/%70roxy` would be `/proxy`. Paths match exactly,
- * because the sidecar in front of us lets exact paths pass.
+ * The router itself takes a path with escapes or parameters for the path that it stands for: `/%70roxy` would be
+ * `/proxy`. So paths are compared once more here, exactly, because the sidecar in front of us lets exact paths pass.
  */
 export const addPath = (
   router: HttpRouter.HttpRouter,
@@ -43,7 +43,7 @@ export const addPath = (
       const variable = variableOf(pathOf(request.url))
       if (variable === undefined) return notFound(request)
       const incoming = NodeHttpServerRequest.toIncomingMessage(request)
-      // Not `request.headers`: Effect would copy all of them for it.
+      // Not `request.headers`: Effect would copy all headers for one look.
       const unreadable = incoming.headers["transfer-encoding"] === undefined ? undefined : codingRefusal(request)
       if (unreadable !== undefined) return unreadable
       const method = request.method === "HEAD" ? "GET" : request.method
@@ -57,8 +57,8 @@ export const addPath = (
 }
 
 /**
- * RFC 9112 §6.1: the answer to a body in a coding that is not known here, or that says in HTTP/1.0 that it is in one. A body whose
- * last coding is not `chunked` has no end that can be found: Node answers it.
+ * Refuses a body in a transfer coding that is not known here, and in any coding if the request is HTTP/1.0 (RFC 9112
+ * §6.1). A body whose last coding is not `chunked` has no end that can be found. Node answers that itself.
  */
 const codingRefusal = (request: HttpServerRequest) => {
   const { httpVersion } = NodeHttpServerRequest.toIncomingMessage(request)
@@ -72,7 +72,7 @@ const codingRefusal = (request: HttpServerRequest) => {
   return codings.length === 1 ? undefined : answerEarly(request, 501, "transfer coding not implemented")
 }
 
-/** What the variable is in a path that matches; undefined for any other. */
+/** Finds the variable in a path that matches. Undefined for any other path. */
 const matcher = (pattern: string): (path: string) => string | undefined => {
   const [before, name, after] = pattern.split(/:(\w+)/)
   if (name === undefined) return (path) => path === pattern ? "" : undefined
@@ -92,11 +92,11 @@ const unescaped = (segment: string): string | undefined => {
   }
 }
 
-/** Answers every path that nothing else was added for. */
+/** Answers 404 on every path that nothing else was added for. */
 export const addNotFound = (router: HttpRouter.HttpRouter) =>
   Effect.andThen(
     router.add("*", "/*", (request) => notFound(request)),
-    // The router finds nothing at all for a path with a broken escape (`/%`).
+    // For a path with a broken escape (`/%`) the router finds no route at all.
     router.addGlobalMiddleware((app) =>
       Effect.catch(app, (error: unknown) =>
         HttpServerError.isHttpServerError(error) && Predicate.isTagged(error.reason, "RouteNotFound")

@@ -1,4 +1,4 @@
-/** The certificate of the metrics listener and its key: loaded again when their files change. */
+/** The certificate of the metrics listener and its key. They are loaded again when their files change. */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
@@ -31,7 +31,7 @@ interface Certificate {
   readonly expiresAt: number
 }
 
-/** A server that shows what its files have now. */
+/** A server that shows the certificate that its files hold now. */
 export const tlsServer = Effect.fnUntraced(function*(certFile: string, keyFile: string) {
   const log = yield* Log
   const load = (readings: ReadonlyArray<FollowedFiles.Reading>) =>
@@ -50,7 +50,7 @@ export const tlsServer = Effect.fnUntraced(function*(certFile: string, keyFile: 
         server.setSecureContext({ cert: next.cert, key: next.key })
         log.write("info", "metrics certificate loaded", { path: certFile })
       },
-      // Half of a pair, for one: the next look may find the other half.
+      // The files may hold half of a new pair. The next look may find the other half.
       onFailure: ({ message }) => {
         if (failed !== message) {
           log.write("warn", "metrics certificate not loaded, keeping the last one", { error: message })

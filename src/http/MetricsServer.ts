@@ -1,6 +1,6 @@
 /**
- * `GET /metrics` on a listener of its own, for a sidecar or Prometheus itself. Plain HTTP, or TLS with a certificate that
- * is loaded again when its files change.
+ * `GET /metrics` on a listener of its own, for a sidecar or for Prometheus itself. The listener speaks plain HTTP, or
+ * TLS with a certificate that is loaded again when its files change.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Effect from "effect/Effect"

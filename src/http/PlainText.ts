@@ -1,6 +1,6 @@
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 
-/** An answer in words, with the `Content-Type` that the original's answers have. */
+/** An answer in words, with the `Content-Type` of the original sprayproxy's answers. */
 export const plainText = (
   status: number,
   text: string,

@@ -1,10 +1,10 @@
 /**
- * A reply of the public listener: it carries its request id, and knows when its sender has closed its side.
+ * A reply of the public listener. It carries its request id, and knows when its sender has closed its side.
  *
  * **Details**
  *
- * A client that has closed its side gets the replies that are due, and then its connection ends. Nothing tells it from one that
- * has gone, until a reply to it is answered with a reset.
+ * A client that has closed its side gets the replies that are due, and then its connection ends. It can't be told from
+ * a client that has gone, until a reply to it is answered with a reset.
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
 import type { Socket } from "node:net"
@@ -13,7 +13,7 @@ import type { Member } from "../runtime/LiveSet.ts"
 
 export const requestIdHeader = "X-Request-Id"
 
-/** Every reply has its id, those that Node gives by itself too (no `Host`, an `Expect` that it does not know). */
+/** Every reply has its id, even one that Node gives by itself (no `Host`, an unknown `Expect`). */
 export class PublicResponse<Request extends IncomingMessage> extends IdentifiedResponse<Request> implements Member {
   place = -1
   #senderClosed = false
@@ -29,9 +29,12 @@ export class PublicResponse<Request extends IncomingMessage> extends IdentifiedR
     if (this.#senderClosed) f()
   }
 
-  /** Every head is written here, Node's own too. A header that is set before makes Node take the slow way for all. */
+  /**
+   * Every head is written here, Node's own too. The id is not set as a header before, because Node then takes the slow
+   * way for all headers.
+   */
   override writeHead(status: number, ...rest: ReadonlyArray<unknown>): this {
-    // Effect's server asks for it. Node then sends an empty string after the body: a `writev` and a tick more.
+    // Effect's server turns this on. Node then sends an empty string after the body: a `writev` and a tick more.
     this.strictContentLength = false
     const headers = rest.at(-1)
     const identified: Array<unknown> = []
@@ -53,7 +56,7 @@ export const onSenderClosed = (response: ServerResponse, f: () => void): void =>
   if (response instanceof PublicResponse) response.whenSenderClosed(f)
 }
 
-/** Tells a connection's replies that their sender has closed its side. */
+/** Tells the reply that is under way on a connection when its sender has closed its side. */
 export const tellSenderClosed = (socket: ClientSocket): void => {
   socket.once("end", () => {
     const response = socket[currentResponse]
@@ -61,7 +64,10 @@ export const tellSenderClosed = (socket: ClientSocket): void => {
   })
 }
 
-/** Where Node keeps the response that a socket is busy with; its own default listener looks there too. */
+/**
+ * The property in which Node keeps the response that a socket is busy with. Node's own default listener looks there
+ * too.
+ */
 export const currentResponse = "_httpMessage"
 
 export type ClientSocket = Socket & { readonly [currentResponse]?: ServerResponse | null }

@@ -1,6 +1,4 @@
-/**
- * The public listener: the `node:http` server under Effect's, with its limits and its end.
- */
+/** The public listener: the `node:http` server under Effect's, with its limits and its shutdown. */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -19,9 +17,9 @@ import { Readiness } from "./Readiness.ts"
 
 export class PublicServer extends Context.Service<PublicServer, {
   readonly server: Server
-  /** Every reply from now on closes its connection, those to requests that are under way too. */
+  /** From now on every reply closes its connection, also a reply to a request that is under way. */
   readonly beginDraining: Effect.Effect<void>
-  /** No new connections. Those that are open may finish. */
+  /** Takes no new connections. Open ones may finish. */
   readonly stopAccepting: Effect.Effect<void>
   /** Waits until every request has its reply. */
   readonly idle: Effect.Effect<void>
@@ -42,7 +40,7 @@ export class PublicServer extends Context.Service<PublicServer, {
         idleness.check()
       }
       const onRequest = (request: IncomingMessage, response: PublicResponse<IncomingMessage>) => {
-        // Node takes what comes after such a request for the other protocol where it can't be parsed, and says nothing.
+        // If the bytes after such a request can't be parsed, Node takes them for the other protocol and says nothing.
         if (readiness.isDraining() || askedToUpgrade.has(request)) response.shouldKeepAlive = false
         unanswered.add(response)
         response.on("close", onClose)
@@ -50,19 +48,20 @@ export class PublicServer extends Context.Service<PublicServer, {
 
       const server = createServer({
         headersTimeout: 10_000,
-        // A body's time is kept by its reader, who does not count the time in which it waits for memory.
+        // The reader of a body limits its time more closely, and does not count the time in which it waits for memory.
         requestTimeout: 30_000 + Duration.toMillis(settings.replyDeadline),
         connectionsCheckingInterval: 1_000,
-        // Nothing is upgraded here (RFC 9110 §7.8); Node would take the body of such a request for another protocol.
+        // Nothing is upgraded here (RFC 9110 §7.8). Node would take the body of such a request for another protocol.
         shouldUpgradeCallback: (request) => {
           askedToUpgrade.add(request)
           return false
         },
         ServerResponse: PublicResponse,
-        // Above the 90 s for which kube-rbac-proxy reuses a connection: it never sends a POST again.
+        // Longer than the 90 s for which kube-rbac-proxy reuses a connection, because it never sends a POST again.
         keepAliveTimeout: 120_000
       })
-      // Node has it for this, and no option: else it would end the connection with the request.
+      // Node has this property for it, and no option. Without it, a client that closes its side after its request would
+      // lose the connection, and the reply with it.
       Object.assign(server, { httpAllowHalfOpen: true })
       server.on("connection", tellSenderClosed)
       server.on("request", onRequest).on("checkContinue", onRequest)
@@ -84,7 +83,7 @@ export class PublicServer extends Context.Service<PublicServer, {
     })
   )
 
-  /** Effect's `HttpServer` on it. */
+  /** Effect's `HttpServer` on this server. */
   static readonly layerHttpServer = Layer.unwrap(Effect.gen(function*() {
     const { server } = yield* PublicServer
     const { host, port } = yield* Settings

@@ -4,7 +4,7 @@ import * as Layer from "effect/Layer"
 /** Whether this process wants new deliveries. */
 export class Readiness extends Context.Service<Readiness, {
   readonly isDraining: () => boolean
-  /** From here on until the process ends. */
+  /** Draining lasts until the process ends. */
   readonly beginDraining: () => void
 }>()("sprayproxy/http/Readiness") {
   static readonly layer = Layer.sync(Readiness, () => {

@@ -4,11 +4,11 @@ import { type IncomingMessage, ServerResponse } from "node:http"
 
 export const newRequestId = (): string => randomUUID()
 
-/** The id that this request's reply carries. */
+/** The request id that a reply carries. Empty for a reply of a listener without ids. */
 export const requestIdOf = (response: ServerResponse): string =>
   response instanceof IdentifiedResponse ? response.requestId : ""
 
-/** A reply that has an id from its beginning. */
+/** A reply that has its request id from the beginning. */
 export class IdentifiedResponse<Request extends IncomingMessage> extends ServerResponse<Request> {
   readonly requestId = newRequestId()
 }

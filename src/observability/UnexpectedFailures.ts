@@ -1,6 +1,6 @@
 /**
- * Failures that nothing handles: bugs, of ours or of something below us. Each gets a log line, and ends no more than what it
- * happened in.
+ * Failures that nothing handles: bugs of ours, or of something below us. Each gets a log line. It ends the request or
+ * the round in which it happened; only an exception in a bare callback ends the process.
  */
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Context from "effect/Context"
@@ -14,7 +14,9 @@ import { oneLine } from "../domain/Text.ts"
 import { requestIdOf } from "./RequestId.ts"
 import { Log } from "./logs/Logging.ts"
 
-/** Effect's `HttpServer` reports what it answers with 500, `contained` what ends a round of a loop. */
+/**
+ * Logs what Effect reports. `HttpServer` reports a failure that it answers with 500, `contained` one that ends a round.
+ */
 export const layer: Layer.Layer<never, never, Log> = ErrorReporter.layer([
   Effect.map(Log, (log) =>
     ErrorReporter.make(({ error, fiber }) => {
@@ -27,8 +29,9 @@ export const layer: Layer.Layer<never, never, Log> = ErrorReporter.layer([
 ])
 
 /**
- * Thrown in a callback, a timer's or a socket's, it reaches nobody and leaves the process in no known state: it ends with exit
- * code 1. For the process as a whole, so not for tests.
+ * Logs an exception in a callback of a timer or a socket, and ends the process with exit code 1. Such an exception
+ * reaches nobody, and leaves the process in an unknown state. The layer concerns the process as a whole, so tests do
+ * without it.
  */
 export const layerProcess: Layer.Layer<never, never, Log> = Layer.effectDiscard(Effect.gen(function*() {
   const log = yield* Log
@@ -47,7 +50,7 @@ export const layerProcess: Layer.Layer<never, never, Log> = Layer.effectDiscard(
 
 const exit = () => process.exit(1)
 
-/** A reader that has stopped reading the log is not waited for longer. */
+/** The end waits no longer than this for a reader that has stopped reading the log. */
 const lastWordsMillis = 2_000
 
 const lineOf = (error: unknown): string => oneLine(error instanceof Error && error.stack || String(error))

@@ -21,10 +21,10 @@ import { Rejections } from "./Rejections.ts"
 
 export class DeliveryLog extends Context.Service<DeliveryLog, {
   readonly attempted: (delivery: Delivery, backend: Backend, report: AttemptReport) => void
-  /** `outcome` is what became of the spray; `latency` in seconds since the request's head was read. */
+  /** `outcome` is the reply, in a word. `latency` is in seconds since the request's head was read. */
   readonly answered: (delivery: Delivery, status: number, outcome: string, latency: number) => void
   readonly hungUp: (delivery: Delivery, latency: number) => void
-  /** Its sender sends nothing more. Most have hung up then, some read on: it gets its reply all the same. */
+  /** The sender sends nothing more. Most senders have hung up then, but some read on, so the reply still goes out. */
   readonly senderClosed: (delivery: Delivery, latency: number) => void
 }>()("sprayproxy/observability/logs/DeliveryLog") {
   static readonly layer = Layer.effect(
@@ -36,7 +36,7 @@ export class DeliveryLog extends Context.Service<DeliveryLog, {
           const { answer, error, outcome, status } = report
           const latency = seconds(report.latency)
           const tries = report.requests > 1 ? report.requests : undefined
-          // Only these can have a word in them that is not ours.
+          // Only the other fields can have a word in them that is not ours.
           const isPlain = status !== undefined && error === undefined && tries === undefined && answer === undefined
           log.write(
             Outcome.isSuccess(outcome) ? "info" : "error",
@@ -70,7 +70,7 @@ export class DeliveryLog extends Context.Service<DeliveryLog, {
   )
 }
 
-/** The same in all lines of a backend. */
+/** A backend's field is the same in all of its lines. */
 const backendsJson = new WeakMap<Backend, string>()
 
 const jsonOf = (backend: Backend): string => {
@@ -79,7 +79,7 @@ const jsonOf = (backend: Backend): string => {
   return json
 }
 
-/** `outcome` is one of our own words. */
+/** `outcome` is one of our own words, so it needs no escape. */
 const answerJson = (status: number, latency: number, outcome: string): string =>
   `,"status":${status},"latency":${latency},"outcome":"${outcome}"`
 
@@ -95,11 +95,11 @@ const fieldsOf = (delivery: Delivery) => ({
   ...targetFields(delivery.target)
 })
 
-/** A request target as the log shows it. */
+/** The fields with which the log shows a request target. */
 export const targetFields = (target: string) => {
   const end = pathEnd(target)
   return { path: target.slice(0, end), query: target.slice(end + 1) }
 }
 
-/** Milliseconds as the seconds of the log, to the microsecond. */
+/** Milliseconds as seconds, the unit of the log, to the microsecond. */
 export const seconds = (millis: number): number => Math.round(millis * 1_000) / 1_000_000

@@ -1,15 +1,16 @@
 /**
  * One log entry as one line of text.
  *
- * Values come from senders and backends, so no value can break the line, steer a terminal or grow a line without bound:
- * strings are cut, lone surrogates become U+FFFD (several log shippers refuse a line with `\ud800` in it), control
- * characters, line separators and bidirectional overrides are escaped.
+ * Values come from senders and backends. No value may break the line, steer a terminal or grow the line without bound.
+ * So strings are cut. Lone surrogates become U+FFFD, because several log shippers refuse a line with `\ud800` in it.
+ * Control characters, line separators and bidirectional overrides are escaped.
  */
 import type { LogFields, LogLevel, SharedFields } from "../../domain/LogEntry.ts"
 
 /**
- * Renders an entry as a line that ends in a newline. `millis` is Unix time. `json` is `membersJson(fields)` where its writer has
- * put that together from parts that it knew before: no value in it may need an escape or a cut.
+ * Renders an entry as a line that ends in a newline. `millis` is Unix time. `json` may be given beside `fields` and is
+ * then taken for `membersJson(fields)`: a writer can put it together from parts that it has rendered before. No value
+ * in it may need an escape or a cut.
  */
 export type RenderLine = (
   millis: number,
@@ -23,10 +24,10 @@ export type RenderLine = (
 const MESSAGE_CHARACTERS = 1024
 const VALUE_CHARACTERS = 256
 
-/** Fields that may be longer: what a backend answered, and a cause with its stack. */
+/** Fields that may be longer: the answer of a backend, and a cause with its stack. */
 const LONGER_FIELDS: ReadonlyMap<string, number> = new Map([["answer", 1024], ["error", 2048]])
 
-/** Messages are few and constant, but Effect's own logger brings some that aren't. */
+/** Our own messages are few and constant, but Effect's own logger brings others. */
 const CACHED_MESSAGES = 256
 
 /** The first `limit` characters (code points) of a text. */
@@ -40,9 +41,10 @@ export const cut = (text: string, limit: number): string => {
 /**
  * `{"ts":"2026-11-23T18:40:05.123Z","level":"info","msg":"proxied request","service":"sprayproxy","audit":"true",…}`
  *
- * On the path of each delivery. Measured with seven fields (352 bytes), the encoding to UTF-8 included: 1,000 ns a line;
- * one `JSON.stringify` of everything, which neither cuts nor escapes enough, 1,140 with the timestamp given and 1,950
- * without; each value quoted by hand 1,200. A line with a value that isn't ASCII takes 4,700.
+ * This is on the path of each delivery. Measured with seven fields (352 bytes), the encoding to UTF-8 included, a line
+ * takes 1,000 ns. One `JSON.stringify` of everything neither cuts nor escapes enough, and takes 1,140 ns with the
+ * timestamp given and 1,950 without. Quoting each value by hand takes 1,200. A line with a value that isn't ASCII takes
+ * 4,700.
  */
 export const makeJson = (): RenderLine => {
   const timestamp = makeTimestamp()
@@ -112,7 +114,7 @@ const prettyValue = (key: string, value: string | number | boolean): string => {
   return text === "" || /[\s"=]/.test(text) ? quote(text) : visible(text)
 }
 
-/** The fields as members of an object that has some before them. */
+/** The fields as members of a JSON object that has others before them: `,"status":202`. */
 export const membersJson = (fields: LogFields): string => {
   const json = fieldsJson(fields)
   return json === "{}" ? "" : `,${json.slice(1, -1)}`
@@ -121,8 +123,8 @@ export const membersJson = (fields: LogFields): string => {
 const fieldsJson = (fields: LogFields): string => {
   if (hasLongValue(fields)) return safeFieldsJson(fields)
   const json = JSON.stringify(fields)
-  // What JSON leaves raw and we don't is DEL or not ASCII; a lone surrogate has become a `\ud…` escape. All three tests
-  // are native scans: together 150 ns, a regular expression over the line 380.
+  // JSON leaves DEL and all that is not ASCII as it is, and writes a lone surrogate as a `\ud…` escape. All three tests
+  // are native scans and take 150 ns together; a regular expression over the line takes 380.
   return Buffer.byteLength(json) === json.length && !json.includes("\u007f") && !json.includes("\\ud")
     ? json
     : safeFieldsJson(fields)
@@ -144,7 +146,7 @@ const safeFieldsJson = (fields: LogFields): string =>
     ])
   )))
 
-/** Most lines share their millisecond with the one before, nearly all their second. */
+/** Most lines share their millisecond with the line before, and nearly all share their second. */
 const makeTimestamp = () => {
   let lastMillis = Number.NaN
   let lastSecond = Number.NaN

@@ -1,7 +1,7 @@
 /**
- * Lines to a stream, in batches and within a bound.
+ * Writes lines to a stream, in batches and within a bound.
  *
- * stdout as a pipe is asynchronous and buffers without limit: a reader that stops would grow the process until it is
+ * stdout as a pipe is asynchronous and buffers without limit. A reader that stops would grow the process until it is
  * killed. So lines beyond a bound are dropped and counted, and the count is written once the stream has drained.
  */
 import * as Effect from "effect/Effect"
@@ -14,9 +14,9 @@ export interface LogSink {
 }
 
 export interface LogWriter {
-  /** Takes one line with its newline. It is on its way at the end of this turn of the event loop. */
+  /** Takes one line with its newline. It goes out at the end of this turn of the event loop at the earliest. */
   readonly write: (line: string) => void
-  /** Waits until everything is written, 2 s at most. What is written later goes out unbatched. */
+  /** Waits until everything is written, 2 s at most. Lines that come later go out unbatched. */
   readonly close: Effect.Effect<void>
 }
 
@@ -25,10 +25,10 @@ const BATCH_CHARACTERS = 64 * 1024
 /** About 25,000 lines, ten seconds of 500 deliveries/s, and a twentieth of the memory the process may take. */
 const MAX_PENDING_BYTES = 8 * 1024 * 1024
 
-/** `droppedLine` renders the line that tells how many were lost. */
+/** `droppedLine` renders the line that says how many lines were lost. */
 export const makeLogWriter = (sink: LogSink, droppedLine: (count: number) => string): LogWriter => {
   let gathered = ""
-  /** How many lines are lost if the gathered text is: a `droppedLine` counts for all it tells of. */
+  /** How many lines are lost if the gathered text is. A `droppedLine` counts for all the lines of which it tells. */
   let gatheredLines = 0
   let pendingBytes = 0
   let dropped = 0
@@ -66,7 +66,7 @@ export const makeLogWriter = (sink: LogSink, droppedLine: (count: number) => str
 
   const drained = (succeeded: boolean) => {
     choked = false
-    // Not after a failure: a report that fails and is reported would never end. A later batch that succeeds brings it.
+    // Not after a failure: a report that fails and is reported would never end. The next batch that succeeds brings it.
     if (succeeded && dropped > 0) {
       gather(droppedLine(dropped), dropped)
       dropped = 0
@@ -82,7 +82,7 @@ export const makeLogWriter = (sink: LogSink, droppedLine: (count: number) => str
   }
 
   // Each failure also reaches its write's callback. Without a listener the event would end the process (EPIPE: the
-  // reader is gone), and it stays after close, because what follows the close can still fail.
+  // reader is gone). The listener stays after close, because what follows the close can still fail.
   sink.on("error", () => {})
 
   return {

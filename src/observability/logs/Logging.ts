@@ -16,7 +16,10 @@ import { observableCounter } from "../metrics/Series.ts"
 import { makeJson, makePretty } from "./LogLine.ts"
 import { type LogSink, makeLogWriter } from "./LogWriter.ts"
 
-/** Writes the program's log lines. Synchronous: attempts end in callbacks, and a line must not cost a fiber. */
+/**
+ * Writes the program's log lines. It is synchronous, because attempts end in callbacks and a line must not cost a
+ * fiber.
+ */
 export class Log extends Context.Service<Log, {
   /** `json`: see `RenderLine`. */
   readonly write: (
@@ -27,10 +30,13 @@ export class Log extends Context.Service<Log, {
     json?: string
   ) => void
 }>()("sprayproxy/observability/logs/Logging/Log") {
-  /** To stdout, together with what Effect's own logger has to say. Closing it waits for what is unwritten, 2 s at most. */
+  /**
+   * Writes to stdout, together with the lines of Effect's own logger. Closing it waits until everything is written, 2 s
+   * at most.
+   */
   static readonly layer: Layer.Layer<Log, never, Settings> = Layer.suspend(() => Log.layerSink(process.stdout))
 
-  /** The same to any stream. */
+  /** The same, to any stream. */
   static readonly layerSink = (sink: LogSink): Layer.Layer<Log, never, Settings> =>
     layerEffectLogger.pipe(
       Layer.provideMerge(Layer.effect(Log, makeLog(sink))),
@@ -108,7 +114,10 @@ const LEVELS: Record<EffectLogLevel.LogLevel, LogLevel> = {
   None: "debug"
 }
 
-/** Members that each line has of its own; an annotation of that name would be a second one. */
+/**
+ * Members that each line has already. An annotation of the same name would be a second one, so it gets a `_` at its
+ * end.
+ */
 const RESERVED: ReadonlySet<string> = new Set(["ts", "level", "msg", "service", "audit"])
 
 const layerEffectLogger: Layer.Layer<never, never, Log> = Logger.layer([

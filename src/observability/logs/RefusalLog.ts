@@ -8,10 +8,10 @@ import { Log } from "./Logging.ts"
 
 /**
  * Logs refused requests: ten lines a second for each reason, then a count when the second is over. Anybody can cause a
- * refusal, and a line for each would let them fill the disk and push the deliveries' own lines out.
+ * refusal. A line for each would let them fill the disk and push out the lines of deliveries.
  */
 export class RefusalLog extends Context.Service<RefusalLog, {
-  /** `reason` is one of a small closed set, never a text that a sender chose: each has its own window. */
+  /** `reason` is one of a small closed set, never a sender's text, because each reason has its own window. */
   readonly refused: (reason: string, fields?: LogFields) => void
   /** Logs the counts so far. */
   readonly report: Effect.Effect<void>
@@ -37,7 +37,8 @@ export class RefusalLog extends Context.Service<RefusalLog, {
         refused: (reason, fields) => {
           const now = clock.currentTimeMillisUnsafe()
           let window = windows.get(reason)
-          // A clock that was set back starts a new window too, or the old one would last until it has caught up.
+          // A clock that was set back starts a new window too. Otherwise the old window would last until the clock has
+          // caught up.
           if (window === undefined || now >= window.end || now < window.end - WINDOW_MILLIS) {
             if (window !== undefined) report(reason, window)
             window = { end: now + WINDOW_MILLIS, logged: 0, unlogged: 0 }

@@ -1,25 +1,26 @@
 /**
- * Backends that reject what they get. That is a success for GitHub, so nobody would look: here is what makes a warning of it.
+ * Warnings about backends that reject deliveries. GitHub is told success for a rejection, so nobody would look.
  *
  * **Details**
  *
- * Pipelines-as-Code answers 400 to what is not JSON. To a form that says something about the App; it never says it about what
- * GitHub sends as JSON. So a backend that says nothing else is none: another service, or a port for something else.
+ * Pipelines-as-Code answers 400 to a body that is not JSON. If the body is a form, the App's webhook has the wrong
+ * content type. If the body is JSON from GitHub, PaC never answers so. A backend that answers 400 to such bodies again
+ * and again is not PaC, but another service or another port.
  */
 import type { AttemptReport } from "../../domain/AttemptReport.ts"
 import type { Backend } from "../../domain/Backend.ts"
 import type { Delivery } from "../../domain/Delivery.ts"
 
-/** Rejected deliveries, one after the other, that are no coincidence. */
+/** So many rejected deliveries in a row are no coincidence. */
 const suspicious = 10
 
 export class Rejections {
   #any = false
   #formNoticed = false
-  /** Of JSON, since the last that was delivered. */
+  /** How many JSON deliveries a backend has rejected since it last took one. */
   readonly #inARow = new WeakMap<Backend, number>()
 
-  /** The warning that this report is the reason for. */
+  /** The warning that this report gives reason for, if any. */
   warning(delivery: Delivery, backend: Backend, { outcome, status }: AttemptReport): string | undefined {
     if (outcome === "delivered" && this.#any) this.#inARow.delete(backend)
     if (outcome !== "rejected" || status !== 400) return undefined

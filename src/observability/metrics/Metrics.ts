@@ -18,11 +18,11 @@ import { isSuccess, type Outcome, outcomes } from "../../domain/Outcome.ts"
 import * as Names from "./Names.ts"
 import { type Recorder, recordOf, Series } from "./Series.ts"
 
-/** What a request was answered with, or `gone` if nobody waited for the answer. */
+/** How a request was answered, or `gone` if nobody waited for the answer. */
 const answers = ["proxied", "accepted", "forwarding", "failed", "refused", "gone"] as const
 export type Answer = typeof answers[number]
 
-/** Why a request was refused. Closed, because it is a label: never a word of the sender's. */
+/** Why a request was refused. The set is closed, because the reason is a label: it never has a sender's words. */
 const refusalReasons = [
   "backends unknown",
   "body cut off",
@@ -77,7 +77,7 @@ export class Metrics extends Context.Service<Metrics, {
       const changes = recordOf(registryChanges, (change) => series.counter(Names.registryChanges, { change }))
       let inFlight = 0
 
-      // By name, the label: two backends that differ in their schemes alone share their series.
+      // By name, which is the label: two backends that differ only in their schemes share their series.
       const byName = new Map<string, BackendSeries>()
       const join = ({ name }: Backend) => {
         let found = byName.get(name)
@@ -124,7 +124,7 @@ export class Metrics extends Context.Service<Metrics, {
   )
 }
 
-/** The original's label `error`. */
+/** The values of the label `error`, as the original sprayproxy has them. */
 const errorOf = {
   "delivered": "none",
   "rejected": "http-error",
@@ -134,15 +134,15 @@ const errorOf = {
   "timed out": "non-http-error"
 } as const satisfies Record<Outcome, string>
 
-/** The original's. */
+/** Seconds, as the original sprayproxy has them. */
 const originalBuckets = [0.005, 0.05, 0.5, 5]
 
-/** Seconds; the reply deadline (9) and the forwarding timeout (15) are buckets of their own. */
+/** Seconds. The default reply deadline (9) and the default forwarding timeout (15) are buckets of their own. */
 const buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 9, 15]
 
-/** What one backend is counted in. */
+/** The series of one backend. */
 class BackendSeries {
-  /** Registrations and attempts that need these series. */
+  /** How many registrations and attempts need these series. */
   users = 0
   readonly retries: Recorder
   readonly remove: () => void

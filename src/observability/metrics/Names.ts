@@ -1,9 +1,10 @@
 /**
- * Every metric of this program: its name and what it means. Labels are bounded: nothing that a sender controls.
+ * Every metric of this program: its name and its meaning. Labels are bounded: no sender controls the value of one.
  *
  * **Details**
  *
- * The first three are the original's, with its names, labels and buckets, so that dashboards go on working.
+ * The first three are those of the original sprayproxy, with its names, labels and buckets, so that dashboards go on
+ * working.
  */
 
 export interface MetricName {
@@ -14,10 +15,10 @@ export interface MetricName {
 const names: Array<string> = []
 const storeNames: Array<string> = []
 
-/** The names that are always there, in the order of this file. */
+/** The names of the metrics that are always there, in the order of this file. */
 export const metricNames: ReadonlyArray<string> = names
 
-/** Those that are there only with a store. */
+/** The names of the metrics that are there only with a store. */
 export const storeMetricNames: ReadonlyArray<string> = storeNames
 
 const metric = (name: string, help: string): MetricName => {
@@ -67,7 +68,8 @@ export const lastSuccess = metric(
   "When a backend last took a delivery, Unix time; 0 if it never did."
 )
 
-// With a store only. Every replica reports the whole of what they share: the greatest value counts, not the sum.
+// Only with a store. Every replica reports the whole of what the replicas share, so the greatest value counts, not the
+// sum.
 export const backlogDeliveries = storeMetric(
   "sprayproxy_backlog_deliveries",
   "Stored deliveries that a backend is still to get."

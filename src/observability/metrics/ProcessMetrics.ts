@@ -1,4 +1,7 @@
-/** The process itself: its version, its memory for bodies, and what Prometheus's client libraries tell of every process. */
+/**
+ * Metrics of the process itself: its version, its memory for bodies, and what Prometheus's client libraries report of
+ * every process.
+ */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { readdirSync, readFileSync } from "node:fs"
@@ -35,7 +38,7 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
   yield* garbageCollections
 }))
 
-/** Looking takes a descriptor: if there is none, all of them are in use. */
+/** Listing the directory takes a descriptor. If none is left, all of them are in use. */
 const openFds = (limit: number): number => {
   try {
     return readdirSync("/proc/self/fd").length
@@ -55,7 +58,7 @@ const maxFds = (): number | undefined => {
   }
 }
 
-/** The two are read one after the other at each scrape; the second reading starts the next interval. */
+/** Each scrape reads the two gauges one after the other. The second reading starts the next interval. */
 const eventLoop = Effect.gen(function*() {
   const delay = yield* Effect.acquireRelease(
     Effect.sync(() => {
@@ -75,7 +78,7 @@ const eventLoop = Effect.gen(function*() {
 
 const resolutionMillis = 10
 
-/** The histogram holds the intervals of a timer: what exceeds its period is the delay. */
+/** The histogram holds the intervals of a timer. The part that exceeds the timer's period is the delay. */
 const lag = (nanos: number) => Number.isFinite(nanos) ? Math.max(0, nanos / 1e9 - resolutionMillis / 1e3) : 0
 
 /** Node's types leave `detail` out. */

@@ -1,5 +1,6 @@
 /**
- * How a metric's series are made: those that are written when something happens, and those that are read when they are scraped.
+ * Makes the series of metrics: those that are written when something happens (`Series`), and those that are read when
+ * they are scraped (`observableGauge`, `observableCounter`).
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -9,7 +10,10 @@ import type { MetricName } from "./Names.ts"
 /** Adds to a counter, sets a gauge, or puts a value into a histogram. */
 export type Recorder = (value: number) => void
 
-/** Makes series that are written while the program runs: each is there from 0 on, before its first event. */
+/**
+ * Makes series that are written while the program runs. Each is there with 0 from the beginning, before its first
+ * event.
+ */
 export class Series {
   readonly #context: Context.Context<never>
   #onRemove: Array<() => void> | undefined
@@ -18,7 +22,7 @@ export class Series {
     this.#context = context
   }
 
-  /** In the registry of who makes it. */
+  /** Makes series in the metric registry of the calling fiber. */
   static readonly make: Effect.Effect<Series> = Effect.map(Effect.context<never>(), (context) => new Series(context))
 
   counter({ help, name }: MetricName, attributes: Record<string, string> = {}): Recorder {
@@ -62,11 +66,14 @@ export class Series {
   }
 }
 
-/** One for each value of a label. */
+/** One value for each key, such as a recorder for each value of a label. */
 export const recordOf = <K extends string, A>(keys: ReadonlyArray<K>, f: (key: K) => A) =>
   Object.fromEntries(keys.map((key) => [key, f(key)])) as Record<K, A>
 
-/** A gauge whose value already stands somewhere: read by `read`, for as long as the scope lives, and free until then. */
+/**
+ * A gauge whose value already stands somewhere. It is read by `read` at each scrape until the scope ends, and costs
+ * nothing in between.
+ */
 export const observableGauge = (
   { help, name }: MetricName,
   read: () => number,
@@ -76,7 +83,7 @@ export const observableGauge = (
   return register(Metric.gauge(name, { description: help, attributes }), () => ({ value: value() }))
 }
 
-/** A counter that somebody else counts. */
+/** A counter whose count already stands somewhere. It is read by `read` at each scrape. */
 export const observableCounter = ({ help, name }: MetricName, read: () => number) => {
   const count = lastOf(read)
   return register(
@@ -85,14 +92,17 @@ export const observableCounter = ({ help, name }: MetricName, read: () => number
   )
 }
 
-/** One that can't be read stays as it was, and takes no scrape with it: RSS needs a descriptor, and there may be none left. */
+/**
+ * If `read` throws, the last value stays and the scrape goes on. Reading RSS needs a descriptor, and there may be none
+ * left.
+ */
 const lastOf = (read: () => number) => {
   let last = 0
   return (): number => {
     try {
       last = read()
     } catch {
-      // It may be read the next time.
+      // The next scrape tries again.
     }
     return last
   }

@@ -1,11 +1,11 @@
 /**
- * The OpenTelemetry SDK behind `Tracing`, `Log` and Effect's metrics. Only this file imports those that import it, and `Telemetry`
- * loads this one only when it is wanted.
+ * The OpenTelemetry SDK behind `Tracing`, `Log` and Effect's metrics. Only this file imports the files that import the
+ * SDK, and `Telemetry` loads this file only when a signal is on.
  *
  * **Details**
  *
- * Nothing waits for a collector: what has ended goes into queues of bounded length, whatever does not fit or can't be sent
- * is dropped, and the end of the process waits two seconds for what is still queued.
+ * Nothing waits for a collector. Spans and lines go into queues of bounded length. What does not fit or can't be sent
+ * is dropped. The end of the process waits two seconds for what is still queued.
  */
 import * as OtelResource from "@effect/opentelemetry/Resource"
 import * as Otel from "@opentelemetry/api"
@@ -23,7 +23,7 @@ import * as SdkTracing from "./SdkTracing.ts"
 import type { Signals } from "./Signals.ts"
 import { Tracing } from "./Tracing.ts"
 
-/** Exports what `signals` says, as `process.env` says. */
+/** Exports the signals that are on. The SDK takes all else that it needs from `process.env`. */
 export const layer = (signals: Signals): Layer.Layer<Tracing, never, Log | Settings | Instance> =>
   Layer.mergeAll(
     signals.traces ? SdkTracing.layer : Tracing.layerOff,
@@ -31,7 +31,7 @@ export const layer = (signals: Signals): Layer.Layer<Tracing, never, Log | Setti
     signals.metrics ? SdkMetrics.layer : Layer.empty
   ).pipe(Layer.provide(layerResource), Layer.provide(layerDiagnostics))
 
-/** What the environment says of this process wins over what it says itself. */
+/** The attributes that the environment gives to this process win over its own. */
 const layerResource = Layer.effect(
   OtelResource.Resource,
   Effect.map(Instance, ({ name: instance }) =>
@@ -44,10 +44,10 @@ const layerResource = Layer.effect(
       .merge(detectResources({ detectors: [envDetector] })))
 )
 
-/** A failing export says the same each time: once a minute is enough. */
+/** A failing export says the same each time, and once a minute is enough. */
 const repeatedAfter = 60_000
 
-/** What the SDK has to say goes into the log, and never through the exporter that it may be about. */
+/** The SDK's own messages go into the log, and never through an exporter, because they may be about it. */
 const layerDiagnostics = Layer.effectDiscard(Effect.gen(function*() {
   const log = yield* Log
   const saidAt = new Map<string, number>()

@@ -1,4 +1,4 @@
-/** Log lines, exported beside being written. */
+/** Exports log lines beside writing them. */
 import * as OtelLogger from "@effect/opentelemetry/OtelLogger"
 import * as OtelResource from "@effect/opentelemetry/Resource"
 import * as Otel from "@opentelemetry/api"
@@ -38,7 +38,7 @@ const loggerProvider = Effect.gen(function*() {
   )
 })
 
-/** A `Log` that exports each line beside writing it, and the same for what Effect's own logger has to say. */
+/** A `Log` that exports each line beside writing it. The lines of Effect's own logger are exported too. */
 export const layer = Layer.merge(
   Layer.effect(
     Log,

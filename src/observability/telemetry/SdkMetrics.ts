@@ -3,13 +3,13 @@ import { OTLPMetricExporter } from "@opentelemetry/exporter-metrics-otlp-proto"
 import { PeriodicExportingMetricReader } from "@opentelemetry/sdk-metrics"
 import { flushTimeout, positive } from "./Exporting.ts"
 
-/** The service's metrics are in Effect's registry, which is all that this needs to know of them. */
+/** Exports Effect's metric registry, in which all metrics of the service are. */
 export const layer = OtelMetrics.layer(() => {
   const exportIntervalMillis = positive("OTEL_METRIC_EXPORT_INTERVAL", 60_000)
   return new PeriodicExportingMetricReader({
     exporter: new OTLPMetricExporter(),
     exportIntervalMillis,
-    // The reader throws where it is longer.
+    // The reader throws if its time-out is longer than its interval.
     exportTimeoutMillis: Math.min(positive("OTEL_METRIC_EXPORT_TIMEOUT", 30_000), exportIntervalMillis)
   })
 }, { shutdownTimeout: flushTimeout })

@@ -4,7 +4,7 @@
  * **Details**
  *
  * Attributes have the names of the semantic conventions for HTTP (https://opentelemetry.io/docs/specs/semconv/http/).
- * Queries are left out: whoever configured the webhook may have put a secret into its URL.
+ * Queries are left out, because whoever configured the webhook may have put a secret into its URL.
  */
 import * as OtelResource from "@effect/opentelemetry/Resource"
 import * as Otel from "@opentelemetry/api"

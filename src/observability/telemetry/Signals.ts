@@ -1,26 +1,29 @@
 /**
- * Which of OpenTelemetry's signals the standard `OTEL_*` variables ask for: traces, logs and metrics, each of them off unless an
- * endpoint is set.
+ * Which of OpenTelemetry's signals the standard `OTEL_*` variables ask for: traces, logs and metrics. Each is off
+ * unless an endpoint is set.
  *
  * **Details**
  *
- * `OTEL_SDK_DISABLED`, `OTEL_*_EXPORTER`, `OTEL_PROPAGATORS`, the endpoints and the protocols are read here, all others by
- * the SDK. None ends the start, as the specification wants it: a platform may set them for everything that runs on it. What
- * is not done here, or can't be read, gets a warning, and what it leaves of the rest goes on.
- * https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
+ * `OTEL_SDK_DISABLED`, `OTEL_*_EXPORTER`, `OTEL_PROPAGATORS`, the endpoints and the protocols are read here. The SDK
+ * reads all others. No variable ends the start, as the specification wants it, because a platform may set them for
+ * everything that runs on it. A variable that can't be read, or asks for something that is not done here, gets a
+ * warning, and the rest goes on. https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
  */
 import { withoutSecrets } from "../../domain/Backend.ts"
 import { quote } from "../../domain/Text.ts"
 import type { Environment } from "../../settings/Variables.ts"
 
-/** What is exported. */
+/** The signals that are exported. */
 export interface Signals {
   readonly traces: boolean
   readonly logs: boolean
   readonly metrics: boolean
 }
 
-/** What the environment asks for, and one line for each variable that asks for what is not done here. */
+/**
+ * The signals that the environment asks for, and one line for each variable that asks for something that is not done
+ * here.
+ */
 export const signalsOf = (
   env: Environment
 ): { readonly signals: Signals; readonly warnings: ReadonlyArray<string> } => {
@@ -56,7 +59,7 @@ interface Variable {
   readonly value: string
 }
 
-/** The first of the variables that is set. An empty one is an unset one, by the specification too. */
+/** The first of the variables that is set. An empty one is an unset one, in the specification too. */
 const read = (env: Environment, ...names: ReadonlyArray<string>): Variable | undefined => {
   for (const name of names) {
     const value = env[name]?.trim() ?? ""
@@ -82,7 +85,8 @@ const isOn = (env: Environment, signal: string, complain: (text: string) => void
   if (!exporters.includes("otlp")) return false
   const protocol = read(env, `OTEL_EXPORTER_OTLP_${signal}_PROTOCOL`, "OTEL_EXPORTER_OTLP_PROTOCOL")
   const spoken = protocol?.value.toLowerCase() ?? "http/protobuf"
-  // A collector takes both on one port. https://opentelemetry.io/docs/specs/otlp/#otlphttp-request
+  // A collector takes http/json and http/protobuf on one port.
+  // https://opentelemetry.io/docs/specs/otlp/#otlphttp-request
   if (protocol !== undefined && spoken === "http/json") complain(`${shown(protocol)} is sent as http/protobuf`)
   else if (protocol !== undefined && spoken !== "http/protobuf") {
     complain(`${shown(protocol)} is not spoken here, only http/protobuf: nothing is exported`)

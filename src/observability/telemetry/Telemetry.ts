@@ -3,7 +3,7 @@
  *
  * **Details**
  *
- * Importing the SDK takes as long as everything else together, so that is done only where something is on.
+ * Importing the SDK takes as long as everything else together, so it is imported only if a signal is on.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -16,7 +16,7 @@ import { Tracing } from "./Tracing.ts"
 
 type TelemetryLayer = Layer.Layer<Tracing, never, Log | Settings | Instance>
 
-/** Puts a `Log` that exports too over the one it is given, where logs are on. The SDK reads `process.env` itself. */
+/** If logs are on, puts a `Log` that also exports over the one that it is given. The SDK reads `process.env` itself. */
 export const layerFrom = (env: Environment): TelemetryLayer =>
   Layer.unwrap(Effect.gen(function*() {
     const log = yield* Log
