@@ -1,10 +1,10 @@
 /**
- * The log lines of deliveries: one for the reply, one for each attempt. Never a secret or a signature, and of a payload only
- * what a backend's error answer repeats.
+ * The log lines of deliveries: one for the reply, one for each attempt. They never hold a secret or a signature, and of a
+ * payload only what a backend's error answer repeats.
  *
- * The original's words `proxied request` stay, since people search for them.
+ * The words `proxied request` are those of the original sprayproxy, because people search for them.
  *
- * They are on the path of each delivery, and keep the rules of `forwarding/README.md`.
+ * This file is on the path of each delivery, and keeps the rules of `forwarding/README.md`.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"

@@ -1,12 +1,12 @@
 /**
- * What is counted while deliveries pass, in Effect's metrics.
+ * The metrics that are written while deliveries pass, as Effect's metrics.
  *
  * **Details**
  *
- * Recording is synchronous, because attempts end in callbacks. A series is built once, when its backend first shows up
- * (an update of a ready one costs 55 ns, `Metric.withAttributes` 1,455), and starts at 0, so that it is there before its
- * first event. A backend's series go when it has left the registry and its last attempt has ended: a later update would
- * bring them back. All of it keeps the rules of `forwarding/README.md`.
+ * Recording is synchronous, because attempts end in callbacks, and keeps the rules of `forwarding/README.md`. A series is
+ * built once, when its backend first shows up: an update of a ready series costs 55 ns, `Metric.withAttributes` 1,455. It
+ * starts at 0, so that it is there before its first event. The series of a backend are removed when the backend has left
+ * the registry and its last attempt has ended, because a later update would bring them back.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -45,7 +45,7 @@ export class Metrics extends Context.Service<Metrics, {
   /** `duration` in milliseconds since receipt. */
   readonly answered: (answer: Exclude<Answer, "refused">, duration: number) => void
   readonly refused: (reason: RefusalReason, duration: number) => void
-  /** An attempt begins; its series live at least until `ended`. */
+  /** An attempt begins. The series of its backend live at least until `ended`. */
   readonly began: (backend: Backend) => void
   readonly settled: (backend: Backend, report: AttemptReport) => void
   readonly ended: (backend: Backend) => void
