@@ -14,9 +14,9 @@
  */
 import * as Effect from "effect/Effect"
 import type { Fragment } from "effect/sql/Statement"
-import { cancelLot, mostCancelled } from "./Queue.ts"
 import type { StoreSession } from "./Session.ts"
 import type { StoredBackend } from "./contract/Backends.ts"
+import { cancelLot, mostCancelled } from "./queue/Queue.ts"
 
 /** Milliseconds; replicas notice within a second or two. */
 const clearedAfter = 60_000

@@ -3,8 +3,8 @@
  *
  * **Details**
  *
- * The statements are in the `Store*` files, the same for both; in what the two differ is in `StoreDialect`. What the
- * database says is told as a reason that names no address, no user and no secret.
+ * The statements are the same for both, in rooms by who needs them: `queue/`, `operator/`, `upkeep/`. In what the two
+ * databases differ is in `StoreDialect`. A failure is told as a reason that names no address, no user and no secret.
  *
  * **Gotchas**
  *
@@ -19,17 +19,17 @@ import type { StoreLocation } from "../settings/StoreLocation.ts"
 import * as StoreBackends from "./Backends.ts"
 import { DeliveryStore } from "./DeliveryStore.ts"
 import { faultOf, isConflict, reasonOf } from "./Failure.ts"
-import * as StoreMeasures from "./Measures.ts"
-import * as StoreProbe from "./Probe.ts"
-import * as StorePruning from "./Pruning.ts"
-import * as StoreQueue from "./Queue.ts"
-import * as StoreRecording from "./Recording.ts"
 import type { StoreSession } from "./Session.ts"
-import * as StoreViews from "./Views.ts"
 import { leaseMillis } from "./contract/Row.ts"
 import { type StoreFault, StoreUnavailable, type StoreUnusable } from "./contract/Unavailable.ts"
+import * as StoreViews from "./operator/Views.ts"
 import * as StorePostgres from "./postgres/Database.ts"
+import * as StoreQueue from "./queue/Queue.ts"
+import * as StoreRecording from "./queue/Recording.ts"
 import * as StoreSqlite from "./sqlite/Database.ts"
+import * as StoreMeasures from "./upkeep/Measures.ts"
+import * as StoreProbe from "./upkeep/Probe.ts"
+import * as StorePruning from "./upkeep/Pruning.ts"
 
 export interface SqlDeliveryStoreOptions {
   /** What this process calls itself: nobody else has that name. */

@@ -6,11 +6,11 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { migrate } from "../../src/store/Migrations.ts"
-import * as StorePruning from "../../src/store/Pruning.ts"
-import * as StoreSearch from "../../src/store/Search.ts"
 import type { RowFilter } from "../../src/store/contract/Operator.ts"
+import * as StoreSearch from "../../src/store/operator/Search.ts"
 import * as SqliteClient from "../../src/store/sqlite/Client.ts"
 import * as SqliteDialect from "../../src/store/sqlite/Dialect.ts"
+import * as StorePruning from "../../src/store/upkeep/Pruning.ts"
 import { keyOf } from "../support/StoreDatabases.ts"
 
 const backend = keyOf("a")

@@ -1,9 +1,9 @@
 /**
  * Deliveries and settlements as rows of the statements that write them.
  */
-import { type BulkRow, storable } from "./Dialect.ts"
-import type { NewDelivery } from "./contract/Queue.ts"
-import type { NumberedSettlement, StoredAttempt } from "./contract/Row.ts"
+import { type BulkRow, storable } from "../Dialect.ts"
+import type { NewDelivery } from "../contract/Queue.ts"
+import type { NumberedSettlement, StoredAttempt } from "../contract/Row.ts"
 
 export const deliveryColumns = {
   id: "text",

@@ -1,9 +1,9 @@
 /**
  * A filter as conditions on a delivery `d` and its row `r`.
  */
-import type { StoreDialect } from "./Dialect.ts"
-import type { DeliveryFilter } from "./contract/Operator.ts"
-import type { RowState } from "./contract/Row.ts"
+import type { StoreDialect } from "../Dialect.ts"
+import type { DeliveryFilter } from "../contract/Operator.ts"
+import type { RowState } from "../contract/Row.ts"
 
 export const make = ({ now, sql }: StoreDialect) => ({
   ofDelivery: ({ age, event, guid, since }: DeliveryFilter) => [

@@ -1,10 +1,10 @@
 /**
  * What becomes of the rows of deliveries that may be known already.
  */
-import type { BulkRow } from "./Dialect.ts"
+import type { BulkRow } from "../Dialect.ts"
+import type { NewDelivery, Recorded } from "../contract/Queue.ts"
+import type { RowState } from "../contract/Row.ts"
 import { fingerprint } from "./Rows.ts"
-import type { NewDelivery, Recorded } from "./contract/Queue.ts"
-import type { RowState } from "./contract/Row.ts"
 
 /** A row of a delivery that is stored already. */
 export interface KnownRow {

@@ -4,9 +4,8 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type { SqlError } from "effect/sql/SqlError"
-import type { Outcome } from "../domain/Outcome.ts"
-import * as StoreSearch from "./Search.ts"
-import type { StoreSession } from "./Session.ts"
+import type { Outcome } from "../../domain/Outcome.ts"
+import type { StoreSession } from "../Session.ts"
 import {
   type DeliveryFilter,
   type DeliveryView,
@@ -14,10 +13,11 @@ import {
   type Page,
   rowsOnPage,
   type RowView
-} from "./contract/Operator.ts"
-import type { StoredDelivery } from "./contract/Queue.ts"
-import type { RowState, StoredAttempt } from "./contract/Row.ts"
-import { StoreUnavailable } from "./contract/Unavailable.ts"
+} from "../contract/Operator.ts"
+import type { StoredDelivery } from "../contract/Queue.ts"
+import type { RowState, StoredAttempt } from "../contract/Row.ts"
+import { StoreUnavailable } from "../contract/Unavailable.ts"
+import * as StoreSearch from "./Search.ts"
 
 export const make = (session: StoreSession) => {
   const { dialect, reading, sql } = session

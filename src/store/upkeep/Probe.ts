@@ -1,7 +1,7 @@
 /** A write that finds out whether the store takes any. */
 import * as Effect from "effect/Effect"
 import { randomBytes } from "node:crypto"
-import type { StoreSession } from "./Session.ts"
+import type { StoreSession } from "../Session.ts"
 
 /** In a transaction, as everything else is written. */
 export const make = ({ sql }: StoreSession) =>

@@ -12,11 +12,11 @@
  */
 import { Clock } from "effect/Clock"
 import * as Effect from "effect/Effect"
-import { lookAgain } from "./Queue.ts"
-import type { StoreSession } from "./Session.ts"
-import { youngFor } from "./Statements.ts"
-import { longestDelay } from "./contract/Row.ts"
-import type { Retention } from "./contract/Upkeep.ts"
+import type { StoreSession } from "../Session.ts"
+import { longestDelay } from "../contract/Row.ts"
+import type { Retention } from "../contract/Upkeep.ts"
+import { lookAgain } from "../queue/Queue.ts"
+import { youngFor } from "../queue/Statements.ts"
 
 interface Candidate {
   readonly id: string

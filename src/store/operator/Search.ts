@@ -16,10 +16,10 @@ import { Clock } from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
+import { commonEvents, isRareEvent } from "../Migrations.ts"
+import type { StoreSession } from "../Session.ts"
+import type { RowFilter, RowName } from "../contract/Operator.ts"
 import * as StoreFilters from "./Filters.ts"
-import { commonEvents, isRareEvent } from "./Migrations.ts"
-import type { StoreSession } from "./Session.ts"
-import type { RowFilter, RowName } from "./contract/Operator.ts"
 
 export interface Search<Row> {
   /** One more than asked for: there are more. */

@@ -3,6 +3,7 @@
  * added to.
  */
 import type { Fragment } from "effect/sql/Statement"
+import type { StoreSession } from "../Session.ts"
 import {
   attemptColumns,
   deliveryColumns,
@@ -11,7 +12,6 @@ import {
   settlementColumns,
   targetColumns
 } from "./Rows.ts"
-import type { StoreSession } from "./Session.ts"
 
 /** For deliveries that are not known. */
 export const inserts = ({ dialect, lease, owner, sql }: StoreSession) => ({

@@ -3,11 +3,11 @@
  */
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
-import * as StoreFilters from "./Filters.ts"
-import * as StoreSearch from "./Search.ts"
-import type { StoreSession } from "./Session.ts"
-import type { Redelivered, RowFilter, RowName } from "./contract/Operator.ts"
-import type { Claimed, ClaimOrder } from "./contract/Queue.ts"
+import type { StoreSession } from "../Session.ts"
+import type { Redelivered, RowFilter, RowName } from "../contract/Operator.ts"
+import type { Claimed, ClaimOrder } from "../contract/Queue.ts"
+import * as StoreFilters from "../operator/Filters.ts"
+import * as StoreSearch from "../operator/Search.ts"
 
 interface ClaimedRow extends Claimed {
   readonly dueAt: number

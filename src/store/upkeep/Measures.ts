@@ -15,8 +15,8 @@
  * looked at yet, or in which nothing was ever deleted, counts with all of its files.
  */
 import * as Effect from "effect/Effect"
-import type { StoreSession } from "./Session.ts"
-import type { BackendBacklog } from "./contract/Upkeep.ts"
+import type { StoreSession } from "../Session.ts"
+import type { BackendBacklog } from "../contract/Upkeep.ts"
 
 export const make = ({ dialect, reading: sql }: StoreSession) => {
   const overhead = sql.literal(String(tupleOverhead))

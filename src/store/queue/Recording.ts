@@ -14,13 +14,13 @@
  */
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
-import type { BulkRow, BulkRows, StoredParts } from "./Dialect.ts"
+import type { BulkRow, BulkRows, StoredParts } from "../Dialect.ts"
+import type { StoreSession } from "../Session.ts"
+import type { NewDelivery, Recorded } from "../contract/Queue.ts"
+import type { NumberedSettlement } from "../contract/Row.ts"
 import { freshlyRecorded, planOf } from "./Redelivery.ts"
 import * as Rows from "./Rows.ts"
-import type { StoreSession } from "./Session.ts"
 import * as Statements from "./Statements.ts"
-import type { NewDelivery, Recorded } from "./contract/Queue.ts"
-import type { NumberedSettlement } from "./contract/Row.ts"
 
 export interface Batch {
   readonly deliveries: ReadonlyArray<NewDelivery>
