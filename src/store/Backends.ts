@@ -15,8 +15,8 @@
 import * as Effect from "effect/Effect"
 import type { Fragment } from "effect/sql/Statement"
 import type { StoreSession } from "./Session.ts"
+import { lookAgain } from "./Stage.ts"
 import type { StoredBackend } from "./contract/Backends.ts"
-import { cancelLot, mostCancelled } from "./queue/Queue.ts"
 
 /** Milliseconds; replicas notice within a second or two. */
 const clearedAfter = 60_000
@@ -124,3 +124,18 @@ export const make = (session: StoreSession) => {
 
   return { list, put, end, clear, ended, close: (key: string) => Effect.asVoid(close(key)) }
 }
+
+/** Rows that are cancelled in one transaction: a backlog may have millions, and others want to write. */
+const mostCancelled = 1_000
+
+/** In a transaction: pending rows of a backend become cancelled, so many at most; how many. */
+const cancelLot = Effect.fnUntraced(function*({ dialect, sql }: StoreSession, key: string) {
+  const ended = yield* sql<{ readonly id: string }>`UPDATE delivery_rows
+    SET state = 'cancelled', owner = NULL, settled_at = ${dialect.now()}
+    WHERE (delivery_id, backend_key) IN (
+      SELECT delivery_id, backend_key FROM delivery_rows WHERE backend_key = ${key} AND state = 'pending'
+      LIMIT ${sql.literal(String(mostCancelled))} ${dialect.forUpdate("wait")})
+    RETURNING delivery_id AS id`
+  yield* lookAgain({ dialect, sql }, ended)
+  return ended.length
+})

@@ -22,9 +22,11 @@ import { faultOf, isConflict, reasonOf } from "./Failure.ts"
 import type { StoreSession } from "./Session.ts"
 import { leaseMillis } from "./contract/Row.ts"
 import { type StoreFault, StoreUnavailable, type StoreUnusable } from "./contract/Unavailable.ts"
+import * as StoreRedelivering from "./operator/Redelivering.ts"
 import * as StoreViews from "./operator/Views.ts"
 import * as StorePostgres from "./postgres/Database.ts"
-import * as StoreQueue from "./queue/Queue.ts"
+import * as StoreClaiming from "./queue/Claiming.ts"
+import * as StoreLoading from "./queue/Loading.ts"
 import * as StoreRecording from "./queue/Recording.ts"
 import * as StoreSqlite from "./sqlite/Database.ts"
 import * as StoreMeasures from "./upkeep/Measures.ts"
@@ -53,7 +55,9 @@ export const layer = (
       const safe = guarded(session)
       const asked = guarded(session, "question")
       const write = StoreRecording.make(session)
-      const queue = StoreQueue.make(session)
+      const claiming = StoreClaiming.make(session)
+      const load = StoreLoading.make(session)
+      const redeliver = StoreRedelivering.make(session)
       const views = StoreViews.make(session)
       const measures = StoreMeasures.make(session)
       const { prune } = StorePruning.make(session)
@@ -70,16 +74,16 @@ export const layer = (
       return DeliveryStore.of({
         write: (batch) => safe(write(batch)),
         probe: safe(StoreProbe.make(session)),
-        due: (keys) => safe(queue.due(keys)),
-        claim: (key, limit, order) => safe(queue.claim(key, limit, order)),
-        load: (id) => safe(views.load(id)),
-        release: safe(queue.release),
+        due: (keys) => safe(claiming.due(keys)),
+        claim: (key, limit, order) => safe(claiming.claim(key, limit, order)),
+        load: (id) => safe(load(id)),
+        release: safe(claiming.release),
         usage: asked(measures.usage),
         backlogs: asked(measures.backlogs),
         prune: (retention, limit) => safe(prune(retention, limit)),
         list: (filter, page) => asked(views.list(filter, page)),
         show: (guid) => asked(views.show(guid)),
-        redeliver: (filter, limit, after) => safe(queue.redeliver(filter, limit, after)),
+        redeliver: (filter, limit, after) => safe(redeliver(filter, limit, after)),
         backends: safe(backends.list),
         putBackend: (backend, limit) => safe(backends.put(backend, limit)),
         deleteBackend: (key, age = 0) =>

@@ -2,7 +2,6 @@
  * What the store tells about deliveries.
  */
 import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Outcome } from "../../domain/Outcome.ts"
 import type { StoreSession } from "../Session.ts"
@@ -14,49 +13,12 @@ import {
   rowsOnPage,
   type RowView
 } from "../contract/Operator.ts"
-import type { StoredDelivery } from "../contract/Queue.ts"
 import type { RowState, StoredAttempt } from "../contract/Row.ts"
-import { StoreUnavailable } from "../contract/Unavailable.ts"
 import * as StoreSearch from "./Search.ts"
 
 export const make = (session: StoreSession) => {
   const { dialect, reading, sql } = session
   const search = StoreSearch.make(session)
-
-  const { largeBodies } = dialect
-  const loadedBody = largeBodies === undefined
-    ? sql`p.body`
-    : sql`CASE WHEN d.body_length <= ${largeBodies.wholeBytes} THEN p.body END`
-
-  const load = Effect.fnUntraced(function*(
-    id: string
-  ): Effect.fn.Return<StoredDelivery | undefined, SqlError | StoreUnavailable> {
-    const [row] = yield* sql<
-      LoadedRow
-    >`SELECT d.id AS id, d.request_id AS request_id, d.hook_id AS hook_id, d.guid AS guid, d.event AS event,
-        d.method AS method, d.target AS target, d.received_at AS received_at,
-        d.body_length AS body_length, p.headers AS headers, ${loadedBody} AS body
-      FROM deliveries d JOIN payloads p ON p.delivery_id = d.id WHERE d.id = ${id}`
-    if (row === undefined) return undefined
-    const headers = headersOf(row.headers)
-    if (headers === undefined) return yield* spoilt("its headers can't be read")
-    const body = row.body === null && largeBodies !== undefined
-      ? yield* largeBodies.receive(row.id, row.body_length)
-      : row.body
-    if (body?.byteLength !== row.body_length) return yield* spoilt("its body is not whole")
-    return {
-      id: row.id,
-      requestId: row.request_id,
-      hookId: row.hook_id,
-      guid: row.guid ?? undefined,
-      event: row.event ?? undefined,
-      method: row.method,
-      target: row.target,
-      headers,
-      body: ownBuffer(body),
-      receivedAt: row.received_at
-    }
-  })
 
   const rowsOf = (ids: ReadonlyArray<string>) =>
     reading<StoredRow>`SELECT r.delivery_id AS id, r.backend_key AS key, r.backend_url AS url,
@@ -110,7 +72,7 @@ export const make = (session: StoreSession) => {
     )
   })
 
-  return { load, list, show }
+  return { list, show }
 }
 
 const deliveryFields = `d.id AS id, d.request_id AS request_id, d.hook_id AS hook_id, d.guid AS guid, d.event AS event,
@@ -125,13 +87,6 @@ interface DeliveryRow {
   readonly received_at: number
   readonly body_length: number
   readonly has_payload: number
-}
-
-interface LoadedRow extends DeliveryRow {
-  readonly method: string
-  readonly target: string
-  readonly headers: string
-  readonly body: Uint8Array | null
 }
 
 interface StoredRow {
@@ -191,19 +146,3 @@ const attemptOf = ({ answer, at, error, key, latency, outcome, status }: Attempt
   error: error ?? undefined,
   answer: answer ?? undefined
 })
-
-const spoilt = (reason: string) => Effect.fail(new StoreUnavailable({ reason, fault: "content" }))
-
-/** What the parser says of a text that it can't read would show some of it. */
-const headersOf = (text: string): ReadonlyArray<string> | undefined =>
-  Result.getOrUndefined(Result.filterOrFail(
-    Result.try((): unknown => JSON.parse(text)),
-    (headers): headers is Array<string> => Array.isArray(headers) && headers.every((part) => typeof part === "string"),
-    () => undefined
-  ))
-
-/** PostgreSQL's client hands out parts of what it has read. */
-const ownBuffer = (bytes: Uint8Array): Buffer =>
-  bytes.byteLength === bytes.buffer.byteLength
-    ? Buffer.from(bytes.buffer, 0, bytes.byteLength)
-    : Buffer.from(bytes)

@@ -4,6 +4,7 @@
  */
 import type { Fragment } from "effect/sql/Statement"
 import type { StoreSession } from "../Session.ts"
+import { youngFor } from "../Stage.ts"
 import {
   attemptColumns,
   deliveryColumns,
@@ -39,9 +40,6 @@ export const inserts = ({ dialect, lease, owner, sql }: StoreSession) => ({
       ${from} WHERE true`
   )
 })
-
-/** Milliseconds. A delivery that came, or was asked for again, so recently has not been looked at by pruning. */
-export const youngFor = 10_000
 
 /**
  * Ends a row that is ours and has had no attempt, and keeps the attempt in it. Any other row is left alone: it is for

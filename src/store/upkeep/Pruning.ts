@@ -13,10 +13,9 @@
 import { Clock } from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { StoreSession } from "../Session.ts"
+import { lookAgain, youngFor } from "../Stage.ts"
 import { longestDelay } from "../contract/Row.ts"
 import type { Retention } from "../contract/Upkeep.ts"
-import { lookAgain } from "../queue/Queue.ts"
-import { youngFor } from "../queue/Statements.ts"
 
 interface Candidate {
   readonly id: string
