@@ -1,4 +1,4 @@
-/** The JSON of `/deliveries`. Descriptions stand in the document too. */
+/** The JSON answers of `/deliveries`. The descriptions stand in the OpenAPI document too. */
 import * as Schema from "effect/Schema"
 import { rowStates } from "../store/contract/Row.ts"
 
@@ -63,23 +63,23 @@ export type ListedDelivery = typeof Listed.Type
 export type ShownDelivery = typeof Shown.Type
 export type Signature = ShownDelivery["signature"]
 
-/** Of `GET /deliveries`. */
+/** The answer of `GET /deliveries`. */
 export const ListAnswer = Schema.Struct({
   deliveries: Schema.Array(Listed),
   next: Schema.NullOr(Schema.String).annotate({ description: "the cursor of the next page; null on the last one" })
 }).annotate({ identifier: "Deliveries" })
 
-/** Of `GET /deliveries/{guid}`. */
+/** The answer of `GET /deliveries/{guid}`. */
 export const ShowAnswer = Schema.Struct({ deliveries: Schema.Array(Shown) }).annotate({ identifier: "ShownDeliveries" })
 
-/** Of `POST /deliveries/{guid}/redeliver`. */
+/** The answer of `POST /deliveries/{guid}/redeliver`. */
 export const RedeliverAnswer = Schema.Struct({
   redelivered: Schema.Finite,
   remaining: Schema.optionalKey(Schema.Finite)
 })
   .annotate({ identifier: "Redelivered" })
 
-/** Of `POST /deliveries/redeliver`. */
+/** The answer of `POST /deliveries/redeliver`. */
 export const RedeliverMatchingAnswer = Schema.Struct({
   redelivered: Schema.Finite,
   remaining: Schema.optionalKey(Schema.Finite.annotate({

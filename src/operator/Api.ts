@@ -1,10 +1,10 @@
 /**
- * The operators' API: paths, parameters, answers and refusals in one place. The server, the command line's client and the OpenAPI
- * document are made from it.
+ * The operators' API: paths, parameters, answers and refusals in one place. The server, the command line's client and
+ * the OpenAPI document are made from it.
  *
  * **Details**
  *
- * Loaded only where it is used: with a store, and by `sprayproxy deliveries`.
+ * It is loaded only where it is used: with a store, and by `sprayproxy deliveries`.
  */
 import * as Schema from "effect/Schema"
 import * as HttpApi from "effect/http-api/HttpApi"
@@ -30,7 +30,7 @@ import * as Refusals from "./Refusals.ts"
 
 const guid = Schema.String.annotate({ description: "a GUID (X-GitHub-Delivery), or an id" })
 
-/** In a query a number is text, and would be described as such. */
+/** All of a query is text, so the document would describe the number as text. */
 const withNumericLimit = (operation: Record<string, unknown>) => {
   const parameters = operation["parameters"] as ReadonlyArray<{ readonly name: string; readonly schema: object }>
   const { schema } = parameters.find(({ name }) => name === "limit")!
@@ -58,7 +58,7 @@ export class Guard extends HttpApiMiddleware.Service<Guard>()("sprayproxy/operat
   error: [Refusals.unauthorized, Refusals.forbidden]
 }) {}
 
-/** Reads queries as the URL standard says, and refuses one in a line of text. */
+/** Reads queries as the URL standard says, and refuses a bad one in a line of text. */
 export class StrictQuery extends HttpApiMiddleware.Service<StrictQuery>()("sprayproxy/operator/Api/StrictQuery", {
   error: Refusals.invalidQuery
 }) {}
@@ -125,10 +125,13 @@ const Backends = HttpApiGroup.make("backends").add(
   }))
 ).middleware(Guard).annotate(OpenApi.Description, "With dynamic backends.")
 
-/** As it is served from here. */
+/** The part of the API that the server makes its routes from. */
 export const DeliveriesApi = HttpApi.make("sprayproxy").add(Deliveries)
 
-/** What `docs/openapi.json` describes. With what is served elsewhere: `/backends` keeps the words of the original, and only its JSON is described. */
+/**
+ * The whole API, as `docs/openapi.json` describes it. `/backends` has routes of its own, because it keeps the words of
+ * the original sprayproxy. Only its JSON is described.
+ */
 export const OperatorApi = DeliveriesApi.add(Backends).annotateMerge(OpenApi.annotations({
   title: packageJson.name,
   version: packageJson.version,

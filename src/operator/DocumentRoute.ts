@@ -1,10 +1,12 @@
 /**
- * `GET /openapi.json`: the document of what operators can ask for. Guarded like what it describes, and there where any of it is.
+ * `GET /openapi.json`: the document of the operators' API. It is guarded like the API, and is there if any part of the
+ * API is.
  *
  * **Details**
  *
- * The copy among the docs is what is served. A test keeps it equal to the API; making it here would hold up deliveries for ten
- * milliseconds and more. It is loaded at the first request: a start does not pay for it.
+ * The copy among the docs is served. A test keeps that copy equal to the API, because making the document here would
+ * hold up deliveries for ten milliseconds and more. It is loaded at the first request, so that a start does not pay for
+ * it.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -20,7 +22,7 @@ const answer = Effect.map(
   (document) => HttpServerResponse.jsonUnsafe(document.default)
 )
 
-/** Needs an `HttpRouter`; adds nothing to it where there is neither a store nor dynamic backends. */
+/** Needs an `HttpRouter`. Adds nothing to it if there is neither a store nor dynamic backends. */
 export const DocumentRoute = Layer.unwrap(
   Effect.map(Settings, ({ enableDynamicBackends, store }) =>
     enableDynamicBackends || Option.isSome(store)

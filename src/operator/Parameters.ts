@@ -1,9 +1,9 @@
 /**
- * Which deliveries an operator asks for: the parameters of `/deliveries`, in a query or in JSON, and the line that refuses one.
+ * The parameters by which an operator chooses deliveries, in a query or in JSON, and the line that refuses a bad one.
  *
  * **Details**
  *
- * Anything that is not known is refused: a filter with a misspelt name would match more than was meant.
+ * An unknown parameter is refused, because a filter with a misspelt name would match more than was meant.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -21,13 +21,13 @@ import * as GoDuration from "../settings/GoDuration.ts"
 import type { RowName } from "../store/contract/Operator.ts"
 import { rowStates } from "../store/contract/Row.ts"
 
-/** Most deliveries on a page, and most rows that one request sends again. */
+/** The most deliveries on a page, and the most rows that one request redelivers. */
 export const highestLimit = 500
 
-/** Deliveries on a page. */
+/** The deliveries on a page if no limit is given. */
 export const usualLimit = 50
 
-/** The words of a refusal, and of the document. */
+/** The words of a refusal. They stand in the OpenAPI document too. */
 const allowed = {
   state: `a state is ${rowStates.join(", ")}`,
   backend: "a backend is a url like https://pac.example.com",
@@ -41,11 +41,14 @@ const allowed = {
 
 type Name = keyof typeof allowed
 
-/** When a delivery was received: at this time or later, or at most so many milliseconds ago by the store's clock. */
+/**
+ * When a delivery was received: at this Unix time in milliseconds or later, or at most so many milliseconds ago by the
+ * store's clock.
+ */
 const Received = Schema.Union([Schema.Struct({ since: Schema.Finite }), Schema.Struct({ age: Schema.Finite })])
 export type Received = typeof Received.Type
 
-/** A text that stands for something else. */
+/** A parameter whose text stands for something else. */
 const textFor = <A>(
   name: Name,
   meaning: Schema.Codec<A>,
@@ -74,16 +77,16 @@ const LimitNumber = Schema.Finite.annotate({ description: allowed.limit })
 
 const filters = {
   state: Schema.optionalKey(Schema.Literals(rowStates).annotate({ description: allowed.state })),
-  /** Becomes its key. */
+  /** Decoded to the backend's key. */
   backend: Schema.optionalKey(textFor("backend", Schema.String, (value) => keyOf(value), (key) => key)),
   event: Schema.optionalKey(text("event")),
   since: Schema.optionalKey(textFor("since", Received, (value) => receivedOf(value), (received) => sinceText(received)))
 }
 
-/** Only the server reads one: `rowAt`. */
+/** The text of a cursor. Only the server reads it, with `rowAt`. */
 const Cursor = Schema.optionalKey(Schema.String.annotate({ description: allowed.cursor }))
 
-/** Those of a list. */
+/** The parameters of a list. */
 export const ListParameters = Schema.Struct({
   ...filters,
   guid: Schema.optionalKey(text("guid")),
@@ -91,22 +94,22 @@ export const ListParameters = Schema.Struct({
   cursor: Cursor
 })
 
-/** Those of one delivery: whether payloads are shown. */
+/** The parameters of showing one delivery: whether payloads are shown. */
 export const ShowParameters = Schema.Struct({
   body: Schema.optionalKey(Schema.Boolean.annotate({ description: allowed.body }))
 })
 
-/** Those of sending one delivery again. */
+/** The parameters of redelivering one delivery. */
 export const RedeliverParameters = Schema.Struct({ backend: filters.backend })
 
-/** Those of sending again all that match. */
+/** The parameters of redelivering all that match. */
 export const RedeliverMatchingParameters = Schema.Struct({
   ...filters,
   limit: Schema.optionalKey(Schema.Union([LimitNumber, LimitText])),
   cursor: Cursor
 })
 
-/** Parameters that are not known are refused, and a refusal can name the value. */
+/** Unknown parameters are refused, and a refusal can name the value. */
 export const strictly: SchemaAST.ParseOptions = { onExcessProperty: "error", reportInput: true }
 
 /** The one line that refuses parameters: it names the first bad one, its value and what is allowed. */
@@ -120,7 +123,7 @@ export const reasonOf = (issue: SchemaIssue.Issue): string => {
     : `unknown parameter ${shown(name)}: known are ${known.join(", ")}`
 }
 
-/** The same for those of a query, where a name may come twice. */
+/** The same for the parameters of a query, in which a name may come twice. */
 export const refusalOfQuery = (issue: SchemaIssue.Issue): string => {
   const reason = reasonOf(issue)
   const twice = Object.entries(issue.input ?? {}).find(([, value]) => Array.isArray(value))
@@ -133,14 +136,14 @@ export const rowAt = (cursor: string): Result.Result<RowName, string> => {
   return id === undefined ? Result.fail(invalid("cursor", cursor)) : Result.succeed({ id, key })
 }
 
-/** A cursor as text: an id, and for one row of its delivery the backend too. */
+/** A cursor as text: the id of a delivery, and for one of its rows also the key of the backend. */
 export const cursorText = ({ id, key }: RowName): string => key === "" ? id : `${id} ${key}`
 
-/** As `since` is given. */
+/** A time or an age, in the form in which `since` is given. */
 export const sinceText = (received: Received): string =>
   "since" in received ? isoTime(received.since) : GoDuration.format(Duration.millis(received.age))
 
-/** Whether it could be in a header: databases refuse some of the rest. */
+/** Whether the text could be in a header. Databases refuse some of the others. */
 export const isText = (value: string): boolean => value !== "" && printable(value) === value
 
 const invalid = (name: Name, value: unknown): string => `invalid ${name} ${shown(value)}: ${allowed[name]}`

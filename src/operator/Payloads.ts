@@ -1,14 +1,14 @@
 /**
- * What `GET /deliveries/{guid}?body=true` answers, written out while it is read from the store.
+ * Writes the answer of `GET /deliveries/{guid}?body=true` while it is read from the store.
  *
  * **Details**
  *
- * One payload is in memory at a time, and of its JSON only a slice: as a whole it would take up three payloads more. Each
- * is charged to the memory budget while it is here.
+ * One payload is in memory at a time, and only a slice of its JSON: the whole JSON would take up three payloads more.
+ * Each payload is charged to the memory budget while it is here.
  *
  * **Gotchas**
  *
- * The status is out before the payloads are read. Where one can't be, the answer is cut off.
+ * The status goes out before the payloads are read. If one can't be read, the answer is cut off.
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -22,14 +22,14 @@ interface Loaded {
   readonly payload: Buffer | undefined
 }
 
-/** `load`: one of them, until the scope is closed. */
+/** `load` loads one delivery, which is here until the scope is closed. */
 export const withPayloads = <A, E>(
   deliveries: ReadonlyArray<A>,
   load: (delivery: A) => Effect.Effect<Loaded, E, Scope.Scope>
 ): Stream.Stream<Uint8Array, E> => {
   const parts = deliveries.map((delivery, index) =>
     Stream.unwrap(Effect.map(load(delivery), (loaded) =>
-      // A slice each time it is pulled.
+      // One slice for each pull.
       Stream.fromIterable(written(index === 0 ? "" : ",", loaded), { chunkSize: 1 })))
   )
   return [...parts, Stream.make(utf8("]}"))].reduce<Stream.Stream<Uint8Array, E>>(
@@ -54,7 +54,7 @@ const sliceBytes = 3 * 16 * 1024
 function* asText(payload: Buffer): Iterable<Uint8Array> {
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
   for (let at = 0; at < payload.length; at += sliceBytes) {
-    // A character may be cut in two: the decoder keeps its first half.
+    // A slice may cut a character in two. The decoder keeps its first half.
     const text = decoder.decode(payload.subarray(at, at + sliceBytes), { stream: true })
     yield utf8(JSON.stringify(text).slice(1, -1))
   }

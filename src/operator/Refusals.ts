@@ -1,6 +1,6 @@
 /**
- * What is said instead of an answer: one line of plain text, as errors on both sides of the wire. None of them is a failure of
- * the program, so none is reported as one.
+ * The refusals of the operators' API. Each is one line of plain text on the wire, and an error on both sides of it.
+ * None is a failure of the program, so none is reported as one.
  */
 import * as ErrorReporter from "effect/ErrorReporter"
 import * as Schema from "effect/Schema"
@@ -13,12 +13,12 @@ export class InvalidQuery extends Schema.TaggedError<InvalidQuery>()("InvalidQue
   override readonly [ErrorReporter.ignore] = true
 }
 
-/** Nobody has shown who asks: the proxy in front says so. */
+/** The request has no valid token. The proxy in front of us says so. */
 class Unauthorized extends Schema.TaggedError<Unauthorized>()("Unauthorized", { reason: Schema.String }) {
   override readonly [ErrorReporter.ignore] = true
 }
 
-/** Whoever asks may not: the proxy in front says so; and pages in a browser may not at all. */
+/** Whoever asks may not. The proxy in front of us says so, and we say it to web pages. */
 class Forbidden extends Schema.TaggedError<Forbidden>()("Forbidden", { reason: Schema.String }) {
   override readonly [ErrorReporter.ignore] = true
 }
@@ -28,14 +28,17 @@ export class NotKept extends Schema.TaggedError<NotKept>()("NotKept", { reason: 
   override readonly [ErrorReporter.ignore] = true
 }
 
-/** It was understood and can't be done: a bad filter, a backend that is not registered, a body that is no longer kept. */
+/**
+ * The request was understood and can't be done: a bad filter, a backend that is not registered, a body that is no
+ * longer kept.
+ */
 export class CannotRedeliver extends Schema.TaggedError<CannotRedeliver>()("CannotRedeliver", {
   reason: Schema.String
 }) {
   override readonly [ErrorReporter.ignore] = true
 }
 
-/** Later it may be possible. */
+/** The request may succeed later. */
 export class Unavailable extends Schema.TaggedError<Unavailable>()("Unavailable", { reason: Schema.String }) {
   override readonly [ErrorReporter.ignore] = true
 }

@@ -1,13 +1,13 @@
 /**
- * `/deliveries`: shows what the store keeps, and sends it again.
+ * `/deliveries`: shows what the store keeps, and redelivers it.
  *
  * **Details**
  *
- * Guarded like `/backends`, by what stands before us: it names backends and, when asked, shows payloads. In direct mode
- * there are no such paths.
+ * The proxy in front of us guards these paths as it guards `/backends`, because they name backends and, when asked,
+ * show payloads. In direct mode they do not exist.
  *
- * Bodies are read here and not by the `HttpApi`, which would go by their `Content-Type`. Large answers leave as they are made:
- * encoding them would check again what their types have checked, on a thread that deliveries need.
+ * Bodies are read here and not by the `HttpApi`, which would go by their `Content-Type`. Large answers go out as they
+ * are made. Encoding them would check again what their types have checked, on a thread that deliveries need.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -49,7 +49,7 @@ const Handlers = HttpApiBuilder.group(
       return yield* new NotKept({ reason: "no delivery with this GUID or id is kept" })
     })
 
-    /** Rows of others would wait for nobody. */
+    /** Only registered backends: a row of another backend would wait for nobody. */
     const addressees = Effect.fnUntraced(function*(backend: string | undefined) {
       const keys = registry.snapshot().map(({ key }) => key)
       const among = backend === undefined ? keys : keys.filter((key) => key === backend)
@@ -124,7 +124,7 @@ const Handlers = HttpApiBuilder.group(
               yield* readBody(request)
             )
             const after = yield* rowAt(cursor, cannotRedeliver)
-            // They would match again and again, and come to their backend by themselves.
+            // Pending rows would match again and again, and they come to their backend by themselves.
             if (state === "pending") {
               return yield* cannotRedeliver(`invalid state "pending": what is pending is sent anyway`)
             }
@@ -159,7 +159,7 @@ const RefusingQueries = HttpApiMiddleware.layerSchemaErrorTransform(
   (error) => error.kind === "Query" ? invalidQuery(Parameters.refusalOfQuery(error.cause.issue)) : Effect.fail(error)
 )
 
-/** Needs an `HttpRouter`, and a store: for durable mode only. */
+/** Needs an `HttpRouter` and a store, so it is for durable mode only. */
 export const DeliveryRoutes = ApiRoutes.layer(
   HttpApiBuilder.layer(DeliveriesApi).pipe(
     Layer.provide(Handlers),

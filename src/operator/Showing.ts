@@ -1,9 +1,9 @@
 /**
- * Deliveries in full, out of the store: one at a time, charged to the memory budget while it is here.
+ * Loads stored deliveries in full, one at a time. Each is charged to the memory budget while it is here.
  *
  * **Details**
  *
- * Its signature can only be told from the whole of it, so each is loaded, also where payloads are not asked for.
+ * A signature can be checked only over the whole body. So each delivery is loaded, even if payloads are not asked for.
  */
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Effect from "effect/Effect"
@@ -40,7 +40,7 @@ export const make = Effect.gen(function*() {
     return verification.matches() ? "valid" : "no longer valid"
   }
 
-  /** Until the scope is closed. */
+  /** The delivery is here until the scope is closed. */
   const load = Effect.fnUntraced(function*({ bodyLength, hasBody, id }: DeliveryView) {
     if (!hasBody) return undefined
     yield* Effect.acquireRelease(Semaphore.take(showing, 1), () => Semaphore.release(showing, 1), {
@@ -53,7 +53,7 @@ export const make = Effect.gen(function*() {
     reservation.verified()
     yield* roomFor(reservation, bodyLength)
     reservation.hold(bodyLength)
-    // What can't be read is not there; its attempts say why.
+    // A delivery that can't be read counts as not kept. Its attempts say why.
     const read = Effect.catchIf(store.load(id), ({ fault }) => fault === "content", () => Effect.undefined)
     return yield* Effect.acquireRelease(read, (stored) => Effect.sync(() => discard(stored?.body)))
   })
@@ -64,13 +64,13 @@ export const make = Effect.gen(function*() {
   return {
     withoutPayload: (view: AttemptedDelivery) => Effect.scoped(Effect.map(load(view), (stored) => shown(view, stored))),
 
-    /** The answer's bytes. It is cut off where a payload can't be had, or is not read in time. */
+    /** The bytes of the answer. It is cut off if a payload can't be loaded, or is not read in time. */
     withPayloads: (request: HttpServerRequest, views: ReadonlyArray<AttemptedDelivery>) => {
       const outgoing = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
       const cutOff = () => void outgoing.destroy()
       return withPayloads(views, (view) =>
         Effect.gen(function*() {
-          // A reader that stands still would keep others, and the memory, waiting.
+          // A reader that stands still would keep other readers, and the memory, waiting.
           yield* Effect.acquireRelease(
             Effect.sync(() => timers.after(longestShowing, cutOff)),
             (cancel) => Effect.sync(cancel)
@@ -87,7 +87,10 @@ export const make = Effect.gen(function*() {
   }
 })
 
-/** Frees it at once. Until the next collection the payloads of one GUID would take up more than there is. */
+/**
+ * Frees the body's memory at once. Otherwise the payloads of one GUID would take up more than there is until the next
+ * collection.
+ */
 const discard = (body: Buffer | undefined) => {
   if (
     body !== undefined && body.length > 0 && body.buffer instanceof ArrayBuffer &&

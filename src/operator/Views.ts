@@ -1,5 +1,5 @@
 /**
- * Stored deliveries as an operator sees them. Values of headers that may be secrets are not shown, nor is a target's query.
+ * Stored deliveries as an operator sees them. Header values that may be secrets are hidden, and so is a target's query.
  */
 import { withoutSecrets } from "../domain/Backend.ts"
 import { isoTime } from "../domain/Time.ts"
@@ -18,7 +18,7 @@ export const listAnswer = (page: Page): typeof ListAnswer.Type => ({
   next: page.next ?? null
 })
 
-/** One delivery in full. `stored` is undefined where headers and body are no longer kept. */
+/** One delivery in full. `stored` is undefined if headers and body are no longer kept. */
 export const shownDelivery = (
   view: AttemptedDelivery,
   stored: StoredDelivery | undefined,

@@ -1,10 +1,10 @@
 /**
- * A running server's `/deliveries`, asked over HTTP: the client that is derived from the API.
+ * Asks a running server for its `/deliveries` over HTTP, with a client that is derived from the API.
  *
  * **Details**
  *
- * Whatever goes wrong is one line: what the server says, or why it can't be asked. Bad parameters are refused here already, in
- * the server's words.
+ * Every failure is one line: the server's own words, or why it can't be asked. Bad parameters are refused here already,
+ * in the server's words.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -38,13 +38,13 @@ export class DeliveriesFailed extends Schema.TaggedError<DeliveriesFailed>()("De
   }
 }
 
-/** As it was given: texts, and undefined where nothing was. */
+/** The parameters as they were given: texts, or undefined if nothing was given. */
 type Given = GivenFilter & { readonly limit: string | undefined; readonly cursor: string | undefined }
 
 export class DeliveriesClient extends Context.Service<DeliveriesClient, {
   readonly list: (parameters: Given) => Effect.Effect<typeof ListAnswer.Type, DeliveriesFailed>
   readonly show: (guid: string, withBody: boolean) => Effect.Effect<typeof ShowAnswer.Type, DeliveriesFailed>
-  /** All rows of one delivery, or the one of a backend. */
+  /** Redelivers all rows of one delivery, or only the row of `backend`. */
   readonly redeliver: (
     guid: string,
     backend: string | undefined
@@ -99,7 +99,7 @@ export class DeliveriesClient extends Context.Service<DeliveriesClient, {
 
 const failed = (reason: string) => Effect.fail(new DeliveriesFailed({ reason }))
 
-/** A path's segment. These two would be taken for a way up. */
+/** A GUID as a segment of a path. `.` and `..` are refused, because they would be taken for a way up. */
 const segment = (guid: string) =>
   guid === "." || guid === ".." ? failed("no delivery with this GUID or id is kept") : Effect.succeed({ guid })
 
@@ -130,7 +130,7 @@ const serverUrl = (given: string | undefined, env: Environment): Effect.Effect<s
     : failed(`invalid ${name} ${quote(withoutSecrets(text))}: a server is an http or https url without credentials`)
 }
 
-/** The token stands in no command line: those are for all to see. */
+/** The token is never taken from the command line, which everybody on the machine can see. */
 const readToken = Effect.fnUntraced(function*(file: string | undefined, env: Environment) {
   const fileSystem = yield* FileSystem.FileSystem
   const text = file === undefined
@@ -141,12 +141,12 @@ const readToken = Effect.fnUntraced(function*(file: string | undefined, env: Env
     )
   const token = text.trim()
   if (file === undefined && token === "") return undefined
-  // RFC 6750 §2.1. Anything else would make an error that repeats it.
+  // RFC 6750 §2.1. Any other text would make an error that repeats it.
   if (/^[\w.~+/-]+=*$/.test(token)) return Redacted.make(token)
   return yield* failed(`${file === undefined ? clientVariables.token : `--token-file ${quote(file)}`} holds no token`)
 })
 
-/** What each failure is for whoever has given the command. */
+/** Puts each failure into words for whoever has given the command. */
 const inWords = (server: string, hasToken: boolean) => {
   const answered = (status: number, text: string) => failed(`${server} answered ${status}: ${firstLine(text)}`)
   const unreached = (error: HttpClientError) => failed(`can't reach ${server}: ${innermostMessage(error)}`)

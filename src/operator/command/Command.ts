@@ -1,6 +1,4 @@
-/**
- * `sprayproxy deliveries`: asks a running server and prints what it says. Loaded only when it is asked for.
- */
+/** `sprayproxy deliveries`: asks a running server and prints its answer. This file is loaded only for that. */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -15,7 +13,7 @@ import * as DeliveriesTable from "./Table.ts"
 
 type Asked<K> = Extract<DeliveriesRequest, { readonly kind: K }>
 
-/** Does what was asked for, on the process's own stdout and stderr. */
+/** Does what was asked for, and prints to the process's own stdout and stderr. */
 export const run = (request: DeliveriesRequest, env: Environment): Effect.Effect<void, DeliveriesFailed> =>
   Effect.provide(execute(request, env), Output.layer(env))
 
@@ -88,13 +86,13 @@ const redeliverMatching = Effect.fnUntraced(function*({ all, filter, json, limit
   const output = yield* Output
   const first = yield* client.redeliverMatching({ ...filter, limit, cursor: undefined })
   let { next, redelivered } = first
-  // Of very many the server does not know.
+  // Undefined if there are too many for the server to count.
   const total = first.remaining === undefined ? undefined : redelivered + first.remaining
   const enough = total ?? Infinity
   const showProgress = Effect.suspend(() => ProgressBar.show(output, "redelivering", redelivered, total))
   const rest = Effect.gen(function*() {
     yield* showProgress
-    // Those that come to match meanwhile are not waited for.
+    // Rows that come to match meanwhile are not waited for.
     while (next !== null && redelivered < enough) {
       const batch: typeof RedeliverMatchingAnswer.Type = yield* client.redeliverMatching({
         ...filter,

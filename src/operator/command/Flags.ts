@@ -1,5 +1,5 @@
 /**
- * `sprayproxy deliveries list|show|redeliver` on the command line: what can be asked for, not how it is done. This part is
+ * The flags of `sprayproxy deliveries list|show|redeliver`: what can be asked for, not how it is done. This file is
  * loaded at each start of the server, so it is small.
  */
 import type * as Effect from "effect/Effect"
@@ -19,7 +19,7 @@ export interface GivenFilter {
 }
 
 interface Common {
-  /** Undefined: what the environment says. */
+  /** Undefined if it was not given: the environment says it then. */
   readonly server: string | undefined
   readonly tokenFile: string | undefined
   readonly json: boolean
@@ -39,7 +39,7 @@ export type DeliveriesRequest =
     }
   )
 
-/** The command; `chosen` gets what was asked for. */
+/** The command. `chosen` gets what was asked for. */
 export const deliveriesCommand = <E>(chosen: (request: DeliveriesRequest) => Effect.Effect<void, E>) =>
   Command.make("deliveries").pipe(
     Command.withDescription("What the store of a running server holds: list, show, send again"),

@@ -1,22 +1,23 @@
-/**
- * Where a command prints: its result on stdout, what it says meanwhile on stderr.
- */
+/** The two places where a command prints: its result goes to stdout, everything else that it says to stderr. */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { Environment } from "../../settings/Variables.ts"
 
 export class Output extends Context.Service<Output, {
-  /** The result goes to a terminal of so many columns; undefined: to a file or a pipe. */
+  /** How many columns the terminal has that gets the result. Undefined if a file or a pipe gets it. */
   readonly columns: number | undefined
   readonly hasColours: boolean
-  /** Succeeds when the system has taken all of it. Interrupts when nobody reads it any more: `… | head`. */
+  /**
+   * Prints a part of the result. Succeeds when the system has taken all of it. Interrupts when nobody reads it any more
+   * (`… | head`).
+   */
   readonly print: (text: string) => Effect.Effect<void>
-  /** What is said meanwhile goes to a terminal too, where it can be overwritten. */
+  /** Whether `say` writes to a terminal, where text can be overwritten. */
   readonly canOverwrite: boolean
   readonly say: (text: string) => Effect.Effect<void>
 }>()("sprayproxy/operator/command/Output") {
-  /** The process's own. https://no-color.org */
+  /** The process's own stdout and stderr, with colours as https://no-color.org wants them. */
   static readonly layer = (env: Environment) =>
     Layer.sync(Output, () => {
       const { stderr, stdout } = process

@@ -1,10 +1,10 @@
-/** How far a command is: a bar that grows on a terminal, a line for each step anywhere else. */
+/** Shows how far a command is: by a bar that grows on a terminal, by a line for each step anywhere else. */
 import * as Effect from "effect/Effect"
 import type { Output } from "./Output.ts"
 
 const cells = 30
 
-/** Says that `done` of `total` are done, or of nobody knows how many. */
+/** Says that `done` of `total` are done. `total` is undefined if nobody knows it. */
 export const show = (
   output: Output["Service"],
   what: string,
@@ -23,6 +23,6 @@ export const show = (
   )
 }
 
-/** Leaves the bar's line. */
+/** Ends the line of the bar. */
 export const leave = (output: Output["Service"]): Effect.Effect<void> =>
   output.canOverwrite ? output.say("\n") : Effect.void

@@ -1,10 +1,10 @@
 /**
- * Deliveries in words, for a terminal.
+ * Stored deliveries as text for people.
  *
  * **Details**
  *
- * Times are UTC. On a terminal a line of the list that is too long loses its end; in a file or a pipe nothing is lost. Whatever came
- * from outside is on one line and can't move the cursor.
+ * Times are UTC. On a terminal, a line of the list that is too long loses its end; in a file or a pipe nothing is lost.
+ * Text from outside stays on one line and can't move the cursor.
  */
 import { styleText } from "node:util"
 import { printable } from "../../domain/Text.ts"
@@ -15,7 +15,7 @@ type Width = Pick<Output["Service"], "columns" | "hasColours">
 type Row = ListedDelivery["backends"][number]
 type Attempt = ShownDelivery["backends"][number]["attempts"][number]
 
-/** A line for each delivery, and below it one for each backend. */
+/** One line for each delivery, and below it one for each of its backends. */
 export const list = (deliveries: ReadonlyArray<ListedDelivery>, { columns, hasColours }: Width): string =>
   deliveries.flatMap((delivery) => [
     cut(
@@ -45,7 +45,7 @@ export const listHeading = ({ columns, hasColours }: Width): string =>
     )
   }\n`
 
-/** All that is known of one delivery, however long its lines become. */
+/** All that is known of one delivery. Its lines are never cut. */
 export const show = (delivery: ShownDelivery, { hasColours }: Pick<Width, "hasColours">): string => {
   const facts: ReadonlyArray<readonly [name: string, value: string]> = [
     ["delivery", delivery.guid ?? "-"],
@@ -103,7 +103,7 @@ const rowEnd = (row: Row): string => {
 const bodyLines = ({ body = "", bodyEncoding }: ShownDelivery): ReadonlyArray<string> =>
   (bodyEncoding === "utf8" ? indented(body) : body).split(/\r?\n/).map(printable)
 
-/** GitHub sends JSON on one line. */
+/** GitHub sends JSON on one line, so it is indented here. */
 const indented = (body: string): string => {
   try {
     return JSON.stringify(JSON.parse(body), null, 2)
@@ -114,7 +114,7 @@ const indented = (body: string): string => {
 
 const tries = (count: number): string => count === 1 ? "1 try" : `${count} tries`
 
-/** `2026-01-02T03:04:05.678Z` without what a reader does not need. */
+/** `2026-01-02T03:04:05.678Z` as `2026-01-02 03:04:05`. */
 const utc = (time: string): string => time.slice(0, 19).replace("T", " ")
 
 const shortUtc = (time: string): string => utc(time).slice("2026-".length)
