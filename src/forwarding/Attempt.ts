@@ -1,12 +1,12 @@
 /**
- * One delivery to one backend: waits for a permit, sends it, reads the outcome off the answer, and sends again what surely did
- * not arrive.
+ * One delivery to one backend. An attempt waits for a permit, sends a request, reads the outcome off the answer, and
+ * retries what surely did not arrive.
  *
  * **Details**
  *
- * A permit is given back when undici has let go of the request, not when a deadline fires: until then it costs the backend
- * a connection and us memory. Permits and waiting are in `BackendLane`, a single request in `BackendRequest`.
- * They work in callbacks: the README beside them says why.
+ * A permit is given back when undici has let go of the request, not when a deadline fires: until then the request costs
+ * the backend a connection and us memory. Permits and waiting are in `BackendLane`, a single request in
+ * `BackendRequest`. All three work in callbacks, and the README beside them says why.
  */
 import type { AttemptReport } from "../domain/AttemptReport.ts"
 import type { Backend } from "../domain/Backend.ts"
@@ -19,7 +19,10 @@ import { BackendRequest, type RequestOwner, type RequestResult } from "./Backend
 export interface AttemptObserver {
   /** The outcome is known. Called once. */
   readonly settled: (report: AttemptReport, backend: Backend) => void
-  /** Nothing of the attempt is under way any more, its memory can be given back. Called once, never before `settled`. */
+  /**
+   * Nothing of the attempt is under way any more, and its memory can be given back. Called once, never before
+   * `settled`.
+   */
   readonly ended: (backend: Backend) => void
 }
 
@@ -39,9 +42,9 @@ export class Attempt implements Waiting, RequestOwner {
   readonly #deadline: number
   readonly #observer: AttemptObserver
   readonly #startedAt: number
-  /** Those that undici has not let go of. */
+  /** The requests that undici has not let go of. */
   readonly #underWay: Array<BackendRequest> = []
-  /** How many were sent. */
+  /** How many requests were sent. */
   #requests = 0
   #settled = false
   #ended = false
@@ -73,7 +76,9 @@ export class Attempt implements Waiting, RequestOwner {
     sent.dispatch(this.#delivery, this.#trace?.headers ?? this.#delivery.headers)
   }
 
-  /** Another backend has had the delivery: unless it has ended, this attempt holds its `bytes` of memory from here on. */
+  /**
+   * Every other backend has an outcome. Unless this attempt has one too, it alone holds `bytes` of memory from here on.
+   */
   behind(bytes: number): void {
     if (this.#settled || this.#behindBytes !== undefined) return
     this.#behindBytes = bytes
@@ -91,7 +96,7 @@ export class Attempt implements Waiting, RequestOwner {
     )
   }
 
-  /** Time is up: settles as what it has come to, and aborts what is under way. */
+  /** Its time is up: settles with the result so far, and aborts the requests that are under way. */
   expire(reason: string): void {
     if (!this.#settled) {
       const pending = this.#underWay.find((sent) => !sent.isDecided)
@@ -99,11 +104,11 @@ export class Attempt implements Waiting, RequestOwner {
         pending?.cutOff(reason) ?? this.#last ?? { outcome: "unreachable", error: "no permit in time" }
       )
     }
-    // An abort may take its request out of the list.
+    // Aborting a request may take it out of the list.
     for (const sent of this.#underWay.slice()) sent.abort()
   }
 
-  /** A request has come to something. */
+  /** A request has a result. */
   decided(result: RequestResult): void {
     if (this.#settled) return
     this.#last = result
@@ -122,7 +127,7 @@ export class Attempt implements Waiting, RequestOwner {
 
   #retryDelay(result: RequestResult): number | undefined {
     if (this.#requests > this.#retry.retries || !Outcome.isRetryable(result.outcome, result.status)) return undefined
-    // Full jitter on the upper half: backends that failed together are not tried again together.
+    // Full jitter on the upper half, so that backends that failed together are not tried again together.
     const backoff = firstRetryDelay * 2 ** (this.#requests - 1) * (0.5 + Math.random() / 2)
     const delay = Math.max(backoff, result.retryAfter ?? 0)
     return this.#lane.timers.now() + delay < this.#deadline ? delay : undefined

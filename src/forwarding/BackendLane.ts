@@ -1,37 +1,42 @@
 /**
- * What all attempts on one backend share: its permits, who waits for one, and how far it is behind the other backends.
+ * The lane of one backend, which all attempts on it share: its permits, the attempts that wait for one, and how far the
+ * backend is behind the others.
  *
  * **Details**
  *
- * A backend that is behind the others with many deliveries gives way, so that its hanging can't use up their memory: its
- * oldest attempts that still wait, for a permit or for a retry, end. A backend that is merely slow goes on draining.
+ * A backend that is behind with many deliveries gives way, so that it can't use up the others' memory by hanging. Its
+ * oldest attempts that still wait, for a permit or for a retry, end then. A backend that is merely slow goes on
+ * draining.
  */
 import type { Sender } from "../backends/connections/Sender.ts"
 import type { Backend } from "../domain/Backend.ts"
 import type { CancelTimer, Timers } from "../runtime/Timers.ts"
 
 export interface LaneLimits {
-  /** Permits. */
+  /** The number of permits. */
   readonly concurrency: number
-  /** Bytes of memory with which a backend may be behind while it hangs. */
+  /** Bytes of memory. A backend that hangs may not be behind with more. */
   readonly behindBytes: number
 }
 
-/** What waits in a lane. */
+/** An attempt that waits in a lane. */
 export interface Waiting {
-  /** Called with a permit, which `giveBack` takes. */
+  /** Called with a permit. `giveBack` takes it back. */
   readonly send: () => void
   readonly isBehindSince: (time: number) => boolean
   readonly giveWay: () => void
 }
 
-/** With more deliveries than this, or its share of the memory, a backend may not be behind while it hangs. */
+/** The most deliveries with which a backend may be behind while it hangs. `behindBytes` limits their memory. */
 const behindDeliveries = 500
 
-/** A backend hangs when it has answered nothing for this long. */
+/** Milliseconds without any answer after which a backend hangs. */
 const hangingAfter = 1_000
 
-/** What has been behind for so long gives way to newer deliveries although its backend answers now and then. */
+/**
+ * Milliseconds for which an attempt may be behind even if its backend answers now and then. After that it gives way to
+ * newer deliveries.
+ */
 const longestBehind = 5_000
 
 /** One backend's permits, and the attempts that wait for one. */
@@ -46,7 +51,7 @@ export class Lane {
   #answeredAt: number
   #cancelCheck: CancelTimer | undefined
   readonly #waiting = new Set<Waiting>()
-  /** Those that wait for a retry. */
+  /** The attempts that wait for a retry. */
   readonly #resting = new Set<Waiting>()
 
   constructor(
@@ -62,7 +67,7 @@ export class Lane {
     this.#answeredAt = timers.now()
   }
 
-  /** Sends now if there is a permit, else when one is given back. */
+  /** Sends now if a permit is free, else when one is given back. */
   acquire(attempt: Waiting): void {
     if (this.#active < this.#limits.concurrency && this.#waiting.size === 0) {
       this.#active += 1
@@ -72,7 +77,7 @@ export class Lane {
     }
   }
 
-  /** Acquires after `delay` milliseconds. */
+  /** Acquires a permit after `delay` milliseconds. */
   acquireAfter(attempt: Waiting, delay: number): () => void {
     this.#resting.add(attempt)
     return this.timers.after(delay, () => {
@@ -96,7 +101,7 @@ export class Lane {
       this.#active -= 1
       return
     }
-    // undici has the connection free in the turn after the next: before that it would open another one.
+    // undici has the connection free only in the turn after the next. A request before that would open another one.
     setImmediate(() =>
       setImmediate(() => {
         this.#active -= 1
@@ -105,7 +110,7 @@ export class Lane {
     )
   }
 
-  /** Permits are free: the attempts that have waited longest get them. */
+  /** Gives free permits to the attempts that have waited longest. */
   #serve(): void {
     for (const next of this.#waiting) {
       if (this.#active >= this.#limits.concurrency) return
@@ -136,7 +141,7 @@ export class Lane {
     this.#giveWay(this.#resting, now)
     this.#giveWay(this.#waiting, now)
     this.#cancelCheck?.()
-    // Once the memory is full no delivery comes that would bring the next look.
+    // Looks again later by itself: once the memory is full, no delivery comes that would bring the next look.
     if (this.#isTooFarBehind()) this.#cancelCheck = this.timers.after(hangingAfter, () => this.#checkBehind())
   }
 

@@ -1,9 +1,10 @@
 /**
- * One request to a backend, from its permit until undici has let go of it: what its callbacks come to.
+ * One request to a backend, from its permit until undici has let go of it, and the result that undici's callbacks make
+ * of it.
  *
  * **Details**
  *
- * The status line decides the outcome. The rest of the answer is read so that the connection can be kept, up to 64 KiB.
+ * The status line decides the outcome. The rest of the answer is read up to 64 KiB, so that the connection can be kept.
  */
 import type { Dispatcher } from "undici"
 import * as StatusLines from "../backends/connections/StatusLines.ts"
@@ -12,7 +13,7 @@ import * as Outcome from "../domain/Outcome.ts"
 import type { CancelTimer } from "../runtime/Timers.ts"
 import type { Lane } from "./BackendLane.ts"
 
-/** Reading an answer to its end keeps the connection; beyond this a new connection is cheaper. */
+/** Reading an answer to its end keeps the connection. Beyond this size a new connection is cheaper. */
 const answerBytes = 64 * 1024
 
 const loggedAnswerBytes = 1024
@@ -20,26 +21,26 @@ const loggedAnswerBytes = 1024
 /** Some backends repeat the request in their errors. */
 const signature = /sha256=[0-9a-f]{64}/gi
 
-/** How long a status other than 2xx waits for the words that go with it into the log. */
+/** Milliseconds that a status other than 2xx waits for the words that go with it into the log. */
 const answerPatience = 1_000
 
-/** Who sends a request. */
+/** The attempt that sends a request. */
 export interface RequestOwner {
-  /** It has come to something; called at most once. */
+  /** The request has a result. Called at most once. */
   readonly decided: (result: RequestResult) => void
-  /** undici has let go of it, and its permit is free; called once, after `decided`. */
+  /** undici has let go of the request, and its permit is free. Called once, after `decided`. */
   readonly letGo: (request: BackendRequest) => void
 }
 
-/** What a request came to. */
+/** The result of a request. */
 export interface RequestResult {
   readonly outcome: Outcome.Outcome
   readonly status?: number | undefined
   readonly error?: string | undefined
   readonly answer?: string | undefined
-  /** Milliseconds. */
+  /** Milliseconds from the request to its status line. */
   readonly latency?: number | undefined
-  /** Milliseconds. */
+  /** How long the answer asks us to wait, in milliseconds. */
   readonly retryAfter?: number | undefined
 }
 
@@ -70,7 +71,7 @@ export class BackendRequest implements Dispatcher.DispatchHandler {
     return this.#decided
   }
 
-  /** Sends it, with `headers` in place of the delivery's. */
+  /** Sends the request, with `headers` in place of the delivery's own. */
   dispatch(delivery: Delivery, headers: Array<string>): void {
     const { backend, dispatcher } = this.#lane
     try {
@@ -87,7 +88,7 @@ export class BackendRequest implements Dispatcher.DispatchHandler {
     }
   }
 
-  /** What it has come to when it is cut off for `reason`. */
+  /** The result of a request that is cut off for `reason`. */
   cutOff(reason: string): RequestResult {
     if (this.#status !== undefined) return this.#result(this.#ofStatus(this.#status))
     return this.#controller === undefined
@@ -98,7 +99,7 @@ export class BackendRequest implements Dispatcher.DispatchHandler {
   abort(): void {
     this.#aborted = true
     this.#decided = true
-    // undici can't be told before it has started the request: it is told when it does.
+    // undici can't abort a request before it has started it. Then `onRequestStart` aborts.
     this.#controller?.abort(abandoned)
   }
 
@@ -121,7 +122,7 @@ export class BackendRequest implements Dispatcher.DispatchHandler {
     if (status === 407) this.#error = "proxy authentication required"
     this.#cancelPatience = this.#lane.timers.after(answerPatience, () => {
       this.#decide()
-      // It trickles, and would keep its permit from the retry.
+      // An answer that trickles would keep its permit from the retry.
       controller.abort(abandoned)
     })
   }
@@ -156,7 +157,7 @@ export class BackendRequest implements Dispatcher.DispatchHandler {
 
   #onUnreadable(error: Error): void {
     this.#error = describeError(error)
-    // Before it has begun, it is a proxy's line, and nothing was sent.
+    // Before the request has begun, the line is a proxy's, and nothing was sent.
     const line = this.#controller === undefined ? undefined : StatusLines.ofError(error)
     if (line === undefined || line.order <= this.#statusLinesBefore) return
     this.#answered(line.status)
@@ -206,9 +207,9 @@ export class BackendRequest implements Dispatcher.DispatchHandler {
 
 const abandoned = new Error("abandoned")
 
-/** An error's code where it has one; addresses and stacks help nobody who reads a log. */
+/** An error's code if it has one. Addresses and stacks help nobody who reads a log. */
 const describeError = (error: Error): string => {
-  // What a proxy says to a tunnel, undici tells in words alone.
+  // undici tells a proxy's answer to a tunnel only in the words of its message.
   const refusal = /^Proxy response \((\d{3})\)/.exec(error.message)?.[1]
   if (refusal !== undefined) {
     return `the proxy answered ${refusal}${refusal === "407" ? ": proxy authentication required" : ""}`

@@ -1,6 +1,4 @@
-/**
- * Attempts on deliveries, one for each backend that a delivery goes to. Those on one backend share a lane.
- */
+/** Makes the attempts on deliveries, one for each backend of a delivery. All attempts on one backend share a lane. */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -14,7 +12,7 @@ import { Attempt, type AttemptObserver, type RetryPolicy } from "./Attempt.ts"
 import { Lane, type LaneLimits } from "./BackendLane.ts"
 
 export class Forwarder extends Context.Service<Forwarder, {
-  /** An attempt, not yet started, which its caller will call `expire` on at `deadline` (on `Timers.now`). */
+  /** An attempt that is not yet started. Its caller calls `expire` on it at `deadline` (a time of `Timers.now`). */
   readonly attempt: (backend: Backend, delivery: Delivery, deadline: number, observer: AttemptObserver) => Attempt
 }>()("sprayproxy/forwarding/Forwarder") {
   static readonly layer = Layer.effect(

@@ -11,11 +11,13 @@ import type { Attempt, AttemptObserver } from "./Attempt.ts"
 import type { LedgerEntry } from "./Ledger.ts"
 import type { SprayResult } from "./Reply.ts"
 
-/** Shared by all that are in flight: their own closures would be made anew for each delivery. */
+/**
+ * One observer is shared by all deliveries in flight, because closures of their own would be made for each delivery.
+ */
 export interface InFlightObserver {
   readonly attemptSettled: (inFlight: InFlight, backend: Backend, report: AttemptReport) => void
   readonly attemptEnded: (backend: Backend) => void
-  /** Nothing of it is under way any more. Called once. */
+  /** Nothing of the delivery is under way any more. Called once. */
   readonly ended: (inFlight: InFlight) => void
 }
 
@@ -33,7 +35,7 @@ export class InFlight implements Member, AttemptObserver {
   #reply: ((result: SprayResult) => void) | undefined
   #cancelTimeout: CancelTimer | undefined
 
-  /** `bytes`: the memory that it holds, until `onEnded` is called. */
+  /** The delivery holds `bytes` of memory until `onEnded` is called. */
   constructor(delivery: Delivery, entry: LedgerEntry, bytes: number, observer: InFlightObserver, onEnded: () => void) {
     this.delivery = delivery
     this.entry = entry
@@ -43,7 +45,7 @@ export class InFlight implements Member, AttemptObserver {
     this.#unsettled = this.#underWay = entry.backends.length
   }
 
-  /** `cancelTimeout` ends the wait for the time at which `expire` is called. */
+  /** `cancelTimeout` cancels the timer that will call `expire`. */
   start(attempts: ReadonlyArray<Attempt>, cancelTimeout: CancelTimer): void {
     this.#attempts = attempts
     this.#cancelTimeout = cancelTimeout

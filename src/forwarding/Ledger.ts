@@ -1,5 +1,6 @@
 /**
- * What is written down of deliveries. In direct mode nothing is, and a spray alone decides the reply.
+ * The port through which forwarding writes a delivery down. In direct mode it writes nothing, and the outcomes alone
+ * decide the reply.
  */
 import * as Context from "effect/Context"
 import * as Layer from "effect/Layer"
@@ -7,24 +8,30 @@ import type { AttemptReport } from "../domain/AttemptReport.ts"
 import type { Backend } from "../domain/Backend.ts"
 import type { Delivery } from "../domain/Delivery.ts"
 
-/** One delivery's page. */
+/** What the ledger says of one delivery, and is told of it. */
 export interface LedgerEntry {
-  /** Where it goes now. */
+  /** The backends that the delivery goes to now. */
   readonly backends: ReadonlyArray<Backend>
-  /** It is on disk: the reply need not wait for outcomes, and what is not attempted now will be later. */
+  /**
+   * The delivery is on disk. The reply need not wait for outcomes, and attempts that can't be made now will be made
+   * later.
+   */
   readonly isDurable: boolean
-  /** The reply where it is due before the outcomes are known. With a store `accepted` would say that it is on disk. */
+  /**
+   * The reply that is given if it is due before the outcomes are known. With a store, `accepted` would say that the
+   * delivery is on disk.
+   */
   readonly lateReply: "accepted" | "forwarding"
-  /** Whether it is kept: as done, or to be attempted again. */
+  /** Whether the outcome is kept: the row is finished, or will be attempted again. */
   readonly settled: (backend: Backend, report: AttemptReport) => boolean
-  /** Nothing of it was attempted: there was no room. */
+  /** No attempt was made, because there was no room. */
   readonly abandoned: () => void
 }
 
 export class Ledger extends Context.Service<Ledger, {
   /**
-   * Writes a delivery down, and calls `done` once, perhaps before it returns. Never fails: what could not be written is an
-   * entry that is not durable.
+   * Writes a delivery down, and calls `done` once, perhaps before it returns. It never fails: a delivery that could not
+   * be written has an entry that is not durable.
    */
   readonly record: (
     delivery: Delivery,

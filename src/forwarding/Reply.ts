@@ -1,24 +1,25 @@
-/** What the sender of a delivery is told, and when. */
+/** The reply to the sender of a delivery, and when it is given. */
 import type { CancelTimer, Timers } from "../runtime/Timers.ts"
 
 /**
- * `proxied`: every backend has it. `failed`: at least one does not. `accepted`: the delivery is on disk, or, in direct mode,
- * the reply was due before the outcomes were known. `forwarding`: that, where `accepted` would promise that it is on disk.
+ * `proxied`: every backend has the delivery. `failed`: at least one does not. `accepted`: the delivery is on disk, or,
+ * in direct mode, the reply was due before the outcomes were known. `forwarding`: the reply was due before the outcomes
+ * were known, and `accepted` would wrongly say that the delivery is on disk.
  */
 export type SprayResult = "proxied" | "failed" | "accepted" | "forwarding"
 
-/** Whose delivery is sprayed. */
+/** Gets the reply of a delivery that is sprayed, and learns of the end of its attempts. */
 export interface SprayObserver {
   /**
-   * What the reply is. Called once: with `overloaded` where there was no memory until the reply was due and nothing was
-   * attempted, with `gone` where nobody waits for what becomes of the attempts that have begun.
+   * The reply is known. Called once. `overloaded`: there was no memory until the reply was due, and nothing was
+   * attempted. `gone`: attempts have begun, and nobody waits for their outcomes.
    */
   readonly replied: (result: SprayResult | "overloaded" | "gone") => void
   /** Nothing of the delivery is under way, and its memory can be given back. Called once. */
   readonly ended: () => void
 }
 
-/** Attempts that come to something together. */
+/** The attempts on one delivery, which have a result together. */
 interface Settling {
   readonly onSettled: (reply: (result: SprayResult) => void) => void
 }
@@ -39,7 +40,7 @@ export class Reply {
     this.#timers = timers
   }
 
-  /** Once, with what the attempts come to, or with `late` where that is not known in time. */
+  /** Gives the result of the attempts once it is known, or `late` if it is not known in time. */
   await(attempts: Settling, late: SprayResult): void {
     this.#hasBegun = true
     if (!this.#isAwaited) return this.#tell("gone")
@@ -52,7 +53,7 @@ export class Reply {
     this.#tell(this.#isAwaited || result === "overloaded" ? result : "gone")
   }
 
-  /** Nobody waits any more for what the attempts come to; whether they begin is still told. */
+  /** Nobody waits for the outcomes any more. A refusal for lack of memory is still told. */
   leave(): void {
     this.#isAwaited = false
     if (this.#hasBegun) this.#tell("gone")

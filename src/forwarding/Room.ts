@@ -1,13 +1,13 @@
-/** The memory of a delivery beside its body: what it is charged, and the wait for it. */
+/** The memory that a delivery is charged beside its body, and the wait for it. */
 import type { Backend } from "../domain/Backend.ts"
 import type { Reservation } from "../runtime/MemoryBudget.ts"
 import type { Timers } from "../runtime/Timers.ts"
 
-/** For the request, timers and log lines of a delivery, and for each of its attempts. */
+/** Bytes for the request, timers and log lines of a delivery, and for each of its attempts. */
 const deliveryBytes = 32 * 1024
 const backendBytes = 4 * 1024
 
-/** What a delivery to these backends is charged beside its body. */
+/** The bytes that a delivery to these backends is charged beside its body. */
 export const chargeOf = (backends: ReadonlyArray<Backend>): number => deliveryBytes + backendBytes * backends.length
 
 /** Calls `then` when there is room, or `late` at `deadline`. */

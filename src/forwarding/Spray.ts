@@ -3,11 +3,12 @@
  *
  * **Details**
  *
- * Attempts belong to the server, not to the request: a client that hangs up cancels nothing, and when the reply is due
- * before they have ended they go on behind it. Whoever has opened the delivery's reservation is told when nothing of it is under
- * way, and gives the memory back.
+ * Attempts belong to the server, not to the request. A client that hangs up cancels nothing, and attempts that have not
+ * ended when the reply is due go on behind it. The opener of the delivery's reservation is told when nothing of the
+ * delivery is under way, and then gives the memory back.
  *
- * The ledger comes first. What it has on disk is answered at once; else the outcomes decide the reply.
+ * The ledger comes first. A delivery that it has on disk is answered at once. For any other the outcomes decide the
+ * reply.
  */
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -41,9 +42,9 @@ export interface CutOff {
 
 export class Spray extends Context.Service<Spray, {
   /**
-   * Starts every attempt and waits for their outcomes until `replyDeadline` (on `Timers.now`). Charges the attempts to the
-   * delivery's reservation until it has ended. The result ends the waiting for outcomes, and nothing else: what is verified
-   * and complete is not lost because its sender has hung up.
+   * Starts every attempt, and waits for the outcomes until `replyDeadline` (a time of `Timers.now`). Charges the
+   * attempts to the delivery's reservation until it has ended. The function that it returns ends only the waiting for
+   * outcomes: a delivery that is verified and complete is not lost because its sender has hung up.
    */
   readonly spray: (
     delivery: Delivery,
@@ -53,11 +54,11 @@ export class Spray extends Context.Service<Spray, {
   ) => () => void
   /** Starts the attempts of a delivery that nobody waits for. `ended`: see `SprayObserver`. */
   readonly begin: (delivery: Delivery, reservation: Reservation, entry: LedgerEntry, ended: () => void) => void
-  /** Deliveries of which something is under way. */
+  /** How many deliveries have something under way. */
   readonly inFlight: () => number
   /** Waits until nothing is under way. */
   readonly idle: Effect.Effect<void>
-  /** Ends everything that is under way. The attempts that had no outcome yet and will not be made again. */
+  /** Ends everything that is under way. Returns the attempts that had no outcome yet and will not be made again. */
   readonly cutOff: Effect.Effect<ReadonlyArray<CutOff>>
 }>()("sprayproxy/forwarding/Spray") {
   static readonly layer = Layer.effect(
@@ -107,7 +108,7 @@ export class Spray extends Context.Service<Spray, {
         return inFlight
       }
 
-      /** Without room, a delivery that is on disk is left for later. */
+      /** If there is no room, a delivery that is on disk is left for later. */
       const startDurable = (
         delivery: Delivery,
         reservation: Reservation,
@@ -174,7 +175,7 @@ export class Spray extends Context.Service<Spray, {
         inFlight: countInFlight,
         idle: idleness.await,
         cutOff: Effect.sync(() => {
-          // What is cut off makes room, and nothing may begin in it any more.
+          // Ending attempts makes room, and nothing may begin in that room any more.
           closed = true
           for (const inFlight of underWay) inFlight.expire("cut off by the shutdown")
           return lost.splice(0)

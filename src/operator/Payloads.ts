@@ -18,7 +18,7 @@ import type { ShownDelivery } from "./Answers.ts"
 
 interface Loaded {
   readonly delivery: ShownDelivery
-  /** Undefined where it is no longer kept. */
+  /** Undefined if it is no longer kept. */
   readonly payload: Buffer | undefined
 }
 

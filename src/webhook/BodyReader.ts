@@ -1,12 +1,13 @@
 /**
- * Reads a delivery's body once, under a cap, within the memory budget, and hands each chunk on as it arrives.
+ * Reads a delivery's body once, up to a maximum size and within the memory budget, and hands each chunk on as it
+ * arrives.
  *
  * **Details**
  *
- * Where the budget has no room, the rest of the body stays unread in the socket, and TCP holds the sender back. A sender
- * must be at least as fast as 64 KiB/s over any 5 s and be done in 30 s; time in which we do not read does not count.
+ * If the budget has no room, the rest of the body stays unread in the socket, and TCP holds the sender back. A sender
+ * must send at least 64 KiB/s over any 5 s, and be done in 30 s. Time in which we do not read does not count.
  *
- * It is on the path of each delivery, and keeps the rules of `forwarding/README.md`.
+ * The reader is on the path of each delivery, and keeps the rules of `forwarding/README.md`.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -21,13 +22,13 @@ import { type CancelTimer, Timers } from "../runtime/Timers.ts"
 import { Settings } from "../settings/Settings.ts"
 
 /**
- * `body too large`: it is larger than `--max-request-size`. `sender too slow`: it is slower than a sender may be. `body cut off`:
- * the sender went away, or sent something that is not HTTP, in the middle of it. `overloaded`: there was no memory for it until
- * its reply was due.
+ * `body too large`: the body is larger than `--max-request-size`. `sender too slow`: the sender is slower than it may
+ * be. `body cut off`: in the middle of the body the sender went away, or sent something that is not HTTP. `overloaded`:
+ * there was no memory for the body until the reply was due.
  */
 export type BodyFailure = "body too large" | "sender too slow" | "body cut off" | "overloaded"
 
-/** Whose body is read. One of `received` and `failed` is called, once. */
+/** Gets a body as it is read. Either `received` or `failed` is called, once. */
 export interface BodyObserver {
   readonly arrived: (chunk: Buffer) => void
   readonly received: (body: Body) => void
@@ -36,8 +37,9 @@ export interface BodyObserver {
 
 export class BodyReader extends Context.Service<BodyReader, {
   /**
-   * Reads `request` to its end and charges what arrives to `reservation`. `deadline` is the time on `Timers.now` at which waiting
-   * for memory becomes `overloaded`. The result ends the reading before that, and then nothing more is told.
+   * Reads `request` to its end, and charges what arrives to `reservation`. A wait for memory becomes `overloaded` at
+   * `deadline` (a time of `Timers.now`). The function that it returns stops the reading, and after that the observer is
+   * not called any more.
    */
   readonly read: (
     request: IncomingMessage,
@@ -54,7 +56,7 @@ export class BodyReader extends Context.Service<BodyReader, {
       const timers = yield* Timers
       const readings = new LiveSet<Reading>()
 
-      // Each by itself: a defect in one sender's check must not let all others be as slow as they like.
+      // Each check is contained by itself. A defect in one must not let all other senders be as slow as they like.
       yield* Effect.suspend(() => {
         const time = timers.now()
         return Effect.forEach(readings, (reading) => contained(Effect.sync(() => reading.checkPace(time))), {
@@ -79,21 +81,23 @@ export class BodyReader extends Context.Service<BodyReader, {
   )
 }
 
-/** Each that waits holds a connection and up to 64 KiB that it has sent: these are 64 MiB at most. */
+/**
+ * Each body that waits holds a connection and up to 64 KiB that its sender has sent: 64 MiB at most for all of them.
+ */
 const mostWaiting = 1_000
 
 const paceWindow = 5_000
 const paceBytes = (64 * 1024 * paceWindow) / 1_000
 const longestReading = 30_000
 
-/** What a socket hands over at once: the room that a reading waits for before it reads on. */
+/** The most that a socket hands over at once. A reading waits for this much room before it reads on. */
 const nextRead = 64 * 1024
 
-/** What all readings have in common. */
+/** The part that all readings share. */
 interface ReadingHost {
   readonly maxBytes: number
   readonly timers: Timers["Service"]
-  /** So many wait for memory that one more would hardly get any in time. */
+  /** So many bodies wait for memory that one more would hardly get any in time. */
   readonly isCrowded: () => boolean
   readonly readings: LiveSet<Reading>
 }
@@ -142,7 +146,7 @@ class Reading implements Member {
     if (this.#waitingSince !== undefined) this.#request.pause()
   }
 
-  /** Leaves nothing behind by which the request, which may live on for a while, could reach the body. */
+  /** Removes every way by which the request, which may live on for a while, could reach the body. */
   stop(): void {
     if (this.#stopped) return
     this.#stopped = true
@@ -200,5 +204,8 @@ class Reading implements Member {
   }
 }
 
-/** Stays on `error` after the end, for the socket may still fail and an unheard error ends the process. `close` follows it. */
+/**
+ * Listens for `error` even after the end. The socket may still fail, and an error that nobody hears ends the process.
+ * `close` follows the error.
+ */
 const ignore = () => {}

@@ -6,7 +6,10 @@ import { plainText } from "../http/PlainText.ts"
 import { Readiness } from "../http/Readiness.ts"
 import { WebhookVerifier } from "./Verifier.ts"
 
-/** The answer of a process that runs, also on the webhook's paths: people and probes of the original look there. */
+/**
+ * The answer of a process that runs. The webhook's paths give it too, because people and probes of the original
+ * sprayproxy look there.
+ */
 export const healthy = Effect.succeed(plainText(200, "healthy"))
 
 /** `/healthz`: the process runs. `/readyz`: it wants deliveries. */

@@ -1,10 +1,11 @@
 /**
- * HMAC-SHA256 (RFC 2104) of a message that is here as a whole: two one-shot hashes over pads that are made once for each key.
- * Of 7 kB it takes 6.8 µs; an `Hmac` of Node's, which has to be set up and collected each time, 10.2.
+ * HMAC-SHA256 (RFC 2104) of a message that is in memory as a whole. It takes two one-shot hashes over pads that are
+ * made once for each key. For 7 kB that takes 6.8 µs; an `Hmac` of Node's, which has to be set up and collected each
+ * time, takes 10.2.
  */
 import { hash, type KeyObject } from "node:crypto"
 
-/** Longer messages are for an `Hmac`: here each is copied behind the pad. */
+/** Each message is copied behind the pad, so longer ones are better left to an `Hmac`. */
 export const longestMessage = 64 * 1024
 
 const blockBytes = 64
@@ -32,13 +33,13 @@ const makePads = (secret: Buffer): Pads => {
 const innerMessage = Buffer.allocUnsafeSlow(blockBytes + longestMessage)
 const outerMessage = Buffer.allocUnsafeSlow(blockBytes + digestBytes)
 
-/** Of a message up to `longestMessage`. */
+/** The HMAC of a message of at most `longestMessage` bytes. */
 export const hmacSha256 = (key: KeyObject, message: Buffer): Buffer => {
   const { inner, outer } = padsOf(key)
   inner.copy(innerMessage)
   message.copy(innerMessage, blockBytes)
   outer.copy(outerMessage)
-  // As a string of bytes: a buffer for it costs more.
+  // The digest is a string of bytes, because a buffer for it costs more.
   const digest = hash("sha256", innerMessage.subarray(0, blockBytes + message.length), "binary")
   outerMessage.write(digest, blockBytes, digestBytes, "latin1")
   return hash("sha256", outerMessage, "buffer")

@@ -1,18 +1,21 @@
 /**
- * Who we are in a `Via` header (RFC 9110 §7.6.3): how a delivery is known that has been here before.
+ * The pseudonym of this deployment in the header `Via` (RFC 9110 §7.6.3), by which a delivery that has been here before
+ * is known.
  *
  * **Details**
  *
- * A loop may come back to another replica of ours, so all of them go by one name, which they make of what they share: the static
- * backends and the PostgreSQL of the store. Where there is neither, a process is alone and its name is random. Another deployment
- * that forwards to us or that we forward to has other backends, although it may have the same webhook secret.
+ * A loop may come back to another of our replicas. So all replicas go by one name, made of what they share: the static
+ * backends and the PostgreSQL database of the store. If there is neither, a process is alone and its name is random.
+ * Another deployment that forwards to us, or that we forward to, has other backends, although it may have the same
+ * webhook secret.
  *
- * Backends see the name. It is hashed with the webhook secret, or whoever guesses our addresses would find them confirmed.
- * While two secrets are accepted we have two names; the first is written.
+ * Backends see the name. It is hashed with the webhook secret, because otherwise whoever guesses our addresses could
+ * confirm them. While two secrets are accepted there are two names, and the first is written.
  *
  * **Gotchas**
  *
- * While a rollout changes what the name is made of, replicas have two. A loop then ends when `Via` has too many of us in it.
+ * While a rollout changes what the name is made of, replicas have different names. A loop then ends when `Via` names
+ * too many sprayproxies.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -26,7 +29,7 @@ import { serverOf, type StoreLocation } from "../settings/StoreLocation.ts"
 import { WebhookSecrets } from "./Secrets.ts"
 
 export class Pseudonym extends Context.Service<Pseudonym, {
-  /** All names that are ours now, the one that is written first; never empty. */
+  /** All names that are ours now, never empty. The first is the one that is written. */
   readonly names: () => readonly [string, ...ReadonlyArray<string>]
 }>()("sprayproxy/webhook/Pseudonym") {
   static readonly layer = Layer.effect(
@@ -51,7 +54,10 @@ export class Pseudonym extends Context.Service<Pseudonym, {
   )
 }
 
-/** Who and where it is, and not as whom one comes there. A SQLite file is one process's: its path may be anybody's. */
+/**
+ * The identity of a database: its server and its name, without the user who connects. A SQLite file has none, because
+ * it is one process's, and other machines may have the same path.
+ */
 const databaseOf = (location: StoreLocation): Option.Option<string> => {
   if (location.kind === "sqlite") return Option.none()
   const { pathname, port, searchParams } = new URL(Redacted.value(location.url))
@@ -63,7 +69,7 @@ const databaseOf = (location: StoreLocation): Option.Option<string> => {
   ]))
 }
 
-/** Without a secret nothing is verified, and nothing kept from anybody who guesses either. */
+/** Without a secret nothing is verified, and the name hides nothing from whoever guesses the addresses. */
 const namesOf = (shared: string, keys: ReadonlyArray<KeyObject>): readonly [string, ...ReadonlyArray<string>] => {
   const [first = "", ...others] = keys
   const name = (key: KeyObject | "") =>

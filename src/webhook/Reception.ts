@@ -1,13 +1,15 @@
 /**
- * One request whose head was good, until its reply is known: its body is read and verified, and the delivery sprayed.
+ * The reception of one request whose head was good, until its reply is known: its body is read and verified, and the
+ * delivery is sprayed.
  *
  * **Details**
  *
- * It owns the delivery's memory, and gives it back when nothing of the delivery is under way: that may be long after the reply.
+ * A reception owns the delivery's reservation. It gives the memory back when nothing of the delivery is under way,
+ * which may be long after the reply.
  *
  * **Gotchas**
  *
- * Works in callbacks, with one wait of the request's fiber for all of it.
+ * It works in callbacks. The request's fiber waits once for all of it.
  */
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Effect from "effect/Effect"
@@ -32,7 +34,7 @@ import type { Refusals } from "./Refusals.ts"
 import { headerOf } from "./RequestHeader.ts"
 import type { Verification } from "./Verifier.ts"
 
-/** Replies say nothing of what is behind us; `X-Request-Id` ties them to the logs. */
+/** Replies say nothing of what is behind us. `X-Request-Id` ties them to the logs. */
 const replies: Readonly<Record<SprayResult, HttpServerResponse>> = {
   proxied: plainText(200, "proxied"),
   accepted: plainText(202, "accepted"),
@@ -40,7 +42,7 @@ const replies: Readonly<Record<SprayResult, HttpServerResponse>> = {
   failed: plainText(502, "failed to proxy")
 }
 
-/** What all receptions have in common. */
+/** The part that all receptions share. */
 export interface ReceptionHost {
   readonly budget: MemoryBudget["Service"]
   readonly log: DeliveryLog["Service"]
@@ -53,10 +55,10 @@ export interface ReceptionHost {
   readonly timers: Timers["Service"]
 }
 
-/** A request, and what its head has told. */
+/** A request whose head was good, and what the head has told. */
 export interface Admitted {
   readonly request: HttpServerRequest
-  /** On `Timers.now`. */
+  /** A time of `Timers.now`. */
   readonly startedAt: number
   readonly verification: Verification
   /** What is added to `Via`. */
@@ -64,7 +66,10 @@ export interface Admitted {
   readonly trace: DeliveryTrace | undefined
 }
 
-/** Succeeds with the reply. A client that hangs up before its body was complete is refused; after that it cancels nothing. */
+/**
+ * Succeeds with the reply. If the client hangs up before its body is complete, the request is refused. After that,
+ * hanging up cancels nothing.
+ */
 export const receive = (host: ReceptionHost, admitted: Admitted): Effect.Effect<HttpServerResponse> =>
   Effect.interruptible(Effect.callback((resume) => {
     const reception = new Reception(host, admitted, resume)
@@ -114,7 +119,7 @@ class Reception implements BodyObserver, SprayObserver {
     try {
       this.#verify(body)
     } catch (defect) {
-      // Thrown here it would end the process; the fiber reports it and answers 500.
+      // An exception from a callback would end the process. The fiber reports the defect and answers 500.
       this.ended()
       this.#resume(Effect.die(defect))
     }
@@ -169,7 +174,7 @@ class Reception implements BodyObserver, SprayObserver {
     this.#host.refusals.writeDown(this.#admitted.request, "body cut off", this.#admitted.startedAt)
   }
 
-  /** The client's leaving interrupts the answer no more. */
+  /** From here on a client that leaves does not interrupt the answer. */
   #refuse(reason: RefusalReason): void {
     this.#isRefused = true
     const { request, startedAt } = this.#admitted

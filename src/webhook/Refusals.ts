@@ -1,4 +1,7 @@
-/** The answers to requests that do not become a delivery, or that nobody has memory for. They say nothing of what is behind us. */
+/**
+ * The answers to requests that do not become a delivery, or for which there is no memory. They say nothing of what is
+ * behind us.
+ */
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
@@ -34,13 +37,13 @@ const refusals: Readonly<Record<RefusalReason, Refusal>> = {
 }
 
 export interface Refusals {
-  /** Writes down that it is refused, and answers it. `startedAt` is on `Timers.now`. */
+  /** Logs and counts the refusal, and answers the request. `startedAt` is a time of `Timers.now`. */
   readonly refuse: (
     request: HttpServerRequest,
     reason: RefusalReason,
     startedAt: number
   ) => Effect.Effect<HttpServerResponse>
-  /** The same where nobody is left who could be answered. */
+  /** Logs and counts a refusal that nobody is left to hear. */
   readonly writeDown: (request: HttpServerRequest, reason: RefusalReason, startedAt: number) => void
 }
 

@@ -1,4 +1,7 @@
-/** `POST /` and `POST /proxy`: what the head of a request tells by itself comes here, before the first byte of the body. */
+/**
+ * `POST /` and `POST /proxy`. Everything that the head of a request tells by itself is checked here, before the first
+ * byte of the body.
+ */
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -53,7 +56,8 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
     }
     const verification = verifier.begin(headerOf(incoming, "x-hub-signature-256"))
     if (typeof verification === "string") return refuse(request, verification, startedAt)
-    // GitHub lists it as failed, and a redelivery goes to all of them; forwarded to some, it would be lost for the others.
+    // Until all backends are known, GitHub lists the delivery as failed, and a redelivery goes to all of them.
+    // Forwarded to some now, it would be lost for the others.
     if (!registry.isKnown()) return refuse(request, "backends unknown", startedAt)
     const names = pseudonym.names()
     if (isLoop(headerOf(incoming, "via"), names)) return refuse(request, "loop", startedAt)

@@ -3,9 +3,9 @@
  *
  * **Details**
  *
- * A file that can't be read keeps its last value; only one that is gone withdraws its secret. A secret is taken byte for byte,
- * but for one newline at the end of a file. What is rarely meant to be part of one gets a warning: GitHub signs without it, and
- * every delivery would be refused.
+ * A file that can't be read keeps its last value. Only a file that is gone withdraws its secret. A secret is taken byte
+ * for byte, except for one newline at the end of a file. Bytes that are rarely meant to be a part of it get a warning:
+ * GitHub signs without them, and every delivery would be refused.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -23,9 +23,9 @@ import { Settings } from "../settings/Settings.ts"
 import { definitions } from "../settings/Table.ts"
 
 export class WebhookSecrets extends Context.Service<WebhookSecrets, {
-  /** An immutable snapshot, each secret once. Empty when there is none: nothing can be verified. */
+  /** An immutable snapshot, each secret once. If it is empty, nothing can be verified. */
   readonly current: () => ReadonlyArray<KeyObject>
-  /** When they last changed, Unix milliseconds. */
+  /** When the secrets last changed, in Unix milliseconds. */
   readonly changedAt: () => number
 }>()("sprayproxy/webhook/Secrets/WebhookSecrets") {
   /** Ready when every file has been read once. */
@@ -49,7 +49,7 @@ export class WebhookSecrets extends Context.Service<WebhookSecrets, {
       const take = (readings: ReadonlyArray<FollowedFiles.Reading>) => {
         files.forEach((file, index) => update(log, file, secretOf(readings[index]!)))
         const keys = files.flatMap((file) => file.key ?? [])
-        // Beside a file the variable would keep a secret valid that was rotated out.
+        // If there is a file, the variable does not count: it would keep a secret valid that was rotated out.
         const next = keys.length === 0 ? fallback : Object.freeze(distinct(keys))
         if (!sameKeys(next, current)) changedAt = clock.currentTimeMillisUnsafe()
         current = next
@@ -73,7 +73,7 @@ export class WebhookSecrets extends Context.Service<WebhookSecrets, {
 interface SecretFile {
   readonly path: string
   key: KeyObject | undefined
-  /** What the last reading came to, so that only changes are logged; otherwise why it is unreadable. */
+  /** The result of the last reading, so that only changes are logged. For an unreadable file, the reason. */
   state: string
 }
 
@@ -118,13 +118,13 @@ const secretOf = (reading: FollowedFiles.Reading): Reading => {
   return key === undefined ? { kind: "unreadable", reason: "empty" } : { kind: "secret", key }
 }
 
-/** Editors and `echo` end a file in a newline that is no part of the secret. */
+/** Editors and `echo` end a file with a newline that is no part of the secret. */
 const withoutNewline = (content: Uint8Array): Uint8Array => {
   if (content.at(-1) !== 0x0a) return content
   return content.subarray(0, content.at(-2) === 0x0d ? -2 : -1)
 }
 
-/** None for an empty secret: with an empty key anybody could sign. */
+/** Empty for an empty secret: with an empty key anybody could sign. */
 const secretKeys = (secret: Uint8Array): ReadonlyArray<KeyObject> =>
   secret.length === 0 ? [] : [createSecretKey(secret)]
 
@@ -135,7 +135,7 @@ const sameKeys = (some: ReadonlyArray<KeyObject>, others: ReadonlyArray<KeyObjec
   some.length === others.length && some.every((key, index) => key.equals(others[index]!))
 
 const oddities: ReadonlyArray<readonly [form: RegExp, words: string]> = [
-  // Of UTF-8, and of UTF-16, which PowerShell writes.
+  // The marks of UTF-8, and of UTF-16, which PowerShell writes.
   [/^(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)/, "begins with a byte order mark"],
   [/^(?:[\t-\r ]|\xc2\xa0)/, "begins with white space"],
   [/(?:[\t-\r ]|\xc2\xa0)$/, "ends in white space (a newline?)"],
@@ -144,7 +144,10 @@ const oddities: ReadonlyArray<readonly [form: RegExp, words: string]> = [
   [/^\$(?:\(\w+\)|\{\w+\})$/, "is the name of something that was to be put in its place"]
 ]
 
-/** What is rarely meant, in words that follow who has it; nothing of the secret itself. */
+/**
+ * Says what in a secret is rarely meant, in words that follow the name of its place. They tell nothing of the secret
+ * itself.
+ */
 const oddityOf = (secret: Buffer): string | undefined => {
   const text = secret.toString("latin1")
   const words = oddities.find(([form]) => form.test(text))?.[1]

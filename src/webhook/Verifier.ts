@@ -1,11 +1,11 @@
 /**
- * Whether a delivery came from GitHub: its body's HMAC-SHA256 with a secret that only GitHub and we know.
+ * Verifies that a delivery came from GitHub: it is signed with a secret that only GitHub and we know.
  *
  * **Details**
  *
- * The documented form is `X-Hub-Signature-256: sha256=<64 hex digits>`
- * (https://docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries). The HMAC covers the body alone.
- * The older `X-Hub-Signature` (SHA-1) is not accepted.
+ * The signature is the HMAC-SHA256 of the body alone. Its documented form is `X-Hub-Signature-256: sha256=<64 hex
+ * digits>` (https://docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries). The older `X-Hub-Signature`
+ * (SHA-1) is not accepted.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -15,13 +15,13 @@ import { Settings } from "../settings/Settings.ts"
 import { hmacSha256, longestMessage } from "./Hmac.ts"
 import { WebhookSecrets } from "./Secrets.ts"
 
-/** Why a delivery can't even be verified; known before its body is read. */
+/** Why a delivery can't be verified. This is known before its body is read. */
 export type Unverifiable = "signature missing" | "signature malformed" | "no secret"
 
-/** One delivery on its way to being verified: takes the body's chunks in order, and may keep the first. */
+/** The verification of one delivery. It takes the body's chunks in order, and may keep the first one. */
 export interface Verification {
   readonly update: (chunk: Buffer) => void
-  /** Whether the signature is that of the chunks so far; ends the verification. */
+  /** Whether the signature is that of all chunks so far. Ends the verification. */
   readonly matches: () => boolean
 }
 
@@ -58,7 +58,7 @@ export const parseSignature = (header: string): Buffer | undefined =>
 
 const unverified: Verification = { update: () => {}, matches: () => true }
 
-/** Most bodies arrive in one chunk, which is hashed when it turns out to be the whole. */
+/** Most bodies arrive in one chunk. That chunk is kept, and hashed in one go when it turns out to be the whole. */
 class SignatureCheck implements Verification {
   readonly #keys: ReadonlyArray<KeyObject>
   readonly #digest: Buffer
