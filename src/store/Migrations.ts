@@ -7,7 +7,7 @@
  * - `stage` says when a delivery is looked at for pruning: 0, some rows were open (at `stage_at` it is looked at again);
  *   1, all were settled at `stage_at`; 2, the same with a dead one; 3, only its record is left.
  * - A row's `due_at` while somebody owns it is the end of the lease.
- * - A row keeps the attempt that delivered it on its first try in its own columns, `attempt_n` and those beside it; all other
+ * - A row that its first attempt delivered keeps that attempt in its own columns, `attempt_n` and those beside it; all other
  *   attempts are in `attempts`. Rows that an earlier release has settled have all of theirs there.
  * - What is settled badly is rare, what is delivered is most: only the former has an index.
  * - A backend whose time is over stays, `cleared` once nothing of it is open: `changed_at` tells a change that comes late.

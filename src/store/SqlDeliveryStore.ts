@@ -18,8 +18,8 @@ import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type { StoreLocation } from "../settings/StoreLocation.ts"
 import * as StoreBackends from "./Backends.ts"
 import { DeliveryStore } from "./DeliveryStore.ts"
-import { faultOf, isConflict, reasonOf } from "./Failure.ts"
 import type { StoreSession } from "./Session.ts"
+import { faultOf, isConflict, reasonOf } from "./SqlErrors.ts"
 import { leaseMillis } from "./contract/Row.ts"
 import { type StoreFault, StoreUnavailable, type StoreUnusable } from "./contract/Unavailable.ts"
 import * as StoreRedelivering from "./operator/Redelivering.ts"
@@ -36,7 +36,7 @@ import * as StorePruning from "./upkeep/Pruning.ts"
 export interface SqlDeliveryStoreOptions {
   /** What this process calls itself: nobody else has that name. */
   readonly owner: string
-  /** Milliseconds of a lease. */
+  /** Milliseconds of a lease: more than an attempt may take, since it is not renewed. */
   readonly lease?: number | undefined
 }
 

@@ -1,7 +1,7 @@
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type { SqlClient } from "effect/sql/SqlClient"
-import { faultOf, reasonOf } from "../../src/store/Failure.ts"
+import { faultOf, reasonOf } from "../../src/store/SqlErrors.ts"
 
 /** Whose fault these are, where what is late is called a question. */
 export const faults = Effect.fnUntraced(function*(

@@ -42,8 +42,9 @@ export interface NumberedSettlement extends Settlement {
 }
 
 /**
- * Milliseconds for which a claimed row is its owner's. Longer than any attempt takes, so it is not renewed: a row that is
- * still its owner's then was forgotten, and would be for ever.
+ * Milliseconds for which a claimed row is its owner's, where a store is not told otherwise. Durable mode tells it more than
+ * an attempt may take: its forwarding timeout and a margin. So a lease is not renewed. A row that is still its owner's at the
+ * end was forgotten, and would be for ever.
  */
 export const leaseMillis = 30_000
 

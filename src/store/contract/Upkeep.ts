@@ -26,8 +26,8 @@ export interface StoreUpkeep {
   readonly usage: Effect.Effect<number, StoreUnavailable>
   readonly backlogs: Effect.Effect<ReadonlyArray<BackendBacklog>, StoreUnavailable>
   /**
-   * Looks at up to `limit` deliveries that may be over some age; true: there may be more. Also mends due times that lie
-   * further ahead than any could (the clock was set back).
+   * Looks at up to `limit` deliveries that may be over some age; true: there may be more. Also corrects due times that
+   * lie further ahead than any could (the clock was set back).
    */
   readonly prune: (retention: Retention, limit: number) => Effect.Effect<boolean, StoreUnavailable>
 }

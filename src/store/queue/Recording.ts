@@ -6,7 +6,7 @@
  * New deliveries and settlements go in one round trip, which is a transaction. Only when a delivery turns out to be known
  * already is nothing of that kept, and the batch is written in a longer transaction that looks first.
  *
- * Most deliveries are taken by every backend at the first try: an outcome that may be of that kind is written as such, in one
+ * Most deliveries are taken by every backend at the first attempt: an outcome that may be of that kind is written as such, in one
  * statement a row. If some row turns out to be another, all of them are said again in the way that fits any row, which changes
  * nothing about those that have it.
  *
@@ -31,7 +31,7 @@ export interface Batch {
 
 /** What is written at once. */
 interface Fresh extends Batch {
-  /** Settlements of their own rows' first tries, as it seems. */
+  /** Settlements by the first attempts on their rows, as it seems. */
   readonly successes: ReadonlyArray<NumberedSettlement>
 }
 

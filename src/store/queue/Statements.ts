@@ -64,7 +64,7 @@ export const settling = ({ dialect, owner, sql }: StoreSession) => ({
     const known = sql`((SELECT count(*) FROM attempts a WHERE a.delivery_id = ${i.id} AND a.backend_key = ${i.key}
       AND a.at BETWEEN ${i.first_at} AND ${i.last_at} AND a.n BETWEEN ${i.first_n} AND ${i.last_n})
       + CASE WHEN delivery_rows.attempt_n BETWEEN ${i.first_n} AND ${i.last_n} THEN 1 ELSE 0 END)`
-    // A row that is somebody else's, or that is settled, is not ours to retry or to bury.
+    // A row that is somebody else's, or that is settled, is not ours to send again or to give up.
     const taken = sql`${i.state} IN ('delivered', 'rejected')
       OR (delivery_rows.state = 'pending' AND (owner IS NULL OR owner = ${owner} OR due_at <= ${now}))`
     const ifTaken = (value: Fragment, column: string) =>

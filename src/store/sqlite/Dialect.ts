@@ -1,7 +1,7 @@
 /** Statements as SQLite takes them. One over many rows is run for each row, which is the faster there. */
 import * as Effect from "effect/Effect"
 import { type Bulk, type BulkRow, inColumns, jsonOf, type StoreDialect } from "../Dialect.ts"
-import { isConflict } from "../Failure.ts"
+import { isConflict } from "../SqlErrors.ts"
 import type { SqliteClient } from "./Client.ts"
 import type { StoreClock } from "./Clock.ts"
 

@@ -58,8 +58,8 @@ export const make = (session: StoreSession) => {
 
   const ofKeys = (keys: ReadonlyArray<string>) => sql`backend_key IN (SELECT value FROM ${dialect.strings(keys)})`
 
-  /** Some of the times that lie further ahead than any could. False: there may be others. */
-  const mend = Effect.fnUntraced(function*(limit: number) {
+  /** Brings back some of the times that lie further ahead than any could. False: there may be others. */
+  const correctTimes = Effect.fnUntraced(function*(limit: number) {
     const [clock] = yield* sql<
       { readonly behind: number }
     >`SELECT seen_at - ${dialect.now()} AS behind FROM store_clock`
@@ -82,7 +82,8 @@ export const make = (session: StoreSession) => {
     return true
   })
 
-  const bury = Effect.fnUntraced(function*(maxAge: number, limit: number) {
+  /** Makes some of the rows dead whose delivering began too long ago; how many. */
+  const giveUpOld = Effect.fnUntraced(function*(maxAge: number, limit: number) {
     const dead = yield* sql<{ readonly id: string }>`UPDATE delivery_rows
       SET state = 'dead', owner = NULL, settled_at = ${dialect.now()}
       WHERE (delivery_id, backend_key) IN (
@@ -152,26 +153,26 @@ export const make = (session: StoreSession) => {
   )
 
   /** In the middle of a round: these are done once in it, and not with each step. */
-  let isMended = false
-  let isBuried = false
+  let areTimesCorrect = false
+  let areOldGivenUp = false
   let begun = 0
 
   const prune = Effect.fnUntraced(function*(retention: Retention, limit: number) {
     const clock = yield* Clock
     const now = Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
     // Under load there is always something to look at, and a round would have no end.
-    if (now - begun > longestRound) isMended = isBuried = false
-    if (!isMended && !isBuried) begun = now
-    if (!isMended) isMended = yield* mend(limit)
-    if (!isBuried) isBuried = (yield* bury(retention.maxAge, limit)) < limit
+    if (now - begun > longestRound) areTimesCorrect = areOldGivenUp = false
+    if (!areTimesCorrect && !areOldGivenUp) begun = now
+    if (!areTimesCorrect) areTimesCorrect = yield* correctTimes(limit)
+    if (!areOldGivenUp) areOldGivenUp = (yield* giveUpOld(retention.maxAge, limit)) < limit
     let looked = 0
     let found = 1
     while (looked < limit && found > 0) {
       found = yield* pruneLot(retention, Math.min(lot, limit - looked))
       looked += found
     }
-    const isDone = isMended && isBuried && found === 0
-    if (isDone) isMended = isBuried = false
+    const isDone = areTimesCorrect && areOldGivenUp && found === 0
+    if (isDone) areTimesCorrect = areOldGivenUp = false
     return !isDone
   })
 

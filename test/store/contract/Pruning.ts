@@ -138,7 +138,7 @@ export const tests = (it: ContractIt) => {
         for (const { id } of deliveries) assert.isUndefined(yield* store.load(id))
       }))
 
-    it.effect("mends what is due too far ahead, since the clock was set back", () =>
+    it.effect("corrects what is due too far ahead, since the clock was set back", () =>
       Effect.gen(function*() {
         const database = yield* (yield* Databases).create
         const [underWay, waiting] = [newDelivery({ to: "a" }), newDelivery({ to: "b" })]

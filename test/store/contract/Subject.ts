@@ -78,7 +78,7 @@ export const setUp = Effect.gen(function*() {
 
 /** Of what a database tells late, by a clock that is not the test's. All its connections have something to do meanwhile. */
 export const eventually = Effect.fnUntraced(function*(store: Store, isSo: Effect.Effect<boolean, StoreUnavailable>) {
-  for (let tries = 0; tries < 400; tries += 1) {
+  for (let looks = 0; looks < 400; looks += 1) {
     if (yield* isSo) return true
     yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 50)))
     yield* Effect.all(Array.from({ length: 8 }, () => store.due([])), { concurrency: 8, discard: true })

@@ -67,7 +67,7 @@ describe.skipIf(postgresUnavailable() !== undefined)("a store of an earlier sche
       yield* earlier.takes(delivery.id)
       yield* earlier.settles(delivery.id, 1)
       assert.deepStrictEqual(yield* shown(delivery.id), [2, "delivered", 1])
-      // This one has it again, and its first try succeeds once more.
+      // This one has it again, and its first attempt succeeds once more.
       yield* store.redeliver({ id: delivery.id }, 1)
       yield* store.claim(keyOf("a"), 1, "oldest")
       yield* store.write({ deliveries: [], settlements: [success(delivery.id)] })

@@ -1,5 +1,6 @@
 /**
- * What a failing database means for the store, in words that name no address, no user and no secret; and whose fault it is.
+ * An error of a database's, as the store tells it: the reason in words that name no address, no user and no secret, and whose
+ * fault it is.
  */
 import {
   AuthenticationError,
