@@ -1,20 +1,21 @@
 /**
- * The connections to backends: kept, trusted, and for dynamic backends checked.
+ * The connections to backends. They are kept for the next request, their certificates are checked, and those of dynamic
+ * backends are also checked for their addresses.
  *
  * **Details**
  *
- * Static backends are reached directly or through the proxy that the environment names; dynamic ones always directly,
- * because a proxy would look names up itself and the rules on addresses could not hold. Those rules are applied to every
- * connection: to all addresses of a name, of which one that is refused fails the connection, and to IP literals.
+ * Static backends are reached directly, or through the proxy that the environment names. Dynamic ones are always
+ * reached directly, because a proxy would look names up itself and the rules on addresses could not hold. Those rules
+ * apply to every connection: to IP literals, and to all addresses of a name. One refused address fails the connection.
  *
- * HTTP/1.1 only. A connection is idle for at most 20 s, which is less than the 30 s of PaC's server, and takes no new
- * request once it is five minutes old, so that changes in DNS are followed; what it is carrying then is finished. undici
- * watches no deadline but that of connecting: an attempt has its own.
+ * Only HTTP/1.1 is spoken. A connection may be idle for 20 s, which is less than the 30 s of PaC's server. Once it is
+ * five minutes old it takes no new request, so that changes in DNS are followed; the request that it carries is
+ * finished. undici watches no deadline but that of connecting, because an attempt has its own.
  *
  * **Gotchas**
  *
- * Nothing closes the connections of a backend that was unregistered: they are idle, and gone after 20 s. Nor those that were
- * made before `--backend-ca` changed: they are used until they are five minutes old.
+ * Nothing closes the connections of a backend that was unregistered. They are idle, and gone after 20 s. Connections
+ * that were made before `--backend-ca` changed are used until they are five minutes old.
  */
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -41,14 +42,14 @@ import * as BackendTrust from "./Trust.ts"
 
 export class BackendConnections extends Context.Service<BackendConnections, {
   /**
-   * What sends requests to a backend; the request's `origin` is the backend's, and its headers are without `Host`. Asked
-   * once for each backend: each answer has connections of its own.
+   * The sender for a backend's requests. The `origin` of a request is the backend's, and its headers are without
+   * `Host`. To be called once for each backend, because each sender has connections of its own.
    */
   readonly dispatcherFor: (backend: Backend) => Sender
 }>()("sprayproxy/backends/connections/Connections/BackendConnections") {
   /**
-   * Takes the proxies from `env`. Fails where a static backend's proxy or the file of `--backend-ca` can't be used. Destroys
-   * every connection when its scope ends: let what is under way finish before.
+   * Takes the proxies from `env`. Fails if a static backend's proxy or the file of `--backend-ca` can't be used. The
+   * end of its scope destroys every connection, so requests under way should finish before.
    */
   static readonly layerFrom = (env: Environment) => Layer.effect(BackendConnections, Effect.suspend(() => make(env)))
 
@@ -59,7 +60,7 @@ const clientOptions = {
   allowH2: false,
   pipelining: 1,
   keepAliveTimeout: 20_000,
-  // Without it a server's `Keep-Alive: timeout=…` is believed up to ten minutes.
+  // Without this, a server's `Keep-Alive: timeout=…` is believed up to ten minutes.
   keepAliveMaxTimeout: 20_000,
   headersTimeout: 0,
   bodyTimeout: 0,
@@ -89,7 +90,7 @@ const make = Effect.fnUntraced(function*(env: Environment) {
       timers,
       timeout: connectTimeout,
       check,
-      // Each has TLS sessions of its own: one that is resumed is not checked again.
+      // Each connector has TLS sessions of its own, because a session that is resumed is not checked again.
       secure: protocol === "https:"
         ? trust.withContext((context) => Undici.buildConnector(trusting(context)))
         : undefined
@@ -127,7 +128,7 @@ const make = Effect.fnUntraced(function*(env: Environment) {
     const connect = connector(proxy.protocol)
     const current = trust.withContext((context) => {
       const outdated = last
-      // What is under way in its tunnels is finished.
+      // Requests under way in its tunnels are finished.
       if (outdated !== undefined) void outdated.close().finally(() => proxyDispatchers.delete(outdated))
       last = ProxyDispatcher.tunnelling(proxy, {
         agent: agentOptions,
@@ -143,7 +144,7 @@ const make = Effect.fnUntraced(function*(env: Environment) {
   const proxied = (proxy: URL, { hostname, origin, protocol }: URL): Sender =>
     protocol === "http:" && proxy.protocol !== "socks5:"
       ? through(`forwarding ${proxy.href}`, () => forwarding(proxy))
-      // One for each backend, whose name it says in TLS.
+      // One for each backend, because it names the backend in TLS.
       : through(`tunnelling ${proxy.href} to ${origin}`, () => tunnelling(proxy, hostname))
 
   const dispatcherFor = ({ origin, source }: Backend): Result.Result<Sender, InvalidProxy> => {

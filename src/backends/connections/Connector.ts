@@ -1,17 +1,18 @@
 /**
- * Connects to a host: to the first of its addresses that answers, and with TLS where it is asked for.
+ * Connects to a host: to the first of its addresses that answers, and with TLS if it is asked for.
  *
  * **Details**
  *
- * As RFC 8305 says: the families take turns, an address that has not answered after 250 ms gets company by the next one, one
- * that has failed at once, and whoever answers first is taken. `net.connect` would end an address after 250 ms instead, and never
- * come back to it: one that is merely far is then not reached where the address after it is dead.
+ * It follows RFC 8305. The address families take turns. If an address has not answered after 250 ms, the next one is
+ * tried beside it; if it has failed, at once. The address that answers first is taken. `net.connect` would give an
+ * address up after 250 ms and never come back to it. An address that is merely far away is then not reached if the
+ * address after it is dead.
  *
- * An address that another one was overtaken by goes first for ten minutes, so that one that is dead is not waited for again.
+ * The address that was taken goes first for ten minutes, so that a dead one before it is not waited for again.
  *
  * **Gotchas**
  *
- * TLS is begun with the address that was taken: one where the handshake fails is not replaced by another.
+ * TLS begins only with the address that was taken. If its handshake fails, no other address is tried.
  */
 import * as net from "node:net"
 import * as Undici from "undici"
@@ -23,20 +24,20 @@ export interface ConnectorOptions {
   readonly timers: Timers["Service"]
   /** Milliseconds until an address has to have answered. */
   readonly timeout: number
-  /** Why an address may not be connected to. One that is refused fails the connection, whatever the others are. */
+  /** Why an address may not be connected to. One refused address fails the connection, whatever the others are. */
   readonly check?: ((address: string) => Error | undefined) | undefined
-  /** Makes TLS out of a connection (its `httpSocket`); asked for each connection. */
+  /** Makes TLS out of a connection (its `httpSocket`). It is asked for each connection. */
   readonly secure?: (() => Undici.buildConnector.connector) | undefined
 }
 
-/** How long an address is waited for before the next one is tried beside it, in milliseconds. */
+/** Milliseconds after which the next address is tried beside one that has not answered. */
 const headStart = 250
-/** How long the address that answered first is tried first, in milliseconds. */
+/** Milliseconds for which the address that answered first goes first. */
 const preferredFor = 600_000
 
 const keepAliveDelay = 60_000
 
-/** RFC 6066 §3: a server's name in TLS has no dot at its end. An address is none. */
+/** A server's name in TLS has no dot at its end (RFC 6066 §3). Undefined for an address, which is no name there. */
 export const serverName = (hostname: string): string | undefined =>
   net.isIP(hostname) === 0 && !hostname.startsWith("[") ? hostname.replace(/\.$/, "") : undefined
 
@@ -65,7 +66,7 @@ export const make = (options: ConnectorOptions): Undici.buildConnector.connector
       if (error !== null) return callback(error, null)
       if (secure === undefined) return callback(null, socket)
       const servername = serverName(hostname)
-      // Its errors are those of the connection within it.
+      // Errors of this socket are reported as those of the TLS connection around it.
       socket.on("error", () => {})
       secure()({
         ...target,
@@ -88,7 +89,7 @@ export const make = (options: ConnectorOptions): Undici.buildConnector.connector
   }
 }
 
-/** RFC 8305 §4: the family of the first address begins, then they alternate. */
+/** RFC 8305 §4: the family of the first address begins, then the families alternate. */
 const takingTurns = (addresses: ReadonlyArray<string>): ReadonlyArray<string> => {
   const family = net.isIP(addresses[0] ?? "")
   const first = addresses.filter((address) => net.isIP(address) === family)
@@ -101,7 +102,7 @@ const takingTurns = (addresses: ReadonlyArray<string>): ReadonlyArray<string> =>
 
 type Done = (...result: [error: null, socket: net.Socket] | [error: Error, socket: null]) => void
 
-/** The attempts to reach one of several addresses. */
+/** Connects to several addresses of one host, until one of them answers. */
 class Race {
   readonly #timers: Timers["Service"]
   readonly #port: number
@@ -166,7 +167,7 @@ class Race {
     if (waiting.length > 0) this.#cancelNext = this.#timers.after(headStart, () => this.#next())
   }
 
-  /** Whether this was what ended it. */
+  /** Whether this call has ended the race. */
   #stop(): boolean {
     if (this.#ended) return false
     this.#ended = true

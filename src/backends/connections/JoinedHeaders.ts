@@ -1,20 +1,20 @@
 /**
- * Headers in the form in which undici writes them, made once for all backends of a delivery.
+ * The headers of a delivery in the form in which undici writes them, made once for all backends.
  *
  * **Details**
  *
- * undici checks and joins the headers of every request: with the thirteen of a delivery that is a fifth of the price of a
- * request on a kept connection. All attempts on a delivery have the same list, and most follow each other. So the list that
- * was sent last is kept, checked and joined.
+ * undici checks and joins the headers of every request. For the thirteen of a delivery, that is a fifth of the cost of
+ * a request on a kept connection. All attempts on a delivery have the same list, and most follow each other. So the
+ * list that was sent last is kept, checked and joined.
  *
- * undici publishes each request that it makes (`undici:request:create`), and a subscriber may change its headers: a flat
- * list, of which each is written as `name: value` and an end of line. They become one header there, and the others stand in
- * its value as lines of their own. The bytes are the same.
+ * undici publishes each request that it creates (`undici:request:create`), and a subscriber may change its headers.
+ * They are a flat list, and each is written as `name: value` and an end of line. Here all of them become one header,
+ * which has the others in its value as lines of their own. The bytes are the same.
  *
  * **Gotchas**
  *
- * undici still gets the headers that it minds itself. It gets the whole list where one of them may not be in a request, and
- * refuses it.
+ * undici still gets the headers that it handles itself. If a header is not allowed in a request, undici gets the whole
+ * list, and refuses it.
  */
 import * as diagnostics from "node:diagnostics_channel"
 import type * as Undici from "undici"
@@ -24,10 +24,10 @@ const created = "undici:request:create"
 
 export class JoinedHeaders {
   #last: Joined = join([])
-  /** Those of the request that is about to be created. */
+  /** The joined headers of the request that is about to be created. */
   #next: Array<string> | undefined
 
-  /** `dispatch` may be used from now on, until the result is called. */
+  /** `dispatch` may be used from now on, until the function that this returns is called. */
   subscribe(): () => void {
     const onCreated = (message: unknown) => {
       if (this.#next === undefined) return
@@ -38,30 +38,30 @@ export class JoinedHeaders {
     return () => diagnostics.unsubscribe(created, onCreated)
   }
 
-  /** As `client.dispatch` does. */
+  /** Sends the request as `client.dispatch` does. */
   dispatch(client: Undici.Client, request: OutgoingRequest, handler: Undici.Dispatcher.DispatchHandler): void {
     if (this.#last.list !== request.headers) this.#last = join(request.headers)
     const { joined, own } = this.#last
     this.#next = joined
-    // Not blocking: nothing waits behind it, and undici looks at its queue once less.
+    // Not blocking, because nothing waits behind it, and undici then looks at its queue once less.
     client.dispatch(
       { path: request.path, method: request.method, body: request.body, headers: own, blocking: false },
       handler
     )
-    // It was refused before it was created.
+    // Still set only if undici has refused the request before creating it.
     this.#next = undefined
   }
 }
 
 interface Joined {
   readonly list: Array<string>
-  /** Those that undici minds itself. */
+  /** The headers that undici handles itself. */
   readonly own: Array<string>
-  /** One header that all others are in. */
+  /** One header that holds all others. */
   readonly joined: Array<string> | undefined
 }
 
-/** undici takes these for its own, or refuses them. */
+/** undici handles these headers itself, or refuses them. */
 const minded = new Set(["connection", "content-length", "expect", "host", "keep-alive", "transfer-encoding", "upgrade"])
 
 /** RFC 9110 §5.6.2. */

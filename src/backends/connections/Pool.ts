@@ -1,16 +1,17 @@
 /**
- * The connections to one origin. The one that was freed last is used first: so they are few, and warm.
+ * The connections to one origin. The connection that was freed last is used first, so there are few of them, and they
+ * are warm.
  *
  * undici's own pool asks one busy connection after the other for each request, and each for its age. With 32 deliveries
- * under way to three backends that, and its agent before it, cost 7 of 165 µs a delivery.
+ * under way to three backends, that pool and the agent before it cost 7 of 165 µs a delivery.
  *
- * It is on the path of each attempt, and keeps the rules of `forwarding/README.md`.
+ * This file is on the path of each attempt, and keeps the rules of `forwarding/README.md`.
  */
 import type * as Undici from "undici"
 import type { JoinedHeaders } from "./JoinedHeaders.ts"
 import type { OutgoingRequest, Sender } from "./Sender.ts"
 
-/** A connection that is older takes no new request, so that changes in DNS are followed. */
+/** Milliseconds. An older connection takes no new request, so that changes in DNS are followed. */
 const longestUse = 300_000
 
 interface Connection {
@@ -26,7 +27,7 @@ export class BackendPool implements Sender {
   readonly #headers: JoinedHeaders
   readonly #free: Array<Connection> = []
 
-  /** Clients made by `connect` are in `open` until their connections have ended. */
+  /** `open` holds the clients made by `connect` until their connections have ended. */
   constructor(connect: () => Undici.Client, open: Set<Undici.Client>, headers: JoinedHeaders) {
     this.#connect = connect
     this.#open = open
@@ -37,7 +38,7 @@ export class BackendPool implements Sender {
     const connection = this.#take()
     const { client } = connection
     this.#headers.dispatch(client, request, handler)
-    // undici has refused the request: nothing is under way that could end.
+    // undici has refused the request, so nothing is under way that could end.
     if (client.stats.size === 0) this.#freed(connection)
   }
 
@@ -56,7 +57,7 @@ export class BackendPool implements Sender {
       .on("drain", () => this.#freed(connection))
       .on("disconnect", () => {
         connection.connectedAt = undefined
-        // It connects once more for a request that has not been sent yet.
+        // The client connects once more for a request that has not been sent yet.
         if (client.stats.size > 0) return
         if (connection.isFree) this.#free.splice(this.#free.indexOf(connection), 1)
         this.#end(connection)

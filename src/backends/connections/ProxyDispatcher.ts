@@ -1,16 +1,17 @@
 /**
- * Requests through a proxy, as Go's client sends them: a tunnel (`CONNECT`, or SOCKS5) to an https backend, and the whole
- * URL in the request line (RFC 9112 §3.2.2) for an http one.
+ * Sends requests through a proxy, as Go's client does. An https backend is reached through a tunnel (`CONNECT`, or
+ * SOCKS5). For an http backend, the request line has the whole URL (RFC 9112 §3.2.2).
  *
  * **Details**
  *
- * undici's `ProxyAgent` makes the tunnels. It can't be given our headers as they are: from a flat list it keeps the last of
- * those with the same name. And its plain forwarding is not used: it does the same again, takes the place of the handler's
+ * undici's `ProxyAgent` makes the tunnels. It can't be given our headers as they are: if a flat list has several of one
+ * name, it keeps the last. Its plain forwarding is not used, because it does the same, replaces the handler's
  * `onResponseStart` for good, and ignores the options of the connection.
  *
  * **Gotchas**
  *
- * Headers are a flat list of names and values without `Host`, which is added. In a tunnel, those of one name move together.
+ * Headers are a flat list of names and values without `Host`, which is added. In a tunnel, headers of the same name
+ * move together.
  */
 import * as Undici from "undici"
 
@@ -25,7 +26,7 @@ export const forwarding = (proxy: URL, options: Undici.Agent.Options): ProxyDisp
       origin: proxy.origin,
       path: `${originOf(request)}${request.path}`,
       headers: [...added, "Host", new URL(originOf(request)).host, ...listOf(request)],
-      // undici would take it from `Host`, and reconnect wherever it changes.
+      // undici would take the name from `Host`, and reconnect whenever it changes.
       servername: proxy.hostname
     }
     return dispatch(forwarded, handler)
@@ -37,13 +38,13 @@ export interface TunnelOptions {
   readonly agent: Undici.Agent.Options
   /** Connects to the proxy, unless it speaks SOCKS5. */
   readonly connect: Undici.buildConnector.connector
-  /** Milliseconds, for each further step: the proxy's answer to `CONNECT`, TLS with the backend. */
+  /** Milliseconds for each further step: the proxy's answer to `CONNECT`, and TLS with the backend. */
   readonly connectTimeout: number
   /** TLS with the backend. */
   readonly tls: Undici.buildConnector.BuildOptions
 }
 
-/** Sends requests through tunnels: those for https backends, and all where `proxy` speaks SOCKS5. */
+/** Sends requests through tunnels: those for https backends, and all of them if `proxy` speaks SOCKS5. */
 export const tunnelling = (
   proxy: URL,
   { agent, connect, connectTimeout, tls }: TunnelOptions
@@ -53,7 +54,7 @@ export const tunnelling = (
   const proxyAgent = new Undici.ProxyAgent({
     ...agent,
     connectTimeout,
-    // SOCKS5 has its credentials in the URL; undici's errors have neither.
+    // For SOCKS5 the credentials are in the URL. undici's errors contain neither.
     uri: socks ? proxy.href : proxy.origin,
     ...(token === undefined || socks ? {} : { token }),
     requestTls: tls,
@@ -61,7 +62,7 @@ export const tunnelling = (
       new Undici.Pool(origin, { ...agent, ...clientOptions, connect, headersTimeout: connectTimeout })
   })
   const dispatcher = proxyAgent.compose((dispatch) => (request, handler) =>
-    // Timeouts once more: those of the agent don't reach undici's SOCKS5 connections.
+    // The time-outs are given once more, because those of the agent don't reach undici's SOCKS5 connections.
     dispatch({ ...request, headersTimeout: 0, bodyTimeout: 0, headers: pairsOf(listOf(request)) }, handler)
   )
   return { dispatcher, close: () => proxyAgent.close(), destroy: () => proxyAgent.destroy() }
@@ -69,7 +70,7 @@ export const tunnelling = (
 
 export interface ProxyDispatcher {
   readonly dispatcher: Undici.Dispatcher
-  /** Ends it when nothing is under way any more. */
+  /** Ends the dispatcher when nothing is under way any more. */
   readonly close: () => Promise<void>
   readonly destroy: () => Promise<void>
 }
@@ -81,12 +82,12 @@ const listOf = ({ headers }: Undici.Dispatcher.DispatchOptions): ReadonlyArray<s
   return headers as ReadonlyArray<string> | undefined ?? []
 }
 
-/** From pairs, other than from a list, undici's `ProxyAgent` collects the values of a name. */
+/** undici's `ProxyAgent` collects the values of a name from pairs, but not from a flat list. */
 const pairsOf = function*(list: ReadonlyArray<string>): Generator<[name: string, value: string]> {
   for (let at = 0; at + 1 < list.length; at += 2) yield [list[at]!, list[at + 1]!]
 }
 
-/** RFC 7617. */
+/** The credentials as RFC 7617 writes them. */
 const authorizationOf = ({ username, password }: URL): string | undefined =>
   username === "" && password === ""
     ? undefined

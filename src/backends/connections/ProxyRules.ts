@@ -1,20 +1,26 @@
 /**
- * Which proxy a static backend is reached through.
+ * Decides through which proxy a static backend is reached.
  *
  * **Details**
  *
- * The rules are those of Go's `net/http.ProxyFromEnvironment` (golang.org/x/net/http/httpproxy), because deployments were
- * set up for the original: upper case wins over lower case and an empty variable is an unset one, `HTTP_PROXY` is never
- * used for https backends, and localhost and loopback addresses are never proxied.
+ * The rules are those of Go's `net/http.ProxyFromEnvironment` (golang.org/x/net/http/httpproxy), because deployments
+ * were set up for the original sprayproxy. Upper case wins over lower case, and an empty variable is an unset one.
+ * `HTTP_PROXY` is never used for https backends. Localhost and loopback addresses are never proxied.
  *
- * `NO_PROXY` is a list with commas. `*` is every host; `10.0.0.0/8` every address of a network, written as an address;
- * `10.1.2.3` and `[2001:db8::1]:443` an address; `example.com` that host and all below it; `.example.com` and
- * `*.example.com` only those below it. All but `*` and networks may end in a port. What can't be read is ignored.
+ * `NO_PROXY` is a list with commas. Its entries are:
+ *
+ * - `*`: every host
+ * - `10.0.0.0/8`: every address of a network, for backends whose URL has an address
+ * - `10.1.2.3`, `[2001:db8::1]:443`: an address
+ * - `example.com`: that host and all below it
+ * - `.example.com`, `*.example.com`: only the hosts below it
+ *
+ * All but `*` and networks may end in a port. Entries that can't be read are ignored.
  *
  * **Gotchas**
  *
- * Go ignores a proxy that it can't read and connects directly. Here it is an error where a backend would use it: whoever
- * names a proxy wants it used.
+ * Go ignores a proxy that it can't read, and connects directly. Here that is an error if a backend would use the proxy,
+ * because whoever names a proxy wants it used.
  */
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
@@ -24,9 +30,9 @@ import { domainToASCII } from "node:url"
 import { hostOf, portOf } from "../../domain/Origin.ts"
 import type { Environment } from "../../settings/Variables.ts"
 
-/** A proxy can't be used. Never has the variable's value, which may contain a password. */
+/** A proxy can't be used. The error never has the variable's value, which may contain a password. */
 export class InvalidProxy extends Schema.TaggedError<InvalidProxy>()("InvalidProxy", {
-  /** The environment variable, as it is written there. */
+  /** The name of the environment variable, as it is written there. */
   variable: Schema.String,
   reason: Schema.String
 }) {
@@ -36,8 +42,8 @@ export class InvalidProxy extends Schema.TaggedError<InvalidProxy>()("InvalidPro
 }
 
 /**
- * The proxy for a backend's `origin`, `undefined` to connect directly. Its scheme is `http:`, `https:` or `socks5:`, and it
- * may contain credentials, so it is nothing for a log.
+ * The proxy for a backend's `origin`, or `undefined` to connect directly. Its scheme is `http:`, `https:` or `socks5:`.
+ * It may contain credentials, so it must not be logged.
  */
 export const proxyFor = (origin: URL, env: Environment): Result.Result<URL | undefined, InvalidProxy> => {
   const variable = variableFor(origin.protocol, env)
@@ -48,7 +54,7 @@ export const proxyFor = (origin: URL, env: Environment): Result.Result<URL | und
   return read(variable, env)
 }
 
-/** What can't be used and is used by no backend; what one uses is an error of `proxyFor`. */
+/** The proxies that can't be used and that no backend uses. One that a backend uses is an error of `proxyFor`. */
 export const unusedFaults = (origins: ReadonlyArray<URL>, env: Environment): ReadonlyArray<InvalidProxy> =>
   ["https:", "http:"].flatMap((protocol) => {
     const variable = variableFor(protocol, env)
@@ -61,7 +67,7 @@ const variableFor = (protocol: string, env: Environment): string | undefined =>
   firstSet(env, protocol === "https:" ? ["HTTPS_PROXY", "https_proxy"] : ["HTTP_PROXY", "http_proxy"])
 
 const read = (variable: string, env: Environment): Result.Result<URL, InvalidProxy> => {
-  // https://golang.org/s/cgihttpproxy: in a CGI process it is the client's `Proxy` header.
+  // https://golang.org/s/cgihttpproxy: in a CGI process the variable holds the client's `Proxy` header.
   if (variable.toUpperCase() === "HTTP_PROXY" && isSet(env["REQUEST_METHOD"])) {
     return Result.fail(
       new InvalidProxy({ variable, reason: "REQUEST_METHOD is set, as in a CGI process" })
@@ -87,7 +93,7 @@ const parse = (value: string): URL | undefined => {
   } catch {
     return undefined
   }
-  // With both, the proxy looks the backend's name up, in Go and in undici.
+  // With socks5 as with socks5h, the proxy looks the backend's name up, in Go and in undici.
   return url.protocol === "socks5h:" ? new URL(url.href.replace(/^socks5h/, "socks5")) : url
 }
 
@@ -104,7 +110,7 @@ const matches = (entry: string, host: string, port: string): boolean => {
   if (prefix !== undefined && net.isIP(network) !== 0) {
     return /^\d{1,3}$/.test(prefix) && inNetwork(network, Number(prefix))(host)
   }
-  // As Go's net.SplitHostPort: an IPv6 address with a port has brackets, one without has none.
+  // As in Go's net.SplitHostPort, an IPv6 address has brackets only with a port.
   const split = /^(?:\[([^\]]*)\]|([^:]*)):([^:]*)$/.exec(entry)
   const name = split === null ? entry : split[1] ?? split[2] ?? ""
   const entryPort = split?.[3] ?? ""
@@ -115,13 +121,13 @@ const matches = (entry: string, host: string, port: string): boolean => {
   return host.endsWith(`.${domain}`) || (below[0] !== "." && host === domain)
 }
 
-/** Whether a host is an address of the network, or the address itself where there is no prefix length. */
+/** Whether a host is an address of the network. Without a prefix length, whether it is the address itself. */
 const inNetwork = (address: string, prefix?: number): (host: string) => boolean => {
   const family = familyOf(address)
   const list = new net.BlockList()
   if (prefix === undefined) list.addAddress(address, family)
   else if (prefix <= (family === "ipv4" ? 32 : 128)) list.addSubnet(address, prefix, family)
-  // BlockList takes IPv4 addresses for IPv6 ones, so that ::/0 would contain them; in Go it doesn't.
+  // BlockList reads IPv4 addresses as IPv6 ones too, so that ::/0 would contain them. In Go it doesn't.
   return (host) =>
     net.isIP(host) !== 0 && (prefix === undefined || isMapped(host) || familyOf(host) === family) &&
     list.check(host, familyOf(host))
@@ -129,12 +135,12 @@ const inNetwork = (address: string, prefix?: number): (host: string) => boolean 
 
 const familyOf = (address: string): "ipv4" | "ipv6" => net.isIPv6(address) ? "ipv6" : "ipv4"
 
-/** IPv4-mapped IPv6, as `URL` writes it. */
+/** IPv4-mapped IPv6, in the form in which `URL` writes it. */
 const isMapped = (address: string): boolean => address.startsWith("::ffff:")
 
 const isLoopbackV4 = inNetwork("127.0.0.0", 8)
 const isLoopbackV6 = inNetwork("::1")
 const loopback = (host: string): boolean => isLoopbackV4(host) || isLoopbackV6(host)
 
-/** `URL` has made the backend's name ASCII. */
+/** `URL` has made the backend's name ASCII, so the entry is made ASCII too. */
 const ascii = (domain: string): string => /^\p{ASCII}*$/u.test(domain) ? domain : domainToASCII(domain) || domain

@@ -1,15 +1,15 @@
 /**
- * Host names to addresses for the connections to backends.
+ * Resolves host names for the connections to backends.
  *
  * **Details**
  *
- * getaddrinfo has libuv's four threads, which it shares with file reads: many connections at once to a few hosts, or a name
- * server that is slow, would hold up everything else. So a host is looked up once at a time however many ask, and its answer
- * is good for ten seconds.
+ * getaddrinfo has libuv's four threads, which it shares with file reads. Many connections at once to a few hosts, or a
+ * slow name server, would hold up everything else. So there is one lookup at a time for a host, however many ask, and
+ * its answer is good for ten seconds.
  *
- * A failing name server must not take working backends away: the last good answer is given until there is a new one. As a
- * dying name server is more often silent than wrong, and the connect timeout is already running, it is also given when a
- * new answer takes longer than a second. Failures are not remembered.
+ * A failing name server must not take working backends away. So the last good answer is given until there is a new one.
+ * It is also given if a new answer takes longer than a second, because a dying name server is more often silent than
+ * wrong, and the connect time-out is already running. Failures are not remembered.
  *
  * **Gotchas**
  *
@@ -28,21 +28,21 @@ export type SystemLookup = (
   answer: (error: NodeJS.ErrnoException | null, addresses: ReadonlyArray<dns.LookupAddress>) => void
 ) => void
 
-/** How long an answer is good for, in milliseconds. */
+/** Milliseconds for which an answer is good. */
 const freshFor = 10_000
-/** How long a caller waits for a new answer while an old one is known, in milliseconds. */
+/** Milliseconds that a caller waits for a new answer while an old one is known. */
 const patience = 1_000
-/** Hosts of which the last answer is kept; the one not asked for the longest is forgotten first. */
+/** The most hosts of which the last answer is kept. The host that was not asked for the longest is forgotten first. */
 const capacity = 4_096
 
 export class Resolver extends Context.Service<Resolver, {
   /**
-   * A `lookup` for `net.connect` and `tls.connect`: honours `all` and `family`, keeps the system's order, ignores `hints`.
-   * Fails with the system's error, and with `ENOTFOUND` when the host has no address of the family.
+   * A `lookup` for `net.connect` and `tls.connect`. It honours `all` and `family`, keeps the system's order, and
+   * ignores `hints`. It fails with the system's error, and with `ENOTFOUND` if the host has no address of the family.
    */
   readonly lookup: net.LookupFunction
 }>()("sprayproxy/backends/connections/Resolver") {
-  /** A resolver that asks `system`. Ages are measured, and waits end, on the `Clock` of the fiber that builds the layer. */
+  /** A resolver that asks `system`. It takes its times from the `Clock` of the fiber that builds the layer. */
   static readonly layerFrom = (system: SystemLookup): Layer.Layer<Resolver> =>
     Layer.effect(
       Resolver,
@@ -70,7 +70,7 @@ interface Host {
   /** The last good answer. */
   addresses: Addresses | undefined
   freshUntil: number
-  /** Who waits for the lookup under way; `undefined` while there is none. */
+  /** The callers that wait for the lookup under way. `undefined` if none is under way. */
   waiting: Set<Waiter> | undefined
 }
 
@@ -102,7 +102,7 @@ const make = (
       const failure = host.addresses === undefined ? error ?? notFound(name) : null
       for (const waiter of waiting) waiter(failure, host.addresses ?? [])
     }
-    // A synchronous answer would reach nobody: the caller is added only after this.
+    // A synchronous answer would reach nobody, because the caller is added only after this.
     system(name, (error, addresses) => queueMicrotask(() => settle(error, addresses)))
     return waiting
   }

@@ -4,12 +4,12 @@ export interface OutgoingRequest {
   readonly origin: string
   readonly path: string
   readonly method: Dispatcher.HttpMethod
-  /** A flat list of names and values. It is not changed any more. */
+  /** A flat list of names and values. Nobody changes it any more. */
   readonly headers: Array<string>
   readonly body: Buffer
 }
 
-/** What sends requests; undici's dispatchers do. */
+/** Sends requests. undici's dispatchers are senders. */
 export interface Sender {
   readonly dispatch: (request: OutgoingRequest, handler: Dispatcher.DispatchHandler) => unknown
 }

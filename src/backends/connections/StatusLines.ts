@@ -1,38 +1,42 @@
 /**
- * Reads the status line of every answer beside undici, so that it decides an outcome whatever comes after it.
+ * Reads the status line of every answer beside undici, so that the line decides an outcome whatever comes after it.
  *
  * **Details**
  *
- * undici gives an answer up for what a client need not mind: a second `Content-Length` of the same value, a head larger than
- * its limit, a head that breaks off, and a `100 Continue` that it has not asked for. A watched connection reads along, up to
- * the end of each final status line. The error that ends the connection then carries that line (`ofError`), and it ends: undici
- * destroys a connection on which it did not understand something.
+ * undici gives up an answer for things that a client need not mind: a second `Content-Length` of the same value, a head
+ * larger than its limit, a head that breaks off, and a `100 Continue` that it has not asked for. So each watched
+ * connection is read along, up to the end of each final status line. If undici does not understand something, it
+ * destroys the connection with an error, and that error then carries the line (`ofError`).
  *
- * A `100` becomes a `102` before undici sees it: an interim answer (RFC 9110 §15.2) like any other.
+ * A `100` becomes a `102` before undici sees it, which is an interim answer (RFC 9110 §15.2) like any other.
  *
- * A backend that answers without reading on resets the connection. What it said before is still to be read (Linux keeps it),
- * but a failed write would end the stream. So a write that a reset has failed is kept back until the reading side has ended.
+ * A backend that answers without reading on resets the connection. Its answer can still be read (Linux keeps it), but a
+ * failed write would end the stream before. So the error of a write that was reset is held back until the reading side
+ * has ended.
  *
  * **Gotchas**
  *
- * Requests are not pipelined, and undici writes their heads, and nothing else, as strings.
+ * It relies on two things: requests are not pipelined, and undici writes their heads, and nothing else, as strings.
  */
 import * as diagnostics from "node:diagnostics_channel"
 import type * as net from "node:net"
 
 export interface StatusLine {
   readonly status: number
-  /** What `count` was when it was read, itself included. */
+  /** The value of `count` when this line was read, the line itself included. */
   readonly order: number
 }
 
-/** How many status lines have been read so far: one that a request has caused has a higher order than this was at its start. */
+/**
+ * How many status lines have been read so far. The line that answers a request has a higher order than this was when
+ * the request began.
+ */
 export const count = (): number => total
 
 /** The status line that was read before this error ended the connection. */
 export const ofError = (error: Error): StatusLine | undefined => linesOfErrors.get(error)
 
-/** Watches every connection that undici opens from now on; answers with what ends that. */
+/** Watches every connection that undici opens from now on. The function that it returns ends that. */
 export const watchConnections = (): () => void => {
   diagnostics.subscribe(connected, onConnected)
   return () => diagnostics.unsubscribe(connected, onConnected)
@@ -46,7 +50,10 @@ let total = 0
 const linesOfErrors = new WeakMap<Error, StatusLine>()
 const watched = new WeakSet<net.Socket>()
 
-/** A reset has ended the reading side too; should it not end, the write's error does. In milliseconds. */
+/**
+ * Milliseconds after which the write's error ends the connection all the same. A reset normally ends the reading side
+ * before.
+ */
 const writeErrorPatience = 1_000
 
 type Written = (error?: Error | null) => void
@@ -102,7 +109,7 @@ const digit = 0x30
 
 const isDigit = (byte: number): boolean => byte >= digit && byte <= 0x39
 
-/** The answers on one connection, byte by byte up to the end of each final status line. */
+/** The answers on one connection, read byte by byte up to the end of each final status line. */
 class Answers {
   isExpected = false
   line: StatusLine | undefined
@@ -111,7 +118,7 @@ class Answers {
   #status = 0
   #afterCr = false
 
-  /** A request goes out. */
+  /** A request goes out, and its answer is expected. */
   expect(): void {
     this.isExpected = true
     this.line = undefined
@@ -156,13 +163,13 @@ class Answers {
       this.#isStatusLine = length === 0
       return
     }
-    // As undici's parser does, with empty lines before an answer.
+    // Empty lines before an answer are skipped, as undici's parser does.
     if (length === 0) return
     const status = this.#status
     this.#status = 0
     this.#isStatusLine = false
     const isWhole = length >= pattern.length
-    // After a 101 it is no HTTP any more.
+    // After a 101 the bytes are no HTTP any more.
     if (isWhole && status < 200 && status !== 101) return
     this.isExpected = false
     if (isWhole && status >= 200) this.line = { status, order: total += 1 }

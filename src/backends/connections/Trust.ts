@@ -1,16 +1,17 @@
 /**
- * Whose certificates a backend may show: the authorities that Node ships, those of the system, and `--backend-ca`.
+ * The authorities whose certificates a backend may show: those that Node ships, those of the system, and those of
+ * `--backend-ca`.
  *
  * **Details**
  *
- * One `SecureContext` is shared by all connections: a list of authorities is read again for every connection, which costs
- * 22 ms each time, where a shared context leaves 2 ms.
+ * All connections share one `SecureContext`. A list of authorities is read again for every connection, which takes 22
+ * ms each time; with a shared context it takes 2 ms.
  *
  * **Gotchas**
  *
- * Reading the system's authorities (30 to 90 ms) and putting the context together (25 ms) blocks, so both wait for the first
- * https connection, and a start without one is not slowed. `--backend-ca` is checked at the start and followed from then on: a
- * connection that is already there keeps the trust that it was made with.
+ * Reading the system's authorities (30 to 90 ms) and putting the context together (25 ms) block. So both wait for the
+ * first https connection, and a start without one is not slowed. `--backend-ca` is checked at the start and followed
+ * from then on. A connection that is already there keeps the trust that it was made with.
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -21,7 +22,7 @@ import * as tls from "node:tls"
 import { Log } from "../../observability/logs/Logging.ts"
 import * as FollowedFiles from "../../runtime/FollowedFiles.ts"
 
-/** The file of `--backend-ca` can't be used. Its message is one line, fit to be the last words of a failed start. */
+/** The file of `--backend-ca` can't be used. The message is one line, fit to be the last words of a failed start. */
 export class InvalidBackendCa extends Schema.TaggedError<InvalidBackendCa>()("InvalidBackendCa", {
   path: Schema.String,
   reason: Schema.String
@@ -32,11 +33,14 @@ export class InvalidBackendCa extends Schema.TaggedError<InvalidBackendCa>()("In
 }
 
 interface BackendTrust {
-  /** What `make` makes of the context, once for each: it is another one after the file has changed. */
+  /**
+   * Returns a function that gives what `make` makes of the current context. `make` is called once for each context, and
+   * there is a new context after the file has changed.
+   */
   readonly withContext: <A>(make: (context: tls.SecureContext) => A) => () => A
 }
 
-/** Checks the PEM file, if there is one, and follows it. The context is put together when it is first asked for. */
+/** Checks the PEM file, if there is one, and follows it. The context is put together when it is first needed. */
 export const make = Effect.fnUntraced(function*(backendCa: Option.Option<string>) {
   const log = yield* Log
   let added: ReadonlyArray<string> = []
