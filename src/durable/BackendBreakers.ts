@@ -1,18 +1,19 @@
 /**
- * Whether a backend is worth an attempt: after failures in a row most of what comes is held, and some of it finds out
- * whether the backend is there.
+ * The breakers of backends: whether a backend is worth an attempt. After failures in a row most deliveries are held,
+ * and a few find out whether the backend is there.
  *
  * **Details**
  *
- * - Five attempts in a row that end as if the backend were away (`Outcome.isAway`) open its breaker. Any answer closes it, a
- *   refusal too: who refuses is there.
- * - While it is open, two may be under way as probes. One is a delivery that has just come: it goes at once, as it would
- *   without a breaker. The other is of the backlog: after 1 s, and after each that fails the wait doubles, up to 15 s; but at
- *   once where a delivery was held because of a probe.
- * - A probe that has taken a second keeps nobody out any more: it may be the one delivery that the backend hangs on.
+ * - Five attempts in a row that end as if the backend were away (`Outcome.isAway`) open its breaker. Any answer closes
+ *   it, even a refusal, because a backend that refuses is there.
+ * - While the breaker is open, two attempts may be under way as probes. One is of a fresh delivery, and goes at once.
+ *   The other is of the backlog. It goes after 1 s, and each failed one doubles that wait, up to 15 s. It goes at once
+ *   if a fresh delivery was held because of a probe.
+ * - A probe that has taken a second keeps no other out any more, because it may be the one delivery that the backend
+ *   hangs on.
  * - A failure counts only if its attempt began after the last answer.
  *
- * Only where deliveries are on disk: elsewhere an attempt that is not made is a loss.
+ * Only deliveries on disk are held. Elsewhere an attempt that is not made is a loss.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -22,29 +23,29 @@ import type { Backend } from "../domain/Backend.ts"
 import * as Outcome from "../domain/Outcome.ts"
 import { Timers } from "../runtime/Timers.ts"
 
-/** Leave for one attempt, which ends in one of two ways. */
+/** The permission for one attempt. Either `ended` or `notMade` is called, once. */
 export interface Admission {
   /** Nothing else of its kind may go meanwhile. */
   readonly isProbe: boolean
   /** Of the backlog, the latest is to go: it was held. */
   readonly forHeld: boolean
   readonly ended: (report: Pick<AttemptReport, "outcome" | "status">) => void
-  /** There was no attempt, for a reason that says nothing of the backend. */
+  /** No attempt was made, for a reason that says nothing of the backend. */
   readonly notMade: () => void
 }
 
 export class BackendBreakers extends Context.Service<BackendBreakers, {
-  /** Leave for a delivery that has just come. Undefined: it is held. */
+  /** Admits an attempt on a fresh delivery. Undefined: the delivery is held. */
   readonly admitFresh: (backend: Backend) => Admission | undefined
-  /** Leave for one of the backlog. Undefined: not now. */
+  /** Admits an attempt from the backlog. Undefined: not now. */
   readonly admitStored: (backend: Backend) => Admission | undefined
-  /** Whether `admitStored` would give it. */
+  /** Whether `admitStored` would admit an attempt now. */
   readonly mayAdmitStored: (backend: Backend) => boolean
-  /** For an attempt that is made in any case. */
+  /** Admits an attempt that is made in any case. */
   readonly admitAnyway: (backend: Backend) => Admission
   /**
-   * How many deliveries were held while it was open whether the backend is there, before an answer closed the breaker; once.
-   * Without a breaker they would have gone at once.
+   * How many deliveries were held while a probe was finding out that the backend is there. Without a breaker they would
+   * have gone at once. Each is told once.
    */
   readonly takeHeld: (backend: Backend) => number
 }>()("sprayproxy/durable/BackendBreakers") {
@@ -73,20 +74,20 @@ const failuresToOpen = 5
 const firstWait = 1_000
 const longestWait = 15_000
 
-/** For how long a probe keeps others of its kind out. */
+/** Milliseconds for which a probe keeps others of its kind out. */
 const patience = 1_000
 
-/** Who may be a probe. */
+/** A probe is a fresh delivery or one of the backlog. */
 type Kind = "fresh" | "stored"
 
-/** Of a breaker that is open. */
+/** The state of an open breaker. */
 interface Probing {
-  /** The latest of each kind that is under way. */
+  /** The latest probe of each kind that is under way. */
   readonly latest: { [K in Kind]: Leave | undefined }
-  /** On `Timers.now`: when the next one of the backlog may begin. */
+  /** When the next probe of the backlog may begin, as a time of `Timers.now`. */
   storedAt: number
   wait: number
-  /** A fresh delivery was held since the last one of the backlog began. */
+  /** A fresh delivery was held since the last probe of the backlog began. */
   hasHeld: boolean
 }
 
@@ -95,7 +96,7 @@ class Breaker {
   #failures = 0
   #answeredAt = -Infinity
   #probing: Probing | undefined
-  /** Deliveries that were ever held. */
+  /** How many deliveries were ever held. */
   held = 0
   #owed = 0
 
@@ -147,7 +148,7 @@ class Breaker {
 
   notMade(leave: Leave): void {
     this.#leave(leave)
-    // Its delivery may not have been written when this one looked for it.
+    // The held delivery may not have been written yet when this probe looked for it.
     if (leave.forHeld && this.#probing !== undefined) this.#probing.hasHeld = true
   }
 
@@ -167,7 +168,7 @@ class Breaker {
     this.#failures = 0
     if (this.#probing !== undefined) {
       const { fresh, stored } = this.#probing.latest
-      // Nothing is known of those that still hang.
+      // Deliveries held because of probes that still hang are left out: nothing is known of those.
       const open = [fresh, stored].map((probe) => probe?.heldBefore ?? Infinity)
       this.#owed += this.held - Math.min(leave.heldSince, ...open)
     }
@@ -197,13 +198,13 @@ const isFree = ({ latest }: Probing, kind: Kind, now: number): boolean =>
 
 class Leave implements Admission {
   readonly #breaker: Breaker
-  /** On `Timers.now`. */
+  /** A time of `Timers.now`. */
   readonly began: number
-  /** Undefined: it is no probe. */
+  /** Undefined if the attempt is no probe. */
   readonly kind: Kind | undefined
   readonly forHeld: boolean
   readonly heldBefore: number
-  /** Before the probe whose place it took, if that still hung. */
+  /** How many were held before the probe whose place this one took, if that probe still hung. */
   readonly heldSince: number
 
   constructor(breaker: Breaker, began: number, kind: Kind | undefined, forHeld = false, before?: Leave) {

@@ -1,13 +1,14 @@
 /**
- * How fast one backend gets what has waited for it.
+ * The drain of one backend: the pace at which its backlog is sent.
  *
  * **Details**
  *
- * - From 4 deliveries a second on, rising by half with each second in which the backend kept up, to 200, and halved when it
- *   seems to be away. A refusal is an answer: the backend keeps up. An error of its own (5xx) is neither.
- * - At most half of the backend's permits: fresh deliveries always find some.
- * - What was held only while the backend was being probed comes on top of the rate: without a breaker it would have gone at
- *   once.
+ * - The rate begins with 4 deliveries a second. It rises by half with each second in which the backend kept up, to 200,
+ *   and is halved when the backend seems to be away. A refusal is an answer, so the backend keeps up. An error of its
+ *   own (5xx) counts for neither.
+ * - At most half of the backend's permits are used, so that fresh deliveries always find some.
+ * - Deliveries that were held only because of a probe come on top of the rate. Without a breaker they would have gone
+ *   at once.
  */
 import type { AttemptReport } from "../domain/AttemptReport.ts"
 import * as Outcome from "../domain/Outcome.ts"
@@ -21,7 +22,7 @@ const firstRate = 4
 const highestRate = 200
 
 export class BackendDrain {
-  /** Somebody is asking the store for its rows. */
+  /** The store is being asked for rows of this backend. */
   isClaiming = false
   #active = 0
   #rate = firstRate
@@ -36,7 +37,7 @@ export class BackendDrain {
     this.#mostActive = Math.max(1, Math.floor(permits / 2))
   }
 
-  /** A tick has passed. `held`: how many deliveries were held because of a probe that has succeeded. */
+  /** A tick has passed. `held` is how many deliveries were held because of a probe that has succeeded. */
   tick(held: number): void {
     this.#owed += held
     this.#ticks += 1
@@ -47,18 +48,18 @@ export class BackendDrain {
     this.#credit = Math.min(this.#rate, this.#credit + this.#rate * tickMillis / 1_000)
   }
 
-  /** How many may begin. */
+  /** How many attempts may begin now. */
   allowance(): number {
     return Math.max(0, Math.min(Math.floor(this.#credit) + this.#owed, this.#mostActive - this.#active))
   }
 
-  /** Whom to take next. Of what was held the latest is what was held last. */
+  /** Which rows to claim next. Among held deliveries the newest were held last. */
   order({ forHeld, isProbe }: Pick<Admission, "forHeld" | "isProbe">): ClaimOrder {
     this.#claims += 1
     return forHeld || this.#owed > 0 || this.#claims % (isProbe ? 2 : 4) === 0 ? "newest" : "oldest"
   }
 
-  /** So many of those that were asked for have begun. */
+  /** Of `asked` rows, `count` have begun. */
   began(count: number, asked: number): void {
     this.#active += count
     const owed = Math.min(count, this.#owed)

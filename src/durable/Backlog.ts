@@ -1,19 +1,19 @@
 /**
- * Sends what is stored and due: first attempts that could not be made at once, and those that are made again.
+ * Sends rows that are due: first attempts that could not be made at once, and further attempts.
  *
  * **Details**
  *
- * - How fast, `BackendDrain` says; behind an open breaker a single one goes, as the probe.
- * - The longest due goes first. Each fourth claim (each second probe) takes the latest arrival instead, or what came in just
- *   before a backend recovered would wait behind hours of backlog.
- * - A claimed delivery that can't begin, for want of memory or because what is stored of it can't be read, has had an attempt
- *   for all but the backend: shown, counted, and made again later and later. Only when the store itself is away is it nobody's
- *   fault.
+ * - `BackendDrain` decides the pace. Behind an open breaker only one delivery goes at a time, as a probe.
+ * - The row that has been due the longest goes first. Each fourth claim (each second probe) takes the latest arrival
+ *   instead. Otherwise a delivery that came just before its backend recovered would wait behind hours of backlog.
+ * - A claimed delivery may not be able to begin, because there is no memory or its content can't be read. Then its row
+ *   is treated as after an attempt that the backend did not get: it is shown, counted, and tried again later and later.
+ *   Only if the store itself is away, nothing is counted.
  *
  * **Gotchas**
  *
- * A claim is not interrupted, nor is it waited for by those on other backends: it may have happened, and what it took would be
- * nobody's until the lease is over.
+ * A claim is not interrupted, and claims for other backends do not wait for it. An interrupted claim may have happened,
+ * and its rows would then be nobody's until the lease is over.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -67,7 +67,7 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
     return drain
   }
 
-  /** Whether it is kept. */
+  /** Whether the row will be attempted again or is finished, other than as dead. */
   const settle = (row: Row, report: AttemptReport, become?: Settlement["become"]): boolean => {
     const { id, key, tries } = row.claimed
     const age = row.claimed.age + timers.now() - row.claimedAt
@@ -83,7 +83,7 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
     writer.settle({ id, key, attempt: undefined, become: { retryIn } })
   }
 
-  /** Surely not sent, and not for the backend's sake. */
+  /** The delivery was surely not sent, and not because of the backend. */
   const notSent = (row: Row, error: string, become?: "dead") => {
     const { admission, backend, claimed, claimedAt } = row
     drainOf(backend).notMade()
@@ -113,7 +113,7 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
     abandoned: () => readiness.isDraining() ? giveBack(row, 0) : notSent(row, noMemory)
   })
 
-  /** Whether the store answers, to tell one that is away from a row that can't be read. */
+  /** Whether the store answers. This tells a store that is away from a row that can't be read. */
   const isStoreThere = store.due([]).pipe(Effect.timeout(longestAnswer), Effect.isSuccess)
 
   const load = (id: string) =>
@@ -126,7 +126,7 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
       Effect.result
     )
 
-  /** With memory of its own, until nothing of it is under way. */
+  /** Sends one row, with a reservation of its own until nothing of it is under way. */
   const send = (row: Row) =>
     Effect.acquireUseRelease(
       Effect.sync(budget.open),
@@ -177,7 +177,7 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
     }
   })
 
-  /** By itself: it may take its time, and fail. */
+  /** Runs by itself, because a claim may take its time, and fail. */
   const beginSending = (backend: Backend, drain: BackendDrain) => {
     drain.isClaiming = true
     return sendDue(backend, drain).pipe(
@@ -216,33 +216,36 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
 interface Row {
   readonly backend: Backend
   readonly claimed: Claimed
-  /** On `Timers.now`. */
+  /** A time of `Timers.now`. */
   readonly claimedAt: number
   readonly admission: Admission
 }
 
 const tooLong = new StoreUnavailable({ reason: "it took too long" })
 
-/** Bodies that are read from the store at once, of all backends. */
+/** The most bodies that are read from the store at once, for all backends. */
 const mostLoading = 16
 
-/** Claims at once: others want to ask the store too. */
+/** The most claims at once, because others want to ask the store too. */
 const mostClaiming = 8
 
-/** A claimed delivery begins within both, which is less than its lease has beyond the forwarding timeout. */
+/**
+ * A claimed delivery begins within both times. Together they are less than what its lease has beyond the forwarding
+ * timeout.
+ */
 const longestWait = "7 seconds"
 const longestLoad = "5 seconds"
 
 const longestAnswer = "10 seconds"
 
-/** Milliseconds until a delivery is tried again that a store which is away kept from being read. */
+/** Milliseconds after which a delivery is tried again that could not be read because the store was away. */
 const storePause = 5_000
 
 const noMemory = "no memory in time"
 
 const unsent = { outcome: "unreachable", status: undefined, answer: undefined, requests: 0 } as const
 
-/** As it was when it came, byte for byte. */
+/** The delivery as it came, byte for byte. */
 const deliveryOf = (stored: StoredDelivery): Delivery => ({
   requestId: stored.requestId,
   guid: stored.guid,

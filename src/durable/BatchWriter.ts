@@ -1,10 +1,11 @@
 /**
- * Writes a batch to the store, or all of it that can be written.
+ * Writes a batch to the store, or as much of it as can be written.
  *
  * **Details**
  *
- * A write that is refused for its content says nothing of the store. The batch is taken apart until what can't be written is
- * alone: a delivery goes without the store, an outcome loses its texts or is dropped, and all others are written.
+ * A write that is refused for its content says nothing of the store's health. The batch is then split until what can't
+ * be written stands alone. Such a delivery goes without the store. Such an outcome loses its texts, or is dropped. All
+ * others are written.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -21,7 +22,7 @@ import type { StoreMetrics } from "./StoreMetrics.ts"
 interface BatchWriterOptions {
   readonly store: DeliveryStore["Service"]
   readonly health: StoreHealth
-  /** Where outcomes go back to that were not written. */
+  /** Gets back the outcomes that were not written. */
   readonly settlements: SettlementQueue
   readonly log: Log["Service"]
   readonly metrics: StoreMetrics["Service"]
@@ -29,7 +30,7 @@ interface BatchWriterOptions {
 }
 
 export const make = ({ health, log, metrics, settlements, store, timers }: BatchWriterOptions) => {
-  /** When the transaction that is under way began. */
+  /** When the transaction that is under way began. Undefined if none is. */
   let since: number | undefined
 
   const writeOnce = (part: StoreBatch) =>
@@ -46,7 +47,7 @@ export const make = ({ health, log, metrics, settlements, store, timers }: Batch
     since = undefined
   }
 
-  /** A single thing that can't be written as it is; what is left of it to be tried. */
+  /** Deals with a single thing that can't be written as it is. Returns what is left of it to be tried. */
   const refused = ({ deliveries: [write], settlements: [settlement] }: StoreBatch, reason: string) => {
     if (write !== undefined) {
       const { guid, requestId } = write.begin()
@@ -62,7 +63,7 @@ export const make = ({ health, log, metrics, settlements, store, timers }: Batch
     return []
   }
 
-  /** False: not all of it was written, and it is not to be gone on with now. */
+  /** False: a part was not written, and the writer should not go on now. */
   const write = (batch: StoreBatch) =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function*() {
@@ -100,10 +101,10 @@ export const make = ({ health, log, metrics, settlements, store, timers }: Batch
   return { write, since: () => since }
 }
 
-/** Beyond this a write is given up; whether it happened is open. */
+/** A write that takes longer is given up. Nobody knows then whether it happened. */
 export const longestWrite = "10 seconds"
 
-/** Into which one batch is taken apart: enough for a few things in it that can't be written, not for a batch of them. */
+/** The most transactions for one batch: enough for a few things that can't be written, not for a batch of them. */
 const mostTransactions = 64
 
 export const reasonOf = (cause: Cause.Cause<unknown>): string => {

@@ -1,6 +1,6 @@
 /**
- * Where the ids of deliveries come from: UUIDv7s of the system's random bytes, which are drawn some hundred ids ahead. Drawn one
- * by one they were a fiftieth of the main thread's time.
+ * Makes the ids of deliveries. They are UUIDv7s of the system's random bytes, which are drawn some hundred ids ahead:
+ * drawn one by one they took a fiftieth of the main thread's time.
  */
 import * as Layer from "effect/Layer"
 import { make, SecureRandom } from "effect/crypto/SecureRandom"

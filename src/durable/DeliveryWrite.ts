@@ -3,17 +3,17 @@ import type { CancelTimer } from "../runtime/Timers.ts"
 import type { NewDelivery, Recorded } from "../store/contract/Queue.ts"
 import type { StoreFallback } from "./StoreMetrics.ts"
 
-/** A delivery that is to be written. One of `written` and `refused` is called, once. */
+/** A delivery that is to be written. Either `written` or `refused` is called, once. */
 export interface WriteRequest {
   /** Bytes of its body. */
   readonly size: number
   /** Called when its transaction begins. */
   readonly delivery: () => NewDelivery
-  /** On disk. */
+  /** The delivery is on disk. */
   readonly written: (recorded: Recorded) => void
-  /** It has to go without the store. */
+  /** The delivery has to go without the store. */
   readonly refused: (reason: StoreFallback) => void
-  /** Called at most once after `refused`: it is on disk after all, or (undefined) nobody knows. */
+  /** Called at most once after `refused`. The delivery is on disk after all, or (undefined) nobody knows. */
   readonly writtenLate: (recorded: Recorded | undefined) => void
 }
 
@@ -23,7 +23,7 @@ interface DeliveryWriteObserver {
   readonly refused: (reason: StoreFallback) => void
 }
 
-/** A request between `StoreWriter.write` and its end. */
+/** The write of one delivery, from `StoreWriter.write` to its end. */
 export class DeliveryWrite {
   readonly size: number
   cancelPatience: CancelTimer = () => {}
@@ -38,7 +38,7 @@ export class DeliveryWrite {
     this.#observer = observer
   }
 
-  /** The same each time that it is tried. */
+  /** Returns the same delivery each time that the write is tried. */
   begin(): NewDelivery {
     return this.#delivery ??= this.#request.delivery()
   }
@@ -50,7 +50,7 @@ export class DeliveryWrite {
     else this.#request.written(recorded)
   }
 
-  /** Its write has failed, or will not be tried. */
+  /** The write has failed, or will not be tried. */
   failed(): void {
     this.refuse("unavailable")
     if (this.#delivery !== undefined) this.#request.writtenLate(undefined)

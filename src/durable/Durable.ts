@@ -1,6 +1,6 @@
 /**
- * What durable mode adds to the program. Loaded only when a store is set: direct mode does not pay for it, in its start
- * least of all.
+ * The layers that durable mode adds to the program. This file is loaded only if a store is set, so that direct mode
+ * does not pay for it, least of all in its start.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -20,7 +20,7 @@ import { StoreMetrics } from "./StoreMetrics.ts"
 import { StoreWriter } from "./StoreWriter.ts"
 import * as StoredMembership from "./StoredMembership.ts"
 
-/** Below the spray: the store, and the ledger that writes to it. */
+/** The part below the spray: the store, and the ledger that writes to it. */
 export const layerLedger = (location: StoreLocation) =>
   Layer.mergeAll(DurableLedger.layer, StoredMembership.layer).pipe(
     Layer.provideMerge(StoreWriter.layer),
@@ -29,7 +29,7 @@ export const layerLedger = (location: StoreLocation) =>
       StoreFailures.layer.pipe(Layer.provide(Layer.unwrap(Effect.gen(function*() {
         const { name: instance } = yield* Instance
         const { forwardingTimeout } = yield* Settings
-        // An attempt ends with the forwarding timeout, so whoever holds a row for longer is gone.
+        // An attempt ends with the forwarding timeout, so a process that holds a row for longer is gone.
         const lease = Duration.toMillis(forwardingTimeout) + leaseMargin
         return SqlDeliveryStore.layer(location, { owner: instance, lease })
       }))))
@@ -37,8 +37,8 @@ export const layerLedger = (location: StoreLocation) =>
     Layer.provideMerge(StoreMetrics.layer)
   )
 
-/** Above it: what sends the rest, and cleans up. */
+/** The part above the spray: the backlog, and what cleans up. */
 export const layerBacklog = Layer.mergeAll(Backlog.layer, StoreMaintenance.layer)
 
-/** Milliseconds in which an attempt that was claimed begins, and its outcome is written. */
+/** Milliseconds in which a claimed row's attempt begins, and its outcome is written. */
 const leaseMargin = 15_000

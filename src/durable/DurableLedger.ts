@@ -1,11 +1,11 @@
 /**
- * The ledger that writes each delivery down before it is answered, and what becomes of it at each backend.
+ * The ledger of durable mode. It writes each delivery down before it is answered, and then the outcome at each backend.
  *
  * **Details**
  *
- * - A delivery that can't be written is forwarded without the store, as in direct mode. If it was written after all, its
- *   rows are settled with the outcomes of that.
- * - A backend whose breaker does not admit the delivery gets its row, and no attempt now.
+ * - A delivery that can't be written is forwarded without the store, as in direct mode. If it was written after all,
+ *   its rows are settled with the outcomes of those attempts.
+ * - A backend whose breaker does not admit the delivery gets its row, but no attempt now.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -61,7 +61,7 @@ export const layer = Layer.effect(
       return admissions
     }
 
-    /** Without the store nobody would send later what is held. */
+    /** Admits the held backends too: without the store nobody would send the delivery to them later. */
     const withHeld = (backends: ReadonlyArray<Backend>, admissions: Admissions): Admissions =>
       new Map(backends.map((backend) => [backend, admissions.get(backend) ?? breakers.admitAnyway(backend)]))
 
@@ -87,10 +87,10 @@ export const layer = Layer.effect(
   })
 )
 
-/** Who may be attempted now. */
+/** The backends that may be attempted now. */
 type Admissions = ReadonlyMap<Backend, Admission>
 
-/** Those whose rows are ours. */
+/** The backends whose rows this process owns. */
 const ownedOf = (admissions: Admissions, owned: ReadonlyArray<string>): Admissions => {
   if (owned.length === admissions.size) return admissions
   const isOwned = new Set(owned)
@@ -102,7 +102,7 @@ const ownedOf = (admissions: Admissions, owned: ReadonlyArray<string>): Admissio
   return left
 }
 
-/** The outcomes of a delivery that went without the store, for the case that it is there after all. */
+/** Keeps the outcomes of a delivery that went without the store, in case it is in the store after all. */
 class Fallback {
   readonly #settle: (id: string, backend: Backend, report: AttemptReport) => void
   readonly #outcomes: Array<readonly [Backend, AttemptReport]> = []

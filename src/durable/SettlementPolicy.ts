@@ -1,9 +1,10 @@
 /**
- * What an attempt's outcome makes of a row: done, dead, or due again.
+ * Decides what an attempt's outcome makes of its row: finished, dead, or due again.
  *
  * **Details**
  *
- * Between attempts: from 1 s, doubling up to 5 min, with jitter; `Retry-After` where it asks for more, up to an hour.
+ * The wait between attempts begins with 1 s and doubles up to 5 min, with jitter. If `Retry-After` asks for more, that
+ * counts, up to an hour.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -20,7 +21,7 @@ export interface AttemptedRow {
   readonly key: string
   /** Attempts before this one. */
   readonly tries: number
-  /** Milliseconds since its delivering began. */
+  /** Milliseconds since the row's delivering began. */
   readonly age: number
 }
 
@@ -63,6 +64,6 @@ export class SettlementPolicy extends Context.Service<SettlementPolicy, {
 const firstBackoff = 1_000
 const longestBackoff = 300_000
 
-/** Jitter on the upper half: what failed together is not sent again together. */
+/** Jitter on the upper half, so that rows that failed together are not sent again together. */
 const backoff = (tries: number): number =>
   Math.round(Math.min(longestBackoff, firstBackoff * 2 ** Math.min(tries, 20)) * (0.5 + Math.random() / 2))

@@ -1,6 +1,4 @@
-/**
- * What is written in one transaction, and how it is taken apart where something in it can't be written.
- */
+/** The content of one transaction, and how it is split if something in it can't be written. */
 import type { NumberedSettlement } from "../store/contract/Row.ts"
 import type { DeliveryWrite } from "./DeliveryWrite.ts"
 
@@ -12,7 +10,7 @@ export interface StoreBatch {
 export const isEmpty = ({ deliveries, settlements }: StoreBatch): boolean =>
   deliveries.length === 0 && settlements.length === 0
 
-/** Two batches to be written one after the other instead; undefined: it is a single thing. */
+/** Two batches to be written one after the other instead. Undefined if the batch is a single thing. */
 export const split = ({ deliveries, settlements }: StoreBatch): readonly [StoreBatch, StoreBatch] | undefined => {
   if (deliveries.length > 0 && settlements.length > 0) {
     return [{ deliveries, settlements: [] }, { deliveries: [], settlements }]
@@ -30,7 +28,7 @@ export const joined = (batches: ReadonlyArray<StoreBatch>): StoreBatch => ({
   settlements: batches.flatMap(({ settlements }) => settlements)
 })
 
-/** The outcome alone: texts come from outside. Undefined: it has none. */
+/** The settlement without texts from outside, which the store may refuse. Undefined if it has none. */
 export const withoutTexts = (settlement: NumberedSettlement): NumberedSettlement | undefined => {
   const { attempt } = settlement
   if (attempt?.answer === undefined && attempt?.error === undefined) return undefined

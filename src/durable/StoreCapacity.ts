@@ -1,6 +1,4 @@
-/**
- * Whether the store has room, by what it took up when it was asked last and what was written since.
- */
+/** Whether the store has room, judged by its last measured size and what was written since. */
 export class StoreCapacity {
   /** Bytes. */
   readonly limit: number

@@ -1,9 +1,10 @@
 /**
- * The delivery store as it is, with each failure counted and told.
+ * The delivery store, with each failure counted and logged.
  *
  * **Details**
  *
- * A question that fails again for the same reason is logged once a minute. That it takes nothing is told by who writes.
+ * If an operation fails again for the same reason, that is logged once a minute. Failed writes and probes are not
+ * logged here, because the writer logs that the store is down.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"

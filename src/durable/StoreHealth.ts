@@ -1,24 +1,25 @@
 /**
- * Whether the store takes writes: for deliveries that want to know now, and for operators who have to be told.
+ * Whether the store takes writes: for deliveries, which want to know now, and for operators, who have to be told.
  *
  * **Details**
  *
- * - It is down from the first write that it fails, and up again with the first that it takes, the probe's too.
- * - The probe is a small write of its own, and may succeed where others fail: for want of a right on one table, or of the
- *   last bytes of a disk. After that has happened once, operators are not told "up" before something else was written: what
- *   comes up each second and fails again is down to them.
+ * - The store is down from the first write that fails, and up again with the first that succeeds, even if that is the
+ *   probe.
+ * - The probe is a small write of its own, and may succeed where others fail: because a right on one table is missing,
+ *   or the last bytes of a disk. After that has happened once, operators are told "up" only when something else was
+ *   written. To them, a store that comes up each second and fails again is down.
  */
 interface StoreHealthObserver {
-  /** Each change. */
+  /** Called at each change. */
   readonly changed: (isUp: boolean) => void
-  /** Those that an operator should know of. */
+  /** Called at the changes that an operator should know of. */
   readonly told: (isUp: boolean, reason: string) => void
 }
 
 export class StoreHealth {
   #isUp = true
   #isToldUp = true
-  /** It came up by the probe, and nothing else was written since. */
+  /** The store came up by the probe, and nothing else was written since. */
   #isOnTrial = false
   /** The last trial has failed. */
   #isProbeDoubted = false
@@ -32,27 +33,27 @@ export class StoreHealth {
     return this.#isUp
   }
 
-  /** It has not taken a delivery or an outcome, or not in time. */
+  /** The store has not taken a delivery or an outcome, or not in time. */
   failed(reason: string): void {
     if (this.#isOnTrial) this.#isProbeDoubted = true
     this.probeFailed(reason)
   }
 
-  /** It has not taken the probe. */
+  /** The store has not taken the probe. */
   probeFailed(reason: string): void {
     this.#isOnTrial = false
     this.#tell(false, reason)
     this.#set(false)
   }
 
-  /** It has taken a delivery or an outcome. */
+  /** The store has taken a delivery or an outcome. */
   wrote(): void {
     this.#isOnTrial = this.#isProbeDoubted = false
     this.#tell(true, "")
     this.#set(true)
   }
 
-  /** It has taken the probe. */
+  /** The store has taken the probe. */
   probed(): void {
     if (this.#isUp) return
     this.#isOnTrial = true

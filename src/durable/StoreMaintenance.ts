@@ -1,4 +1,4 @@
-/** What the store needs from time to time: what is too old goes, and backlogs are counted. */
+/** Maintains the store at intervals: removes what is too old, and counts the backlogs. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -24,7 +24,7 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
     maxAge: Duration.toMillis(settings.maxDeliveryAge)
   }
 
-  // Between two steps deliveries are written: pruning never makes one wait for longer than a step takes.
+  // Deliveries are written between two steps, so pruning never makes one wait for longer than a step takes.
   const prune = Effect.gen(function*() {
     for (let steps = 0; steps < mostSteps; steps += 1) {
       if (!(yield* store.prune(retention, stepSize))) return
@@ -39,7 +39,7 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
     for (const backlog of backlogs) {
       const host = nameOf.get(backlog.key) ?? nameOfKey(backlog)
       const { dead, oldestAge, pending } = byHost.get(host) ?? { pending: 0, dead: 0, oldestAge: 0 }
-      // Backends that differ in their schemes alone share their series.
+      // Backends that differ only in their schemes share their series.
       byHost.set(host, {
         pending: pending + backlog.pending,
         dead: dead + backlog.dead,
@@ -57,14 +57,17 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
   yield* Effect.forkScoped(Effect.forever(counting))
 }))
 
-/** Deliveries in one transaction of pruning. */
+/** The most deliveries that one transaction prunes. */
 const stepSize = 200
 const mostSteps = 400
 
-/** Counting goes through all that is pending: of millions it takes a second, and is worth this share of the time. */
+/**
+ * Counting goes through all pending rows. For millions that takes a second, so counting may take only this share of the
+ * time.
+ */
 const countInterval = Duration.seconds(5)
 const longestShare = 0.02
 
-/** A backend that is gone has rows for a while. */
+/** The name of a backend that is gone. Its rows stay for a while. */
 const nameOfKey = ({ key }: BackendBacklog): string =>
   Option.match(Result.getSuccess(parse(key, "dynamic")), { onNone: () => key, onSome: ({ name }) => name })

@@ -1,4 +1,4 @@
-/** What is counted of the store and its backlogs. Only there in durable mode. */
+/** The metrics of the store and its backlogs. They are there only in durable mode. */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -13,7 +13,7 @@ export type StoreFallback = typeof storeFallbacks[number]
 const outcomeDrops = ["overflow", "unstorable"] as const
 export type OutcomeDrop = typeof outcomeDrops[number]
 
-/** What a host's backends are still to get. */
+/** The backlogs of a host's backends. */
 export interface HostBacklog {
   readonly pending: number
   readonly dead: number
@@ -27,14 +27,14 @@ export class StoreMetrics extends Context.Service<StoreMetrics, {
   /** An operation whose failures are counted, from 0 on. */
   readonly watched: (operation: string) => void
   readonly failed: (operation: string) => void
-  /** Milliseconds of one transaction. */
+  /** The duration of one transaction, in milliseconds. */
   readonly wrote: (duration: number) => void
   readonly up: (isUp: boolean) => void
   readonly used: (bytes: number) => void
   readonly limit: (bytes: number) => void
-  /** Attempts made again from the store; `host` as logs and metrics name a backend. */
+  /** An attempt was made again from the store. `host` is the backend's name. */
   readonly sentAgain: (host: string) => void
-  /** All of them; a host that is not among them has its series removed, and what still comes of it is not counted. */
+  /** The backlogs of all hosts. A host that is not among them has its series removed, and is not counted any more. */
   readonly backlogs: (byHost: ReadonlyMap<string, HostBacklog>) => void
 }>()("sprayproxy/durable/StoreMetrics") {
   static readonly layer = Layer.effect(
@@ -61,7 +61,7 @@ export class StoreMetrics extends Context.Service<StoreMetrics, {
         }
       }
       const shown = new Map<string, ReturnType<typeof seriesOf>>()
-      /** Of hosts that are not shown yet. */
+      /** The counts of hosts that are not shown yet. */
       let early = new Map<string, number>()
 
       return StoreMetrics.of({

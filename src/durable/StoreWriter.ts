@@ -1,17 +1,17 @@
 /**
- * Everything that is written to the store while deliveries pass, in few transactions: those that come together share one,
- * and with it the sync of the disk.
+ * Writes to the store while deliveries pass, in few transactions. Deliveries and outcomes that come together share a
+ * transaction, and with it the sync of the disk.
  *
  * **Details**
  *
- * - One transaction at a time. What comes meanwhile goes with the next, or a little later: `WriteQueue`.
- * - A delivery is not waited for longer than 2 s. Once a write has failed or is that late, the store counts as down: all that
- *   comes is refused at once until it takes a write, which is tried each second.
+ * - There is one transaction at a time. What comes meanwhile goes with the next one, or a little later (`WriteQueue`).
+ * - A delivery waits for at most 2 s. Once a write has failed or is that late, the store counts as down. Deliveries are
+ *   then refused at once until the store takes a write, which is tried each second.
  * - Settlements are kept until the store takes them. Nobody waits for them.
  *
  * **Gotchas**
  *
- * What was refused because it was late, or because its write failed, may be in the store nevertheless.
+ * A delivery that was refused because its write was late or failed may be in the store nevertheless.
  */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -38,8 +38,8 @@ export class StoreWriter extends Context.Service<StoreWriter, {
   readonly write: (request: WriteRequest) => void
   readonly settle: (settlement: Settlement) => void
   /**
-   * Whether it is up and has what became of deliveries while it was not. Before that a row whose lease has ended may have been
-   * delivered.
+   * Whether the store is up and has the outcomes from the time when it was not. Before that, a row whose lease has
+   * ended may have been delivered.
    */
   readonly hasCaughtUp: () => boolean
 }>()("sprayproxy/durable/StoreWriter") {
@@ -56,7 +56,7 @@ export class StoreWriter extends Context.Service<StoreWriter, {
       const capacity = new StoreCapacity(settings.storeLimit)
       const wake = yield* Latch.make()
       let dropped = 0
-      /** Outcomes that waited when it came up, and wait still. */
+      /** How many of the outcomes that waited when the store came up are still waiting. */
       let behind = 0
 
       const health = new StoreHealth({
@@ -83,7 +83,7 @@ export class StoreWriter extends Context.Service<StoreWriter, {
           }))
       })
 
-      /** Returns when the next batch is to go, or the store is down. */
+      /** Returns when the next batch should go, or the store is down. */
       const nextDue = Effect.gen(function*() {
         while (health.isUp) {
           const { wait } = queue
@@ -109,14 +109,14 @@ export class StoreWriter extends Context.Service<StoreWriter, {
         if (health.isUp) yield* writeNext
       })
 
-      /** A store that nobody writes to may be gone as well. */
+      /** Finds out whether the store is still there when nobody writes to it. */
       const watch = Effect.gen(function*() {
         if (!health.isUp) return
         const probed = yield* probe
         if (Exit.isFailure(probed)) health.probeFailed(BatchWriter.reasonOf(probed.cause))
       })
 
-      /** A store that can't be counted, because it has grown so large, is not down. */
+      /** A store that can't be measured, because it has grown so large, is not down. */
       const measure = Effect.timeout(store.usage, BatchWriter.longestWrite).pipe(
         Effect.match({
           onFailure: (error) => {
@@ -135,7 +135,7 @@ export class StoreWriter extends Context.Service<StoreWriter, {
           outcomes: settlements.length
         })
 
-      // What was attempted is said before what was not is given back.
+      // The outcomes of attempts are written first. Only then the rows that were not attempted are given back.
       const flush = Effect.gen(function*() {
         for (let written = true; written && !queue.isEmpty;) written = yield* writeNext
         yield* store.release
@@ -147,7 +147,7 @@ export class StoreWriter extends Context.Service<StoreWriter, {
 
       metrics.up(true)
       metrics.limit(capacity.limit)
-      // In a fiber of its own: in a finalizer no time-out could interrupt anything.
+      // The flush has a fiber of its own. In a finalizer no time-out could interrupt anything.
       yield* Effect.addFinalizer(() => Effect.flatMap(Effect.forkDetach(flush), Fiber.join))
       yield* Effect.forkScoped(Effect.forever(contained(run)))
       yield* Effect.forkScoped(contained(watch).pipe(Effect.repeat(Schedule.spaced(watchInterval))))
@@ -160,7 +160,7 @@ export class StoreWriter extends Context.Service<StoreWriter, {
           write.cancelPatience = timers.after(patience, () => {
             queue.remove(write)
             write.refuse("timeout")
-            // Whoever comes next should not have to wait for nothing.
+            // The store counts as down then, so that the next deliveries don't wait in vain.
             const since = writer.since()
             if (since !== undefined && timers.now() - since > patience / 2) {
               health.failed(`no answer in ${patience} ms`)
@@ -184,7 +184,7 @@ export class StoreWriter extends Context.Service<StoreWriter, {
   )
 }
 
-/** Milliseconds for which a delivery waits to be on disk. */
+/** Milliseconds that a delivery waits to be on disk. */
 const patience = 2_000
 
 const probeInterval = "1 second"

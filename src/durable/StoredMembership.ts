@@ -1,17 +1,18 @@
 /**
- * The dynamic backends that all replicas share, in the store.
+ * The dynamic backends that all replicas share, kept in the store.
  *
  * **Details**
  *
- * - A change is written down before it holds, and what others have changed is seen within a second.
- * - A change that the store has not taken holds here, and is written when the store is back, the last one for each backend.
- *   It goes with its age: what others have decided since is not undone.
- * - How many there may be is decided in one place: the store, or, where that can't be asked, whoever asks for the change.
+ * - A change is written before it holds. Changes of other replicas are seen within a second.
+ * - A change that the store has not taken holds in this process, and is written when the store is back. Of several
+ *   changes of one backend only the last is written. It is written with its age, so that it does not undo what others
+ *   have decided since.
+ * - The limit of backends is checked in one place: in the store, or, if that can't be asked, by the caller.
  *
  * **Gotchas**
  *
- * What is read of the store is out of date for a backend that changes here meanwhile, or has changes waiting: it is left as it
- * is until the next look.
+ * For a backend that is changing here, or has a change waiting, the store's content is out of date. Such a backend is
+ * left as it is until the next look.
  */
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -29,7 +30,7 @@ import { StoreUnavailable } from "../store/contract/Unavailable.ts"
 /** A change that the store has not taken yet. */
 interface Change {
   readonly url: string
-  /** On the monotonic clock, as `endsAt`. */
+  /** A time of the monotonic clock, as is `endsAt`. */
   readonly madeAt: number
   readonly endsAt: number | undefined
   readonly isRemoval: boolean
@@ -54,7 +55,7 @@ export const layer = Layer.effect(
       log.write("warn", "the store has not taken a change of the backends yet", { backend: change.url })
     }
 
-    /** Tries the store, unless earlier changes wait for it already: then it is not asked, and nobody waits for it. */
+    /** Tries the store. If earlier changes wait for the store already, it is not asked, and nobody waits for it. */
     const tried = <A>(key: string, change: Effect.Effect<A, StoreUnavailable>) =>
       Effect.suspend(() =>
         unwritten.size > 0 ? Effect.succeed("away" as const) : change.pipe(
@@ -66,7 +67,7 @@ export const layer = Layer.effect(
     const write = Effect.fnUntraced(function*(key: string, { endsAt, isRemoval, madeAt, url }: Change) {
       const age = now() - madeAt
       const ttl = endsAt === undefined ? undefined : endsAt - now()
-      // One whose time is over meanwhile has ended, whatever the store has of it.
+      // A backend whose time is over by now has ended, whatever the store has of it.
       if (isRemoval || (ttl !== undefined && ttl <= 0)) yield* store.deleteBackend(key, age)
       else {
         const put = yield* store.putBackend({ key, url, ttl, age }, dynamicBackendLimit)
@@ -74,7 +75,7 @@ export const layer = Layer.effect(
       }
     })
 
-    /** Until the store fails: what it refuses for good is dropped, and stops nothing else. */
+    /** Writes until the store fails. A change that it refuses for good is dropped, and stops no other. */
     const writeAll = Effect.gen(function*() {
       const until = now() + longestWriting
       for (const [key, change] of Array.from(unwritten)) {
@@ -89,13 +90,13 @@ export const layer = Layer.effect(
               )
           )
         )
-        // Another change may have come meanwhile.
+        // Another change of the same backend may have come meanwhile.
         if (unwritten.get(key) === change) unwritten.delete(key)
       }
     })
 
     const look = Effect.fnUntraced(function*(hold: Parameters<Membership["follow"]>[0]) {
-      // It may take no changes now, and tell those of others all the same.
+      // A store that takes no changes now may still tell those of others.
       yield* Effect.ignore(writeAll)
       unsettled.begin()
       const stored = yield* Effect.timeoutOrElse(store.backends, {
@@ -115,7 +116,7 @@ export const layer = Layer.effect(
           const madeAt = now()
           const millis = ttl === undefined ? undefined : Duration.toMillis(ttl)
           return Effect.map(tried(key, store.putBackend({ key, url, ttl: millis }, dynamicBackendLimit)), (answer) => {
-            // A change that is made at once is never too late.
+            // A change that is made at once is never superseded.
             if (answer !== "away") return answer === "superseded" ? "renewed" : answer
             if (!takesRoom()) return "limit"
             keep(key, { url, madeAt, endsAt: millis === undefined ? undefined : madeAt + millis, isRemoval: false })
@@ -138,7 +139,7 @@ export const layer = Layer.effect(
           Effect.andThen(Effect.forever(Effect.delay(once, "1 second"))),
           Effect.forkScoped
         )
-        // By itself: a large backlog of one that is gone takes its time.
+        // In a loop of its own, because removing a large backlog of a backend that is gone takes its time.
         yield* Effect.forkScoped(Effect.forever(Effect.delay(contained(store.clearBackends(statics)), "1 second")))
         yield* Effect.timeoutOption(Deferred.await(first), longestStart)
         saidUnknown = !isKnown
@@ -156,18 +157,18 @@ const isRefusal = (error: unknown): error is StoreUnavailable =>
 
 const longestWait = "2 seconds"
 
-/** Milliseconds in which waiting changes are written before the others' are looked at. */
+/** Milliseconds. After that, the backends are read although changes still wait to be written. */
 const longestWriting = 1_000
 
-/** A start does not wait for a store. */
+/** A start waits no longer than this for the store. */
 const longestStart = "3 seconds"
 
-/** The backends that have changed here since the store was last begun to be read. */
+/** The backends that have changed here since the last read of the store began. */
 class Unsettled {
   readonly #underWay = new Map<string, number>()
   readonly #touched = new Set<string>()
 
-  /** The store is read from now on. */
+  /** A read of the store begins. */
   begin(): void {
     this.#touched.clear()
   }

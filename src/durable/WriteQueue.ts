@@ -1,12 +1,12 @@
 /**
- * Deliveries and outcomes that wait for the store, and when the next of them go: those that come together share one
- * transaction, and with it the sync of the disk.
+ * The queue of deliveries and outcomes that wait for the store. It decides when the next batch goes: what comes
+ * together shares one transaction, and with it the sync of the disk.
  *
  * **Details**
  *
- * - Somebody waits for a delivery: it goes after 2 ms, and others come along. Nobody waits for an outcome: it goes with the next
- *   deliveries or after 20 ms, with the other outcomes of its own delivery.
- * - Transactions begin 3 ms apart, because each costs the same whatever it holds. One that is full does not wait.
+ * - Somebody waits for a delivery, so it goes after 2 ms, and others come along. Nobody waits for an outcome, so it
+ *   goes with the next deliveries or after 20 ms, together with the other outcomes of its delivery.
+ * - Transactions begin 3 ms apart, because each costs the same whatever it holds. A full one does not wait.
  */
 import type { DeliveryWrite } from "./DeliveryWrite.ts"
 import { SettlementQueue } from "./SettlementQueue.ts"
@@ -16,14 +16,14 @@ export class WriteQueue {
   readonly settlements = new SettlementQueue()
   readonly #now: () => number
   readonly #deliveries: Array<DeliveryWrite> = []
-  /** Of the bodies. */
+  /** The bytes of the bodies that wait. */
   #bytes = 0
-  /** When the delivery, and the outcome, came that has waited longest. */
+  /** When the delivery, and the outcome, that has waited longest came. */
   #deliveriesSince = 0
   #outcomesSince = 0
   #notBefore = -Infinity
 
-  /** `now`: milliseconds on a clock that never steps. */
+  /** `now` gives milliseconds on a monotonic clock. */
   constructor(now: () => number) {
     this.#now = now
   }
@@ -32,7 +32,7 @@ export class WriteQueue {
     return this.#deliveries.length === 0 && this.settlements.length === 0
   }
 
-  /** Whole milliseconds until the next batch goes: 0 or less, now; Infinity: nothing waits. */
+  /** Whole milliseconds until the next batch goes. 0 or less: now. Infinity: nothing waits. */
   get wait(): number {
     if (this.#deliveries.length >= mostDeliveries || this.#bytes >= mostBytes || this.settlements.isFull) return 0
     const due = Math.min(
@@ -42,7 +42,7 @@ export class WriteQueue {
     return Math.floor(Math.max(due, this.#notBefore) - this.#now())
   }
 
-  /** True: the next batch may go sooner than it would have gone without it. */
+  /** True: the next batch may go sooner than without this delivery. */
   addDelivery(write: DeliveryWrite): boolean {
     this.#bytes += write.size
     const isFirst = this.#deliveries.push(write) === 1
@@ -57,7 +57,7 @@ export class WriteQueue {
     return isFirst || this.settlements.isFull
   }
 
-  /** It is not to be written any more. */
+  /** The delivery should not be written any more. */
   remove(write: DeliveryWrite): void {
     const at = this.#deliveries.indexOf(write)
     if (at >= 0) this.#takeDeliveries(at, 1)
@@ -90,6 +90,6 @@ const linger = 2
 const outcomeLinger = 20
 const spacing = 3
 
-/** One transaction holds that much at most: its bodies are copied while it is under way. */
+/** The limits of one transaction. Its bodies are copied while it is under way. */
 const mostDeliveries = 256
 const mostBytes = 2 * 1024 * 1024
