@@ -25,9 +25,9 @@ import { Timers } from "../runtime/Timers.ts"
 
 /** The permission for one attempt. Either `ended` or `notMade` is called, once. */
 export interface Admission {
-  /** Nothing else of its kind may go meanwhile. */
+  /** For a second, no other attempt of its kind may be made beside a probe. */
   readonly isProbe: boolean
-  /** Of the backlog, the latest is to go: it was held. */
+  /** The attempt is for a delivery that was held, so the newest of the backlog should go. */
   readonly forHeld: boolean
   readonly ended: (report: Pick<AttemptReport, "outcome" | "status">) => void
   /** No attempt was made, for a reason that says nothing of the backend. */

@@ -24,7 +24,7 @@ export interface HostBacklog {
 export class StoreMetrics extends Context.Service<StoreMetrics, {
   readonly fellBack: (reason: StoreFallback) => void
   readonly droppedOutcome: (reason: OutcomeDrop) => void
-  /** An operation whose failures are counted, from 0 on. */
+  /** Prepares the count of an operation's failures, so that it begins with 0. */
   readonly watched: (operation: string) => void
   readonly failed: (operation: string) => void
   /** The duration of one transaction, in milliseconds. */
