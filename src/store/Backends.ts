@@ -1,16 +1,16 @@
 /**
- * The dynamic backends, as all replicas see them.
+ * Keeps the dynamic backends that all replicas share.
  *
  * **Details**
  *
- * - One that is unregistered is one whose time is over: nobody sees it any more. For a minute a replica that has not noticed
- *   may write rows for it, which are cancelled, a lot in each transaction.
- * - What is left then tells when it was last changed. A replica that was cut off brings its changes later, with their age, and
- *   one that is older than what others have decided since is not made.
+ * - Unregistering a backend ends its time, and then nobody sees it any more. For a minute, a replica that has not
+ *   noticed may write rows for it. Those are cancelled, a lot in each transaction.
+ * - What is left of the backend says when it was last changed. A replica that was cut off brings its changes later,
+ *   with their age. A change is not made if it is older than what others have decided since.
  *
  * **Gotchas**
  *
- * A change that is made at once is made whatever the clock says, which may have been set back.
+ * A change that is made at once is made whatever the clock says, because the clock may have been set back.
  */
 import * as Effect from "effect/Effect"
 import type { Fragment } from "effect/sql/Statement"
@@ -18,10 +18,10 @@ import type { StoreSession } from "./Session.ts"
 import { lookAgain } from "./Stage.ts"
 import type { StoredBackend } from "./contract/Backends.ts"
 
-/** Milliseconds; replicas notice within a second or two. */
+/** Milliseconds. Replicas notice a change within a second or two. */
 const clearedAfter = 60_000
 
-/** Milliseconds. A replica that was cut off for longer may bring back what was unregistered meanwhile. */
+/** Milliseconds. A replica that was cut off for longer may bring back a backend that was unregistered meanwhile. */
 const forgottenAfter = 7 * 24 * 3_600_000
 
 export const make = (session: StoreSession) => {
@@ -63,7 +63,7 @@ export const make = (session: StoreSession) => {
     },
     limit: number
   ) {
-    // Two replicas that count at once would both find room.
+    // Two replicas that count at the same time would both find room.
     yield* sql.onDialectOrElse({
       pg: () => sql`LOCK TABLE backends IN SHARE ROW EXCLUSIVE MODE`,
       orElse: () => Effect.void
@@ -87,7 +87,10 @@ export const make = (session: StoreSession) => {
     return "added" as const
   }, sql.withTransaction)
 
-  /** Whether it has ended now. What was decided some time ago is remembered in any case, for those who come later still. */
+  /**
+   * Ends a backend's time; whether this call ended it. A decision of some time ago is remembered in any case, because
+   * older ones may still come.
+   */
   const end = (key: string, age: number) => {
     const now = dialect.now()
     const ended = age === 0
@@ -102,7 +105,7 @@ export const make = (session: StoreSession) => {
   const close = (key: string, age = 0) =>
     sql`UPDATE backends SET cleared = 1 WHERE key = ${key} AND expires_at <= ${ago(age)} RETURNING key`
 
-  /** One step for a backend whose time is over; true: there is more to do. */
+  /** Takes one step to clear a backend whose time is over. True: there is more to do. */
   const clear = Effect.fnUntraced(function*(key: string) {
     const found =
       yield* sql`SELECT key FROM backends WHERE key = ${key} AND cleared = 0 AND expires_at <= ${dialect.now()}
@@ -125,10 +128,10 @@ export const make = (session: StoreSession) => {
   return { list, put, end, clear, ended, close: (key: string) => Effect.asVoid(close(key)) }
 }
 
-/** Rows that are cancelled in one transaction: a backlog may have millions, and others want to write. */
+/** The most rows that one transaction cancels. A backlog may have millions, and others want to write. */
 const mostCancelled = 1_000
 
-/** In a transaction: pending rows of a backend become cancelled, so many at most; how many. */
+/** Cancels a backend's pending rows in a transaction, `mostCancelled` at most. Returns how many. */
 const cancelLot = Effect.fnUntraced(function*({ dialect, sql }: StoreSession, key: string) {
   const ended = yield* sql<{ readonly id: string }>`UPDATE delivery_rows
     SET state = 'cancelled', owner = NULL, settled_at = ${dialect.now()}

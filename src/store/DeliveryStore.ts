@@ -1,20 +1,21 @@
 /**
- * Where deliveries are written down in durable mode, with what each backend has had of them.
+ * The store, in which deliveries are written down in durable mode, with a row for each backend of a delivery.
  *
  * **Details**
  *
- * - A delivery has a row for each backend it goes to. A row that is `pending` is due at some time of the store's clock;
- *   whoever claims it owns it for the length of a lease, and after that it is due again.
- * - Deliveries are recognised by their fingerprint: hook id, GUID and the SHA-256 of the body. Two GitHub Apps share GUIDs,
- *   and headers are not signed.
- * - Bodies and headers are kept byte for byte. Other texts from outside may lose what is no Unicode, or NUL, or all but their
- *   beginning: names after 200 characters.
- * - All times that go in or out are Unix times in milliseconds, for people to read. All that is decided by time is decided by
- *   the store's clock: what a process has to decide by comes as an age, from which it counts on with a clock that never steps.
+ * - A `pending` row is due at some time of the store's clock. Whoever claims it owns it for the length of a lease, and
+ *   after that it is due again.
+ * - Deliveries are recognised by their fingerprint: hook id, GUID and the SHA-256 of the body. The GUID alone is not
+ *   enough, because two GitHub Apps share GUIDs, and headers are not signed.
+ * - Bodies and headers are kept byte for byte. Other texts from outside may lose what is no Unicode, or NUL, or all but
+ *   their beginning: names after 200 characters.
+ * - All times that go in or out are Unix times in milliseconds, for people to read. The store's clock decides all that
+ *   depends on time. If a process has to decide by time, it gets an age, and counts on from it with a monotonic clock.
  *
  * **Gotchas**
  *
- * Every operation may fail with `StoreUnavailable` at any time, and after a failed `write` it is open whether it happened.
+ * Every operation may fail with `StoreUnavailable` at any time. After a failed `write` nobody knows whether it
+ * happened.
  */
 import * as Context from "effect/Context"
 import type { BackendRecords } from "./contract/Backends.ts"

@@ -1,10 +1,10 @@
 /**
- * Everything in which SQLite and PostgreSQL differ, for those who write statements for the store.
+ * Everything in which SQLite and PostgreSQL differ, for the authors of the store's statements.
  *
  * **Details**
  *
- * A `Bulk` is a statement over many rows, written once for both as if they were a table. The text of a bulk is made once. What
- * changes fills in places that are kept for it.
+ * A `Bulk` is a statement over many rows, written once for both databases as if the rows were a table. Its text is made
+ * once, and has places for the values that change.
  */
 import type * as Effect from "effect/Effect"
 import type { SqlClient } from "effect/sql/SqlClient"
@@ -16,12 +16,12 @@ export type BulkColumns = Readonly<Record<string, "text" | "bigint" | "double pr
 type BulkStatement<Columns> = (
   /** The values of a row. */
   row: { readonly [Column in keyof Columns]: Fragment },
-  /** Where they are from: `rows` to be joined with, `from` where a statement needs nothing else. */
+  /** Where the values are from: `rows` to be joined with, `from` for a statement that needs nothing else. */
   source: { readonly rows: Fragment; readonly from: Fragment },
   now: Fragment
 ) => Statement<any>
 
-/** Bytes that are in the database already, in parts. */
+/** Bytes that are already in the database, in parts. */
 export class StoredParts {
   readonly key: string
   constructor(key: string) {
@@ -42,23 +42,23 @@ export interface Bulk {
 
 export type BulkRows = readonly [bulk: Bulk, rows: ReadonlyArray<BulkRow>]
 
-/** What became of several bulks that were run at once. */
+/** The result of several bulks that were run at once. */
 interface RunAtOnce {
-  /** The question found something, and nothing was written. */
+  /** `known` found some of its rows, and nothing was written. */
   readonly isKnown: boolean
-  /** Rows that the first bulk has written. */
+  /** How many rows the first bulk has written. */
   readonly first: number
 }
 
-/** Bodies that are too large to go whole. */
+/** Handles bodies that are too large to go whole. */
 interface LargeBodies {
-  /** A body that is larger goes in parts. */
+  /** The most bytes of a body that goes whole. A larger one goes in parts. */
   readonly wholeBytes: number
-  /** In the transaction that writes its delivery. */
+  /** Sends a body in parts, in the transaction that writes its delivery. */
   readonly send: (body: ReadonlyArray<Uint8Array>) => Effect.Effect<StoredParts, SqlError>
-  /** Before that ends. */
+  /** Removes the parts, before that transaction ends. */
   readonly forget: (parts: StoredParts) => Effect.Effect<unknown, SqlError>
-  /** Undefined: it is not there, or not as long. */
+  /** Reads a body. Undefined: it is not there, or has another length. */
   readonly receive: (id: string, length: number) => Effect.Effect<Buffer | undefined, SqlError>
 }
 
@@ -67,38 +67,41 @@ export interface StoreDialect {
   readonly sql: SqlClient
   /** The store's clock, in milliseconds. */
   readonly now: () => Fragment
-  /** The time that lies so many milliseconds back. Where a store stood still for long, that is not counted. */
+  /** The time so many milliseconds ago. A long time in which the store stood still is not counted. */
   readonly ago: (millis: number) => Fragment
-  /** Milliseconds since a stored time, counted likewise. */
+  /** Milliseconds since a stored time, counted in the same way. */
   readonly age: (since: Fragment) => Fragment
-  /** A condition that holds, and ends a statement that has looked through rows for too long. It takes a column of theirs. */
+  /**
+   * A condition that is always true, and ends a statement that has looked through rows for too long. It takes a column
+   * of those rows.
+   */
   readonly inTime: (column: Fragment) => Fragment
-  /** A statement over many rows. */
+  /** Makes a statement over many rows. */
   readonly bulk: <Columns extends BulkColumns>(columns: Columns, statement: BulkStatement<Columns>) => Bulk
   readonly run: (bulk: Bulk, rows: ReadonlyArray<BulkRow>) => Effect.Effect<ReadonlyArray<any>, SqlError>
   /**
-   * Bulks that are run in one round trip, which is a transaction: all of them, or none if `known` finds any of its rows. Each
-   * ends in a `WHERE` that may be added to. The parts have one bulk each, in the order of `bulks`.
+   * Runs bulks in one round trip, which is a transaction. Either all of them are run, or none if `known` finds any of
+   * its rows. Each ends in a `WHERE` that may be added to. The parts have one bulk each, in the order of `bulks`.
    */
   readonly atOnce: (
     known: Bulk,
     bulks: ReadonlyArray<Bulk>
   ) => (parts: ReadonlyArray<BulkRows>) => Effect.Effect<RunAtOnce, SqlError>
-  /** Undefined: all go whole. */
+  /** Undefined: all bodies go whole. */
   readonly largeBodies: LargeBodies | undefined
   /** Strings as a table `i` with the one column `value`. */
   readonly strings: (values: ReadonlyArray<string>) => Fragment
-  /** In a transaction: keeps these rows from being changed by others, who are waited for or passed over. */
+  /** In a transaction, keeps others from changing these rows. Rows that others hold are waited for or skipped. */
   readonly forUpdate: (how: "wait" | "skip", of?: string) => Fragment
-  /** Makes SQLite take a partial index where it would read the whole table. */
+  /** Makes SQLite use a partial index for which it would read the whole table instead. */
   readonly using: (index: string) => Fragment
 }
 
-/** One for each column. */
+/** One fragment for each column. */
 export const inColumns = <Columns extends BulkColumns>(columns: Columns, f: (name: string) => Fragment) =>
   Object.fromEntries(Object.keys(columns).map((name) => [name, f(name)])) as { [Column in keyof Columns]: Fragment }
 
-/** JSON that either database takes: it has no NUL in texts, and no half of a surrogate pair. */
+/** JSON that both databases take: its texts have no NUL and no half of a surrogate pair. */
 export const jsonOf = (value: unknown): string => {
   const text = JSON.stringify(value)
   return /\\u(?:0000|d[89a-f])/.test(text)
@@ -106,5 +109,5 @@ export const jsonOf = (value: unknown): string => {
     : text
 }
 
-/** The text as either database can keep it. */
+/** The text in a form that both databases can keep. */
 export const storable = (text: string): string => text.toWellFormed().replaceAll("\0", "\uFFFD")

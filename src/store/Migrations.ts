@@ -1,23 +1,30 @@
 /**
- * The store's schema, as the steps that lead to it. Forward only: a store that is ahead of this program is not touched.
+ * The store's schema, as the steps that lead to it. They go forward only: a store that is ahead of this program is not
+ * touched.
  *
  * **Details**
  *
- * - `deliveries` is slim, so that looking through it is cheap; headers and body are in `payloads` and go first.
- * - `stage` says when a delivery is looked at for pruning: 0, some rows were open (at `stage_at` it is looked at again);
- *   1, all were settled at `stage_at`; 2, the same with a dead one; 3, only its record is left.
- * - A row's `due_at` while somebody owns it is the end of the lease.
- * - A row that its first attempt delivered keeps that attempt in its own columns, `attempt_n` and those beside it; all other
- *   attempts are in `attempts`. Rows that an earlier release has settled have all of theirs there.
- * - What is settled badly is rare, what is delivered is most: only the former has an index.
- * - A backend whose time is over stays, `cleared` once nothing of it is open: `changed_at` tells a change that comes late.
- * - Ids sort by the clocks of the processes that made them, `received_at` is the store's: no bound of one follows from the other.
+ * - `deliveries` is slim, so that looking through it is cheap. Headers and body are in `payloads`, and are removed
+ *   first.
+ * - `stage` and `stage_at` say when pruning looks at a delivery. 0: some rows were open, and it is looked at again at
+ *   `stage_at`. 1: all were settled at `stage_at`. 2: the same, with a dead row. 3: only its record is left.
+ * - While somebody owns a row, its `due_at` is the end of the lease.
+ * - A row that its first attempt delivered keeps that attempt in its own columns, `attempt_n` and those beside it. All
+ *   other attempts are in `attempts`. Rows that an earlier release has settled have all of theirs there.
+ * - Most rows are delivered, and few end badly. Only the latter have an index.
+ * - A backend whose time is over stays, and is `cleared` once no row of it is open. `changed_at` recognises a change
+ *   that comes late.
+ * - Ids sort by the clocks of the processes that made them, and `received_at` is the store's clock. No bound of one
+ *   follows from the other.
  */
 import * as Effect from "effect/Effect"
 import * as Migrator from "effect/sql/Migrator"
 import { SqlClient } from "effect/sql/SqlClient"
 
-/** GitHub's events that come all the time. An index of theirs would cost each delivery something, and one is never far. */
+/**
+ * GitHub events that come all the time. An index of them would cost each delivery something, and a search always finds
+ * one soon.
+ */
 export const commonEvents: ReadonlySet<string> = new Set([
   "push",
   "pull_request",
@@ -29,10 +36,10 @@ export const commonEvents: ReadonlySet<string> = new Set([
   "workflow_run"
 ])
 
-/** As it stands in the index's condition, so that it is used. */
+/** Written as in the index's condition, so that the index is used. */
 export const isRareEvent = `event NOT IN (${[...commonEvents].map((event) => `'${event}'`).join(", ")})`
 
-/** In the order of their numbers. One that was released is never changed. */
+/** The steps in the order of their numbers. A released step is never changed. */
 export const steps = {
   "1_deliveries": Effect.gen(function*() {
     const sql = yield* SqlClient
@@ -64,7 +71,7 @@ export const steps = {
       stage smallint NOT NULL,
       stage_at bigint NOT NULL
     ) ${clustered}`
-    // Deliveries without a GUID are all different: no NULL equals another.
+    // Deliveries without a GUID are all different, because no NULL equals another.
     yield* sql`CREATE UNIQUE INDEX deliveries_fingerprint ON deliveries (guid, hook_id, body_hash)`
     yield* sql`CREATE INDEX deliveries_stage ON deliveries (stage, stage_at)`
     yield* sql`CREATE TABLE payloads (
@@ -111,14 +118,14 @@ export const steps = {
   }),
   "2_hardening": Effect.gen(function*() {
     const sql = yield* SqlClient
-    // Of millions of rows an index takes its time, and others may be writing still.
+    // An index of millions of rows takes its time, and others may still be writing.
     yield* sql.onDialectOrElse({
       pg: () => sql`SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true)`,
       orElse: () => Effect.void
     })
     yield* sql`CREATE INDEX deliveries_event ON deliveries (event, id) WHERE ${sql.literal(isRareEvent)}`
     yield* sql`CREATE INDEX deliveries_received ON deliveries (received_at, id)`
-    // By id instead of by backend first: each index of rows costs each delivery something, though nothing comes into this one.
+    // By id, not by backend first. Each index of rows costs each delivery something, even if the row is not in it.
     yield* sql`DROP INDEX delivery_rows_failed`
     yield* sql`CREATE INDEX delivery_rows_failed_by_id ON delivery_rows (state, delivery_id, backend_key)
       WHERE state IN ('rejected', 'dead', 'cancelled')`
@@ -127,19 +134,19 @@ export const steps = {
     yield* sql`ALTER TABLE backends ADD COLUMN cleared smallint NOT NULL DEFAULT 0`
     yield* sql`UPDATE backends SET changed_at = registered_at`
     yield* sql`CREATE INDEX backends_open ON backends (key) WHERE cleared = 0`
-    // The latest arrivals; most rows are never in it, since they are delivered by who wrote them.
+    // The latest arrivals. Most rows are never in it, because the process that wrote them delivers them.
     yield* sql`CREATE INDEX delivery_rows_waiting ON delivery_rows (backend_key, delivery_id, due_at)
       WHERE state = 'pending' AND owner IS NULL`
-    // One row: the latest time that the store has seen, so that a clock that was set back is noticed.
+    // One row: the latest time that the store has seen. By it a clock that was set back is noticed.
     yield* sql`CREATE TABLE store_clock (seen_at bigint NOT NULL)`
     yield* sql`INSERT INTO store_clock (seen_at) VALUES (0)`
     const bytes = sql.literal(sql.onDialectOrElse({ pg: () => "bytea", orElse: () => "blob" }))
-    // Gaps between two lives of a SQLite file's store: `StoreClock`.
+    // The stops of a SQLite store, which `StoreClock` explains.
     yield* sql.onDialectOrElse({
       pg: () => Effect.void,
       orElse: () => sql`CREATE TABLE store_stops (at bigint NOT NULL PRIMARY KEY, length bigint NOT NULL) WITHOUT ROWID`
     })
-    // One row too: it is written to find out whether the store takes writes.
+    // One row too. It is written to find out whether the store takes writes.
     yield* sql`CREATE TABLE probes (id smallint NOT NULL PRIMARY KEY, filling ${bytes} NOT NULL)`
     yield* sql.onDialectOrElse({
       pg: () =>
@@ -150,7 +157,7 @@ export const steps = {
             bytes bytea NOT NULL,
             PRIMARY KEY (key, n)
           )`,
-          // They are compressed when they are put together.
+          // The parts are compressed when they are put together.
           sql`ALTER TABLE payload_parts ALTER COLUMN bytes SET STORAGE EXTERNAL`
         ),
       orElse: () => Effect.void
@@ -159,7 +166,7 @@ export const steps = {
   }),
   "3_attempts_in_rows": Effect.gen(function*() {
     const sql = yield* SqlClient
-    // It takes no time, but waits for whoever is writing.
+    // This step takes no time, but waits for whoever is writing.
     yield* sql.onDialectOrElse({
       pg: () => sql`SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true)`,
       orElse: () => Effect.void
@@ -171,7 +178,7 @@ export const steps = {
   })
 }
 
-/** Brings the schema up to date. Safe when several processes start at once. */
+/** Brings the schema up to date. Several processes may start at the same time. */
 export const migrate = Migrator.make({})({ table: "sprayproxy_migrations", loader: Migrator.fromRecord(steps) })
 
 /** SQLite keeps the schema in the file's header, where it can be read before the file is opened. */

@@ -1,15 +1,16 @@
 /**
- * The `DeliveryStore` that is on disk: SQLite for one replica, PostgreSQL for any number.
+ * The `DeliveryStore` on disk: SQLite for one replica, PostgreSQL for any number.
  *
  * **Details**
  *
- * The statements are the same for both, in rooms by who needs them: `queue/`, `operator/`, `upkeep/`. In what the two
- * databases differ is in `StoreDialect`. A failure is told as a reason that names no address, no user and no secret.
+ * The statements are the same for both databases, in rooms by who needs them: `queue/`, `operator/`, `upkeep/`.
+ * `StoreDialect` holds the differences between the databases. The reason of a failure names no address, no user and no
+ * secret.
  *
  * **Gotchas**
  *
- * On PostgreSQL an operation is broken off after some seconds, on both a question of an operator's. One that is interrupted
- * leaves no transaction behind, but may have happened.
+ * An operation on PostgreSQL is broken off after some seconds. An operator's question is broken off on both databases.
+ * An interrupted operation leaves no transaction behind, but may have happened.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -34,13 +35,13 @@ import * as StoreProbe from "./upkeep/Probe.ts"
 import * as StorePruning from "./upkeep/Pruning.ts"
 
 export interface SqlDeliveryStoreOptions {
-  /** What this process calls itself: nobody else has that name. */
+  /** The name of this process. No other process has it. */
   readonly owner: string
-  /** Milliseconds of a lease: more than an attempt may take, since it is not renewed. */
+  /** Milliseconds of a lease. It must be more than an attempt may take, because a lease is not renewed. */
   readonly lease?: number | undefined
 }
 
-/** Fails where the store can't be used; one that is only out of reach is tried again with each operation. */
+/** Fails if the store can't be used. A store that is only out of reach is tried again with each operation. */
 export const layer = (
   location: StoreLocation,
   { lease = leaseMillis, owner }: SqlDeliveryStoreOptions
@@ -63,7 +64,7 @@ export const layer = (
       const { prune } = StorePruning.make(session)
       const backends = StoreBackends.make(session)
 
-      /** In lots, so that others come in between. */
+      /** Works in lots, so that others can write in between. */
       const clearBackends = Effect.fnUntraced(function*(others: ReadonlySet<string>) {
         for (const key of yield* safe(backends.ended)) {
           if (others.has(key)) yield* safe(backends.close(key))
@@ -98,7 +99,7 @@ const longest = "5 seconds"
 
 const databases = { sqlite: "SQLite", postgres: "PostgreSQL" }
 
-/** `late`: whose fault it is that an operation took too long. */
+/** `late` says whose fault it is if an operation takes too long. */
 const guarded =
   ({ dialect, ready }: StoreSession, late: StoreFault = "away") =>
   <A>(operation: Effect.Effect<A, SqlError | StoreUnavailable>) => {
@@ -108,13 +109,13 @@ const guarded =
       orElse: () =>
         Effect.fail(new StoreUnavailable({ reason: `${databases[dialect.kind]} took too long`, fault: late }))
     })
-    // In SQLite nobody is in the way of who writes, and what was begun is better waited for.
+    // In SQLite an operation blocks no other writer, and it is better to wait for one that has begun.
     const bounded = dialect.kind === "postgres"
       ? inTime(Effect.retry(attempted, { times: 3, while: (error) => isSqlError(error) && isConflict(error) }))
       : late === "question"
       ? inTime(attempted)
       : attempted
-    // A lost connection makes even the rollback fail, which the client takes for a defect.
+    // If the connection is lost, the rollback fails too, and the client makes a defect of that.
     return Effect.catchCause(bounded, (cause) => {
       const failed = cause.reasons.find((reason) =>
         Cause.isFailReason(reason) || (Cause.isDieReason(reason) && isSqlError(reason.defect))

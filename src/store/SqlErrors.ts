@@ -1,6 +1,6 @@
 /**
- * An error of a database's, as the store tells it: the reason in words that name no address, no user and no secret, and whose
- * fault it is.
+ * Translates errors of the databases for the store: the reason, in words that name no address, no user and no secret,
+ * and the fault.
  */
 import {
   AuthenticationError,
@@ -31,7 +31,7 @@ export const reasonOf = (error: SqlError): string => {
   return reason instanceof ConnectionError ? "the database can't be reached" : "the database's client failed"
 }
 
-/** `late`: whose fault it is that something took too long, or too much. */
+/** The fault of an error. `late` is the fault if something took too long, or too much. */
 export const faultOf = (error: SqlError, late: StoreFault): StoreFault => {
   const { code, errno } = causeOf(error)
   if (isUnencodable(error) || contentCodes.has((errno ?? 0) & 0xff)) return "content"
@@ -41,17 +41,17 @@ export const faultOf = (error: SqlError, late: StoreFault): StoreFault => {
   return isLate || lateStates.has(code) || lateCodes.has((errno ?? 0) & 0xff) ? late : "away"
 }
 
-/** It would fail again: somebody has to change something first. */
+/** The error would come again each time: somebody has to change something first. */
 export const isDefinite = (error: SqlError): boolean =>
   error.reason instanceof AuthenticationError || error.reason instanceof AuthorizationError ||
   error.reason instanceof SqlSyntaxError || isBadUrl(error) || definiteStates.has(causeOf(error).code)
 
-/** Somebody else was in the way, or there first: it may work when it is done again. */
+/** Somebody else was in the way, or was there first. The operation may work when it is done again. */
 export const isConflict = (error: SqlError): boolean =>
   error.reason instanceof DeadlockError || error.reason instanceof SerializationError ||
   error.reason instanceof UniqueViolation || causeOf(error).errno === primaryKeyTaken
 
-/** What the drivers tell: a SQLSTATE or the system's code, SQLite's code, or why our own thread refused a file. */
+/** What the drivers say: a SQLSTATE or a system error code, SQLite's code, or why our own thread refused a file. */
 interface Cause {
   readonly code?: string | undefined
   readonly errno?: number | undefined
@@ -62,17 +62,17 @@ const causeOf = ({ reason }: SqlError): Cause => (reason.cause ?? {}) as Cause
 
 const isSqlState = (code: string): boolean => /^[0-9A-Z]{5}$/.test(code) && /[0-9]/.test(code)
 
-/** The client has no error of its own for it. */
+/** The client has no error type of its own for a bad URL. */
 const isBadUrl = ({ reason }: SqlError): boolean =>
   reason instanceof ConnectionError && /\bURL\b|No username/.test(reason.message)
 
-/** The client has none for this either: a value that it can't send. */
+/** The client has no error type for a value that it can't send either. */
 const isUnencodable = ({ reason }: SqlError): boolean => /Failed to encode query/.test(reason.message ?? "")
 
-/** Cardinality, data, integrity, program limits: a word on what was to be written. */
+/** Cardinality, data, integrity, program limits: these judge the content of the write. */
 const contentClasses = new Set(["21", "22", "23", "54"])
 
-/** Out of memory, and beyond a limit of the database's own. */
+/** Out of memory, and beyond a limit of the database. */
 const lateStates = new Set<string | undefined>(["53200", "53400"])
 
 /** Too big, constraint, mismatch. */

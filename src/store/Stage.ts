@@ -1,13 +1,11 @@
-/**
- * When a delivery is looked at for pruning: its `stage`, of which the schema tells more.
- */
+/** The `stage` of a delivery, which says when pruning looks at it. `Migrations` explains its values. */
 import * as Effect from "effect/Effect"
 import type { StoreSession } from "./Session.ts"
 
-/** Milliseconds. A delivery that came, or was asked for again, so recently has not been looked at by pruning. */
+/** Milliseconds. Pruning has not looked at a delivery yet that came, or was asked for again, so recently. */
 export const youngFor = 10_000
 
-/** In a transaction: some rows of these deliveries have ended, or begun anew. */
+/** To be called in a transaction, when rows of these deliveries have ended or begun anew. */
 export const lookAgain = (
   { dialect, sql }: Pick<StoreSession, "dialect" | "sql">,
   rows: ReadonlyArray<{ readonly id: string }>

@@ -1,42 +1,44 @@
-/** What the store promises about dynamic backends. */
+/** The part of the store's contract that is about dynamic backends. */
 import type * as Effect from "effect/Effect"
 import type { StoreUnavailable } from "./Unavailable.ts"
 
-/** A dynamic backend, as it is kept. */
+/** A dynamic backend, as the store keeps it. */
 export interface StoredBackend {
   readonly key: string
   readonly url: string
   readonly registeredAt: number
   readonly expiresAt: number | undefined
-  /** Milliseconds that it has left; undefined: it never ends. */
+  /** Milliseconds until it expires. Undefined: never. */
   readonly expiresIn: number | undefined
 }
 
 export interface BackendRecords {
-  /** Those whose time is not over. */
+  /** The backends whose time is not over. */
   readonly backends: Effect.Effect<ReadonlyArray<StoredBackend>, StoreUnavailable>
   /**
-   * Adds it, or changes its url and expiry. `"limit"`: there are as many as `limit` already, and it is not among them.
-   * `"superseded"`: it was decided some time ago (`age`, milliseconds), and somebody has changed the backend since.
+   * Adds the backend, or changes its URL and expiry. `"limit"`: there are `limit` backends already, and it is not among
+   * them. `"superseded"`: the change was decided some time ago (`age`, in milliseconds), and somebody has changed the
+   * backend since.
    */
   readonly putBackend: (
     backend: {
       readonly key: string
       readonly url: string
-      /** Milliseconds from now on; undefined: without end. */
+      /** Milliseconds from now. Undefined: it never expires. */
       readonly ttl: number | undefined
       readonly age?: number
     },
     limit: number
   ) => Effect.Effect<"added" | "renewed" | "limit" | "superseded", StoreUnavailable>
   /**
-   * False: it was not there. A first lot of its pending rows becomes `cancelled`; the others are `clearBackends`'. With an
-   * `age`, as for `putBackend`, it is remembered although it was not there, and false if somebody has changed it since.
+   * Removes the backend. False: it was not there. A first lot of its pending rows becomes `cancelled`, and
+   * `clearBackends` does the rest. With an `age`, as for `putBackend`, the removal is remembered even if the backend
+   * was not there, and the result is false if somebody has changed the backend since.
    */
   readonly deleteBackend: (key: string, age?: number) => Effect.Effect<boolean, StoreUnavailable>
   /**
-   * Cancels what is pending for backends that were deleted or whose time is over, late rows of a minute included. Not that
-   * of `others`, which are backends by another right.
+   * Cancels the pending rows of backends that were deleted or whose time is over, also rows that come up to a minute
+   * late. It leaves out `others`, which are backends for another reason.
    */
   readonly clearBackends: (others: ReadonlySet<string>) => Effect.Effect<void, StoreUnavailable>
 }

@@ -1,4 +1,4 @@
-/** What the store promises to operators: what there is, and that it is sent again. */
+/** The part of the store's contract for operators: deliveries are shown, and sent again. */
 import type * as Effect from "effect/Effect"
 import type { Outcome } from "../../domain/Outcome.ts"
 import type { RowState, StoredAttempt } from "./Row.ts"
@@ -10,9 +10,9 @@ export interface RowView {
   readonly state: RowState
   readonly since: number
   readonly tries: number
-  /** For `pending` rows. */
+  /** Only for `pending` rows. */
   readonly dueAt: number | undefined
-  /** An attempt is under way. */
+  /** Whether an attempt is under way. */
   readonly underWay: boolean
   readonly lastOutcome: Outcome | undefined
   readonly settledAt: number | undefined
@@ -26,7 +26,7 @@ export interface DeliveryView {
   readonly event: string | undefined
   readonly receivedAt: number
   readonly bodyLength: number
-  /** Whether headers and body are still there. */
+  /** Whether headers and body are still kept. */
   readonly hasBody: boolean
   readonly rows: ReadonlyArray<RowView>
 }
@@ -44,26 +44,26 @@ export interface DeliveryFilter {
   readonly age?: number | undefined
 }
 
-/** A row, as whose `after` others are asked for: in the order of their deliveries' ids, and then of their keys. */
+/** The name of a row. Rows are ordered by their delivery's id, and then by the backend's key. */
 export interface RowName {
   readonly id: string
-  /** Empty: before all of its delivery's. */
+  /** Empty: before all rows of the delivery. */
   readonly key: string
 }
 
 export interface RowFilter extends DeliveryFilter {
   readonly id?: string | undefined
-  /** Keys of backends; rows of others do not match. */
+  /** Keys of backends. Rows of other backends do not match. */
   readonly among?: ReadonlyArray<string> | undefined
 }
 
 export interface Redelivered {
   readonly redelivered: number
-  /** Matching rows beyond the limit. Only counted without `after`. */
+  /** How many matching rows there are beyond the limit. It is counted only without `after`. */
   readonly remaining: number | undefined
   /**
-   * `after` for those; undefined when there are none. What has been sent again may match again, but it does not come after
-   * this.
+   * The `after` for the remaining rows. Undefined if there are none. A row that was sent again may match again, but it
+   * does not come after this.
    */
   readonly next: RowName | undefined
 }
@@ -76,22 +76,25 @@ export interface Page {
 }
 
 export interface DeliveryRecords {
-  /** Newest first; `after` is an id. Fewer than `limit` where their rows are more than `rowsOnPage`; one at least. */
+  /**
+   * The newest deliveries before `after`, which is an id, newest first. There are fewer than `limit` if their rows
+   * would be more than `rowsOnPage`, but at least one.
+   */
   readonly list: (
     filter: DeliveryFilter,
     page: { readonly limit: number; readonly after?: string | undefined }
   ) => Effect.Effect<Page, StoreUnavailable>
   /**
-   * The newest that were received with this GUID (or that have it as their id), `mostShown` at most, with the attempts of each
-   * row.
+   * The newest deliveries with this GUID, or the one with this id, with the attempts on each row. There are at most
+   * `mostShown`.
    */
   readonly show: (guid: string) => Effect.Effect<
     ReadonlyArray<DeliveryView & { readonly attempts: ReadonlyArray<StoredAttempt & { readonly key: string }> }>,
     StoreUnavailable
   >
   /**
-   * Makes up to `limit` matching rows after `after` pending and due, as if just received (`since` is now); rows that are
-   * pending already become due, and those without a body are left as they are.
+   * Makes up to `limit` matching rows after `after` pending and due, as if they were just received (`since` is now).
+   * Rows that are already pending become due. Rows whose body is gone are left as they are.
    */
   readonly redeliver: (
     filter: RowFilter,
@@ -100,8 +103,8 @@ export interface DeliveryRecords {
   ) => Effect.Effect<Redelivered, StoreUnavailable>
 }
 
-/** Rows on a page: with a thousand backends each delivery has as many. */
+/** The most rows on a page. With a thousand backends each delivery has as many. */
 export const rowsOnPage = 20_000
 
-/** Deliveries that are shown for one GUID. It is not signed, so whoever has a delivery can make more. */
+/** The most deliveries that are shown for one GUID. The GUID is not signed, so whoever has a delivery can make more. */
 export const mostShown = 100

@@ -1,13 +1,13 @@
-/** What the store promises to those who write deliveries down and send them. */
+/** The part of the store's contract for writing deliveries down and sending them. */
 import type * as Effect from "effect/Effect"
 import type { NumberedSettlement } from "./Row.ts"
 import type { StoreUnavailable } from "./Unavailable.ts"
 
-/** A backend as a row names it. */
+/** A backend in a row. */
 export interface RowTarget {
   readonly key: string
   readonly url: string
-  /** Not sent at once: nobody owns the row, and it is due. */
+  /** The delivery is held: nobody owns the row, and it is due. */
   readonly held: boolean
 }
 
@@ -15,30 +15,31 @@ export interface NewDelivery {
   /** UUIDv7: ids sort by arrival. */
   readonly id: string
   readonly requestId: string
-  /** `X-GitHub-Hook-ID`; empty where there was none. */
+  /** `X-GitHub-Hook-ID`. Empty if there was none. */
   readonly hookId: string
   readonly guid: string | undefined
   readonly event: string | undefined
   readonly method: string
   /** The request target as received. */
   readonly target: string
-  /** Flat list of names and values, as they go out. */
+  /** A flat list of names and values, as they go out. */
   readonly headers: ReadonlyArray<string>
-  /** One after the other. They are read, and neither kept nor changed. */
+  /** The body's chunks in their order. The store only reads them, and does not keep them. */
   readonly body: ReadonlyArray<Buffer>
   /** SHA-256 of the body, hexadecimal. */
   readonly bodyHash: string
   readonly targets: ReadonlyArray<RowTarget>
 }
 
-/** What was written for a `NewDelivery`. */
+/** The result of writing a `NewDelivery`. */
 export interface Recorded {
   /** The delivery's own id, or that of the stored one that it is a redelivery of. */
   readonly id: string
   readonly isRedelivery: boolean
   /**
-   * Keys of the backends whose rows are now pending because of this delivery and not held: the caller owns these rows. For
-   * a redelivery, those that do not have it yet and on which no attempt is under way; if all have it, all.
+   * Keys of the backends whose rows are now pending because of this delivery and not held. The caller owns these rows.
+   * For a redelivery they are the backends that do not have it yet and on which no attempt is under way. If all have
+   * it, they are all backends.
    */
   readonly owned: ReadonlyArray<string>
 }
@@ -52,9 +53,12 @@ export interface Claimed {
   readonly key: string
   /** Attempts that have ended. */
   readonly tries: number
-  /** Milliseconds since its present delivering began (its arrival, or when it was last asked for again), at the claim. */
+  /**
+   * Milliseconds at the claim since the row's present delivering began: since its arrival, or since it was last asked
+   * for again.
+   */
   readonly age: number
-  /** Length of the body. */
+  /** The length of the body in bytes. */
   readonly bodyLength: number
 }
 
@@ -66,8 +70,8 @@ export interface StoredDelivery extends Omit<NewDelivery, "targets" | "bodyHash"
 
 export interface DeliveryQueue {
   /**
-   * Writes everything in one transaction that is on disk when it succeeds. Idempotent in the deliveries' ids and in the
-   * numbers of attempts. The result is in the order of `deliveries`.
+   * Writes everything in one transaction, which is on disk when this succeeds. It is idempotent in the deliveries' ids
+   * and in the numbers of attempts. The result is in the order of `deliveries`.
    */
   readonly write: (batch: {
     readonly deliveries: ReadonlyArray<NewDelivery>
@@ -75,14 +79,14 @@ export interface DeliveryQueue {
   }) => Effect.Effect<ReadonlyArray<Recorded>, StoreUnavailable>
   /** Which of these backends have rows that are due and that nobody owns. */
   readonly due: (keys: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<string>, StoreUnavailable>
-  /** Takes rows that are due. Those whose owner's lease is over come with `oldest` alone. */
+  /** Claims rows that are due. Rows whose owner's lease is over are claimed only with `oldest`. */
   readonly claim: (
     key: string,
     limit: number,
     order: ClaimOrder
   ) => Effect.Effect<ReadonlyArray<Claimed>, StoreUnavailable>
-  /** Undefined when it is gone. */
+  /** Undefined if it is no longer kept. */
   readonly load: (id: string) => Effect.Effect<StoredDelivery | undefined, StoreUnavailable>
-  /** Gives back every row that this process owns: they are due. */
+  /** Gives back every row that this process owns. Those rows are due then. */
   readonly release: Effect.Effect<void, StoreUnavailable>
 }

@@ -1,4 +1,4 @@
-/** What the store promises to those who look after it. */
+/** The part of the store's contract for its upkeep. */
 import type * as Effect from "effect/Effect"
 import type { StoreUnavailable } from "./Unavailable.ts"
 
@@ -6,28 +6,31 @@ export interface BackendBacklog {
   readonly key: string
   readonly pending: number
   readonly dead: number
-  /** Milliseconds since the delivering of the longest pending row began. */
+  /** Milliseconds since the delivering of the pending row began that has been pending the longest. */
   readonly oldestAge: number | undefined
 }
 
 export interface Retention {
-  /** Milliseconds after its last row was settled, a delivery's headers and body go. */
+  /** Milliseconds from a delivery's last settlement until its headers and body are removed. */
   readonly delivered: number
-  /** The same where a row is dead; after this what is left of any finished delivery goes. */
+  /** The same if a row of it is dead. After this, the rest of any finished delivery is removed. */
   readonly dead: number
-  /** Pending rows whose delivering began longer ago become dead. */
+  /** Milliseconds. A pending row whose delivering began longer ago becomes dead. */
   readonly maxAge: number
 }
 
 export interface StoreUpkeep {
-  /** Writes and syncs a little, as much as a usual delivery, in a place of its own: whether the store takes writes now. */
+  /**
+   * Writes and syncs as much as a usual delivery, in a place of its own. This finds out whether the store takes writes
+   * now.
+   */
   readonly probe: Effect.Effect<void, StoreUnavailable>
-  /** Bytes that the store takes up, as the limit counts them. */
+  /** The bytes that the store takes up, as the limit counts them. */
   readonly usage: Effect.Effect<number, StoreUnavailable>
   readonly backlogs: Effect.Effect<ReadonlyArray<BackendBacklog>, StoreUnavailable>
   /**
-   * Looks at up to `limit` deliveries that may be over some age; true: there may be more. Also corrects due times that
-   * lie further ahead than any could (the clock was set back).
+   * Looks at up to `limit` deliveries that may be older than they should. True: there may be more. It also corrects due
+   * times that lie further ahead than any could, because the clock was set back.
    */
   readonly prune: (retention: Retention, limit: number) => Effect.Effect<boolean, StoreUnavailable>
 }

@@ -1,6 +1,4 @@
-/**
- * A filter as conditions on a delivery `d` and its row `r`.
- */
+/** A filter, as conditions on a delivery `d` and its row `r`. */
 import type { StoreDialect } from "../Dialect.ts"
 import type { DeliveryFilter } from "../contract/Operator.ts"
 import type { RowState } from "../contract/Row.ts"
@@ -11,10 +9,10 @@ export const make = ({ now, sql }: StoreDialect) => ({
     ...(guid === undefined ? [] : [sql`d.guid = ${guid}`]),
     ...receivedSince(sql, now, since, age)
   ],
-  /** Undefined: whenever it was. */
+  /** Undefined if the filter has no time. */
   received: ({ age, since }: DeliveryFilter) =>
     since === undefined && age === undefined ? undefined : sql.and(receivedSince(sql, now, since, age)),
-  /** States as they stand in the partial indexes' conditions, so that these are used. */
+  /** States are written as in the conditions of the partial indexes, so that those are used. */
   ofRow: ({ backend, state }: DeliveryFilter) => [
     ...(state === undefined ? [] : [sql`r.state = ${sql.literal(`'${state}'`)}`]),
     ...(isFailed(state) ? [sql`r.state IN ('rejected', 'dead', 'cancelled')`] : []),

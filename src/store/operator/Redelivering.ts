@@ -1,6 +1,4 @@
-/**
- * Rows that are asked for again.
- */
+/** Makes rows due again that an operator asks for. */
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { StoreSession } from "../Session.ts"
@@ -14,9 +12,9 @@ export const make = (session: StoreSession) => {
   const { ofRow } = StoreFilters.make(dialect)
   const search = StoreSearch.make(session)
 
-  /** Of rows that were found: one that has changed since is left alone. */
+  /** Asks again for rows that were found. A row that has changed since is left alone. */
   const askAgain = Effect.fnUntraced(function*(names: ReadonlyArray<RowName>, filter: RowFilter) {
-    // Their bodies stay until this is over.
+    // Locks the deliveries, so that their bodies stay until this is over.
     yield* sql`SELECT id FROM deliveries
       WHERE id IN (SELECT value FROM ${dialect.strings([...new Set(names.map(({ id }) => id))])})
       ORDER BY id ${dialect.forUpdate("wait")}`
@@ -48,7 +46,7 @@ export const make = (session: StoreSession) => {
     const { found, reached } = yield* search.rows(filter, { limit, after })
     const names = found.slice(0, limit)
     const isMore = found.length > limit
-    // Counted once, and not where it is seen: counting many takes longer than sending a lot of them.
+    // Counted once, and not if the number is seen already: counting many takes longer than sending a lot of them.
     const all = after !== undefined
       ? undefined
       : !isMore && reached === undefined
@@ -63,5 +61,5 @@ export const make = (session: StoreSession) => {
   })
 }
 
-/** Backends' keys are URLs. */
+/** Sorts after all keys, because keys of backends are URLs. */
 const afterAllKeys = "~"

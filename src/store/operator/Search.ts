@@ -1,16 +1,18 @@
 /**
- * Looks for what a filter matches, in the order of deliveries' ids.
+ * Searches for the deliveries or rows that a filter matches, in the order of deliveries' ids.
  *
  * **Details**
  *
- * - The rarest thing that a filter names has an index, and the deliveries that it leads to are looked at in steps, each a
- *   statement of its own: none takes long, whatever the filter and however large the store, and others come in between.
- * - How many match is not known before, so the first step is small and each next one is larger.
+ * - The rarest thing that a filter names has an index. The deliveries that it leads to are looked at in steps, each a
+ *   statement of its own. So no statement takes long, whatever the filter and however large the store, and others can
+ *   write in between.
+ * - Nobody knows before how many match. So the first step is small, and each next one is larger.
  * - After some seconds a search ends where it is. There may be more behind that.
  *
  * **Gotchas**
  *
- * An id's time is that of the process that made it, which may be days off. A filter's time is compared with the store's.
+ * An id's time is that of the process that made it, which may be days off. A filter's time is compared with the
+ * store's.
  */
 import { Clock } from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -22,13 +24,13 @@ import type { RowFilter, RowName } from "../contract/Operator.ts"
 import * as StoreFilters from "./Filters.ts"
 
 export interface Search<Row> {
-  /** One more than asked for: there are more. */
+  /** Up to one more than asked for. The one more says that there are more. */
   readonly found: ReadonlyArray<Row>
-  /** The last delivery that was looked at; undefined: there are no others. */
+  /** The last delivery that was looked at. Undefined: there are no others. */
   readonly reached: string | undefined
 }
 
-/** Deliveries by an index: ids in its order that come before or after one of them. */
+/** A way to deliveries by an index: ids in its order that come before or after a given one. */
 type Path = (range: ReadonlyArray<(id: Fragment) => Fragment>, order: Fragment) => Fragment
 
 type Order = "newest" | "oldest"
@@ -46,7 +48,7 @@ export const make = (session: StoreSession) => {
       WHERE ${sql.and([...conditions, ...range.map((bound) => bound(sql`r.delivery_id`))])}
       ORDER BY r.delivery_id ${order}`
 
-  /** Up to `most`. */
+  /** Counts up to `most`. */
   const count = (source: Fragment, most: number) =>
     Effect.map(
       sql<{ readonly n: number }>`SELECT count(*) AS n FROM (SELECT 1 AS one FROM ${source} LIMIT ${
@@ -70,12 +72,12 @@ export const make = (session: StoreSession) => {
       const isByEvent = byEvent !== undefined && (yield* count(deliveries, some)) < (yield* count(rows, some))
       return isByEvent ? byEvent : ofRows(index, ofRow(filter))
     }
-    // Their index has another order: few of them are sorted, among many the newest are not far.
+    // These indexes have another order. A few rows are sorted, and among many the newest are not far.
     if (state === "pending") {
       const index = "delivery_rows_pending"
       const rows = sql`delivery_rows r ${dialect.using(index)} WHERE ${sql.and(ofRow(filter))}`
       if ((yield* count(rows, some)) < some) {
-        // PostgreSQL would look for them among all rows otherwise, in the order asked for.
+        // Otherwise PostgreSQL would look for them among all rows, in the order asked for.
         const few = sql`(SELECT r.delivery_id AS id FROM ${rows} LIMIT ${number(some)}) AS few`
         return (range, order) =>
           sql`SELECT DISTINCT few.id AS id FROM ${few} WHERE ${
@@ -86,16 +88,16 @@ export const make = (session: StoreSession) => {
     return byEvent ?? ofDeliveries(undefined, [sql`1 = 1`])
   })
 
-  /** The first id of those received in the filter's time; undefined: there are none. */
+  /** The first id of the deliveries received in the filter's time. Undefined: there are none. */
   const floorOf = (filter: RowFilter) =>
     Effect.map(
-      // Of the plain ids PostgreSQL would look for the lowest in their own order, through all that is older.
+      // With plain ids PostgreSQL would look for the lowest in their own order, through all that is older.
       sql<{ readonly id: string | null }>`SELECT min(d.id || '') AS id FROM deliveries d
         ${dialect.using("deliveries_received")} WHERE ${received(filter)!} AND ${dialect.inTime(sql`d.id`)}`,
       ([row]) => row!.id ?? undefined
     )
 
-  /** `page`: the rows to find, among the ids of a table `picked`; each has an `id`. */
+  /** `page` selects the rows to find, among the ids of a table `picked`. Each has an `id`. */
   const walk = Effect.fnUntraced(function*<Row extends { readonly id: string }>(
     filter: RowFilter,
     order: Order,
@@ -115,7 +117,7 @@ export const make = (session: StoreSession) => {
     let isFloorKnown = received(filter) === undefined
     let reached = after
     for (let step = firstStep, steps = 0;; step = Math.min(longestStep, 4 * step), steps += 1) {
-      // The newest are recent mostly, and the floor costs as much as was received in the filter's time.
+      // The newest are mostly recent, and finding the floor costs as much as was received in the filter's time.
       if (!isFloorKnown && (steps > 0 || !isNewest)) {
         floor = yield* floorOf(filter)
         isFloorKnown = true
@@ -152,7 +154,7 @@ export const make = (session: StoreSession) => {
       sql`d.id = p.id`,
       sql`r.delivery_id = p.id`,
       sql`d.has_payload = 1`,
-      // What is due or under way has nothing to gain.
+      // A row that is due or under way gains nothing from being asked for again.
       sql`(r.state <> 'pending' OR (r.owner IS NULL AND r.due_at > ${dialect.now()}))`,
       ...ofDelivery(filter),
       ...ofRow(filter),
@@ -165,14 +167,14 @@ export const make = (session: StoreSession) => {
   }
 
   return {
-    /** Deliveries before `after`, newest first. `fields` are of `d`, `id` among them. */
+    /** Deliveries before `after`, newest first. `fields` are those of `d`, with `id` among them. */
     deliveries: <Row extends { readonly id: string }>(
       filter: RowFilter,
       { after, limit }: { readonly limit: number; readonly after: string | undefined },
       fields: string
     ) => {
       const rows = ofRow(filter)
-      // Of a backend a delivery has one row at most.
+      // A delivery has at most one row for a backend.
       const isJoined = filter.backend !== undefined
       const from = isJoined
         ? sql`FROM picked p CROSS JOIN delivery_rows r CROSS JOIN deliveries d`
@@ -210,7 +212,7 @@ export const make = (session: StoreSession) => {
       )
     },
 
-    /** How many rows can be sent again; undefined: it takes too long to count them. */
+    /** How many rows can be sent again. Undefined: it takes too long to count them. */
     countRows: (filter: RowFilter) => {
       const page = sql`SELECT '' AS id, count(*) AS n ${rowsOf(filter, undefined)}`
       return Effect.map(
@@ -224,10 +226,10 @@ export const make = (session: StoreSession) => {
 const byName = (one: RowName, other: RowName) =>
   one.id === other.id ? (one.key < other.key ? -1 : 1) : one.id < other.id ? -1 : 1
 
-/** What is rarer than this is looked at first. */
+/** Anything with fewer rows than this is rare, and looked at first. */
 const some = 1_000
 
-/** Deliveries in one statement. */
+/** The deliveries that one statement looks at. */
 const firstStep = 200
 const longestStep = 10_000
 

@@ -1,6 +1,4 @@
-/**
- * What the store tells about deliveries.
- */
+/** Reads deliveries and their rows for operators. */
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Outcome } from "../../domain/Outcome.ts"
@@ -34,7 +32,7 @@ export const make = (session: StoreSession) => {
     return deliveries.map((delivery) => deliveryView(delivery, byId.get(delivery.id) ?? []))
   })
 
-  /** As many as have their rows on one page, and one at least. */
+  /** As many deliveries as have all their rows on one page, and at least one. */
   const fitting = Effect.fnUntraced(function*(deliveries: ReadonlyArray<DeliveryRow>) {
     const counted = yield* reading<{ readonly id: string; readonly n: number }>`SELECT i.value AS id, count(*) AS n
       FROM ${dialect.strings(deliveries.map(({ id }) => id))} JOIN delivery_rows r ON r.delivery_id = i.value

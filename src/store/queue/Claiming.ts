@@ -1,4 +1,4 @@
-/** Rows that are due: which backends have some, who takes them and gives them back. */
+/** Rows that are due: finds backends that have some, claims rows, and gives them back. */
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { StoreSession } from "../Session.ts"

@@ -1,6 +1,4 @@
-/**
- * A stored delivery, as it goes out again.
- */
+/** Loads a stored delivery, to be sent again. */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type { SqlError } from "effect/sql/SqlError"
@@ -61,7 +59,7 @@ interface LoadedRow {
 
 const spoilt = (reason: string) => Effect.fail(new StoreUnavailable({ reason, fault: "content" }))
 
-/** What the parser says of a text that it can't read would show some of it. */
+/** The parser's own error would show some of the text that it can't read. */
 const headersOf = (text: string): ReadonlyArray<string> | undefined =>
   Result.getOrUndefined(Result.filterOrFail(
     Result.try((): unknown => JSON.parse(text)),
@@ -69,7 +67,7 @@ const headersOf = (text: string): ReadonlyArray<string> | undefined =>
     () => undefined
   ))
 
-/** PostgreSQL's client hands out parts of what it has read. */
+/** PostgreSQL's client hands out parts of a larger buffer, which would stay in memory as a whole. */
 const ownBuffer = (bytes: Uint8Array): Buffer =>
   bytes.byteLength === bytes.buffer.byteLength
     ? Buffer.from(bytes.buffer, 0, bytes.byteLength)

@@ -1,16 +1,16 @@
 /**
- * How deliveries and what became of them are written down.
+ * Writes deliveries and settlements down.
  *
  * **Details**
  *
- * New deliveries and settlements go in one round trip, which is a transaction. Only when a delivery turns out to be known
- * already is nothing of that kept, and the batch is written in a longer transaction that looks first.
+ * New deliveries and settlements go in one round trip, which is a transaction. Only if a delivery turns out to be known
+ * already, nothing of that is kept, and the batch is written in a longer transaction that looks first.
  *
- * Most deliveries are taken by every backend at the first attempt: an outcome that may be of that kind is written as such, in one
- * statement a row. If some row turns out to be another, all of them are said again in the way that fits any row, which changes
- * nothing about those that have it.
+ * Most deliveries are taken by every backend at the first attempt. A settlement that may be of that kind is written as
+ * such, in one statement a row. If some row turns out to be another, all those settlements are written again in the way
+ * that fits any row. That changes nothing about rows that have theirs already.
  *
- * What became of earlier deliveries comes after new ones: a redelivery finds that its attempt is still under way.
+ * Settlements of earlier deliveries come after new deliveries: a redelivery still finds an attempt under way.
  */
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
@@ -25,13 +25,13 @@ import * as Statements from "./Statements.ts"
 export interface Batch {
   readonly deliveries: ReadonlyArray<NewDelivery>
   readonly settlements: ReadonlyArray<NumberedSettlement>
-  /** Bodies that are in the database already. */
+  /** Large bodies that are in the database already, in parts. */
   readonly sent?: ReadonlyMap<NewDelivery, StoredParts>
 }
 
-/** What is written at once. */
+/** What is written in one round trip. */
 interface Fresh extends Batch {
-  /** Settlements by the first attempts on their rows, as it seems. */
+  /** Settlements that seem to be of the first attempts on their rows. */
   readonly successes: ReadonlyArray<NumberedSettlement>
 }
 
@@ -79,7 +79,7 @@ export const make = (session: StoreSession) => {
     return plan.recorded
   }, sql.withTransaction)
 
-  /** The successes first. */
+  /** The successes come first. */
   const parts = (batch: Fresh): ReadonlyArray<BulkRows> => [
     [firstSuccess, batch.successes.map(Rows.firstSuccessRow)],
     ...insertParts(batch, batch.deliveries),
@@ -124,7 +124,10 @@ const payloadRow = ({ sent }: Batch, delivery: NewDelivery): BulkRow => ({
   body: sent?.get(delivery) ?? delivery.body
 })
 
-/** It holds a delivery and its redelivery, or its outcome: they can't be written side by side. */
+/**
+ * The batch holds a delivery together with its redelivery, or with a settlement of it. These can't be written side by
+ * side.
+ */
 const isEntangled = ({ deliveries, settlements }: Batch): boolean => {
   const seen = new Set<string>()
   for (const delivery of deliveries) {

@@ -1,6 +1,4 @@
-/**
- * What becomes of the rows of deliveries that may be known already.
- */
+/** Decides what becomes of the rows of deliveries that may be known already. */
 import type { BulkRow } from "../Dialect.ts"
 import type { NewDelivery, Recorded } from "../contract/Queue.ts"
 import type { RowState } from "../contract/Row.ts"
@@ -12,7 +10,7 @@ export interface KnownRow {
   readonly key: string
   readonly state: RowState
   readonly owner: string | null
-  /** Somebody owns it, and the lease has not ended. */
+  /** 1 if somebody owns the row, and the lease has not ended. */
   readonly is_leased: number
 }
 
@@ -20,9 +18,9 @@ export interface RecordingPlan {
   /** In the order of the deliveries. */
   readonly recorded: ReadonlyArray<Recorded>
   readonly fresh: ReadonlyArray<NewDelivery>
-  /** Rows that become pending, new ones and old ones. */
+  /** Rows that become pending, both new and old ones. */
   readonly rows: ReadonlyArray<BulkRow>
-  /** What was received anew for the stored delivery `id`. */
+  /** Deliveries that were received anew, each with the `id` of the stored delivery. */
   readonly received: ReadonlyArray<{ readonly id: string; readonly delivery: NewDelivery }>
 }
 
@@ -32,7 +30,7 @@ interface Row {
   readonly isLeased: boolean
 }
 
-/** `ids`: which stored delivery each is, by its own id. One batch may hold a delivery and its redelivery. */
+/** `ids` gives the stored delivery for each delivery's own id. One batch may hold a delivery and its redelivery. */
 export const planOf = (
   owner: string,
   deliveries: ReadonlyArray<NewDelivery>,

@@ -1,6 +1,4 @@
-/**
- * Deliveries and settlements as rows of the statements that write them.
- */
+/** Turns deliveries and settlements into rows for the statements that write them. */
 import { type BulkRow, storable } from "../Dialect.ts"
 import type { NewDelivery } from "../contract/Queue.ts"
 import type { NumberedSettlement, StoredAttempt } from "../contract/Row.ts"
@@ -31,7 +29,7 @@ export const deliveryRow = (delivery: NewDelivery): BulkRow => ({
 
 export const bodyLengthOf = ({ body }: NewDelivery): number => body.reduce((sum, { length }) => sum + length, 0)
 
-/** What two deliveries have in common when one is a redelivery of the other. */
+/** The text that two deliveries share if one is a redelivery of the other. */
 export const fingerprint = (delivery: NewDelivery): string | undefined =>
   delivery.guid === undefined ? undefined : `${nameOf(delivery.guid)}\n${nameOf(delivery.hookId)}\n${delivery.bodyHash}`
 
@@ -70,7 +68,7 @@ export const firstSuccessColumns = {
   latency: "double precision"
 } as const
 
-/** Settlements that deliver their rows and say nothing more; and all others. One row is in one of the two. */
+/** Settlements that only deliver their rows, and all others. The settlements of one row are all in one of the two. */
 export const firstSuccessesOf = (settlements: ReadonlyArray<NumberedSettlement>): {
   readonly successes: ReadonlyArray<NumberedSettlement>
   readonly others: ReadonlyArray<NumberedSettlement>
@@ -107,7 +105,7 @@ export const firstSuccessRow = ({ attempt, id, key, n }: NumberedSettlement): Bu
   latency: attempt!.latency
 })
 
-/** One for each row: what they come to when they are applied one after the other. */
+/** One row for each row of the store, with the result of applying its settlements one after the other. */
 export const settlementRows = (settlements: ReadonlyArray<NumberedSettlement>): ReadonlyArray<SettlementRow> => {
   const rows = new Map<string, SettlementRow>()
   for (const settlement of settlements) {
@@ -124,7 +122,7 @@ export const settlementRows = (settlements: ReadonlyArray<NumberedSettlement>): 
       state: stays ? before.state : state,
       delay: stays ? before.delay : Math.max(0, Math.round(delay)),
       attempts: (before?.attempts ?? 0) + at.length,
-      // Of those that were attempts; where there are none, nothing is between them.
+      // The bounds of the attempts. Without attempts the range is empty.
       first_at: Math.min(before?.first_at ?? Number.MAX_SAFE_INTEGER, ...at),
       last_at: Math.max(before?.last_at ?? 0, ...at),
       first_n: Math.min(before?.first_n ?? n, n),
@@ -135,7 +133,7 @@ export const settlementRows = (settlements: ReadonlyArray<NumberedSettlement>): 
   return [...rows.entries()].toSorted(byName).map(([, row]) => row)
 }
 
-/** Everybody locks rows in the same order, or two replicas would wait for each other. */
+/** All processes lock rows in the same order. Otherwise two replicas could wait for each other. */
 const byName = ([one]: readonly [string, unknown], [other]: readonly [string, unknown]) =>
   one < other ? -1 : one > other ? 1 : 0
 
@@ -179,12 +177,15 @@ export const attemptRows = (settlements: ReadonlyArray<NumberedSettlement>): Rea
     }]
   )
 
-/** Deliveries of which a row may have ended: they are looked at again. */
+/** The deliveries of which a row may have ended, so that pruning looks at them again. */
 export const endedRows = (rows: ReadonlyArray<SettlementRow>): ReadonlyArray<BulkRow> =>
   [...new Set(rows.flatMap(({ id, state }) => state === "pending" ? [] : [id]))].map((id) => ({ id }))
 
 const timeOf = ({ at }: StoredAttempt): number => Math.round(at)
 
-/** A text by which deliveries are found: an index takes no more than a few kilobytes, and headers come from outside. */
+/**
+ * A text by which deliveries are found. It is cut, because an index takes only a few kilobytes and headers come from
+ * outside.
+ */
 const nameOf = (text: string | undefined): string | undefined =>
   text === undefined ? text : storable(text.slice(0, 200))

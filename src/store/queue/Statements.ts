@@ -1,5 +1,5 @@
 /**
- * The statements that write deliveries and what becomes of them. Each of the first two groups ends in a `WHERE` that may be
+ * The statements that write deliveries and settlements. Each of the first two groups ends in a `WHERE` that may be
  * added to.
  */
 import type { Fragment } from "effect/sql/Statement"
@@ -14,7 +14,7 @@ import {
   targetColumns
 } from "./Rows.ts"
 
-/** For deliveries that are not known. */
+/** For deliveries that are not known yet. */
 export const inserts = ({ dialect, lease, owner, sql }: StoreSession) => ({
   deliveries: dialect.bulk(
     deliveryColumns,
@@ -42,8 +42,8 @@ export const inserts = ({ dialect, lease, owner, sql }: StoreSession) => ({
 })
 
 /**
- * Ends a row that is ours and has had no attempt, and keeps the attempt in it. Any other row is left alone: it is for
- * `settling`. Its delivery need not be looked at again: pruning has not seen it yet.
+ * Ends a row that is ours and has had no attempt, and keeps the attempt in the row. Any other row is left to
+ * `settling`. Its delivery need not be looked at again, because pruning has not seen it yet.
  */
 export const firstSuccess = ({ dialect, owner, sql }: StoreSession) =>
   dialect.bulk(
@@ -60,7 +60,7 @@ export const firstSuccess = ({ dialect, owner, sql }: StoreSession) =>
 
 export const settling = ({ dialect, owner, sql }: StoreSession) => ({
   rows: dialect.bulk(settlementColumns, (i, { from }, now) => {
-    // Whoever does not know whether a write happened writes again.
+    // A process that does not know whether a write happened writes again.
     const known = sql`((SELECT count(*) FROM attempts a WHERE a.delivery_id = ${i.id} AND a.backend_key = ${i.key}
       AND a.at BETWEEN ${i.first_at} AND ${i.last_at} AND a.n BETWEEN ${i.first_n} AND ${i.last_n})
       + CASE WHEN delivery_rows.attempt_n BETWEEN ${i.first_n} AND ${i.last_n} THEN 1 ELSE 0 END)`
@@ -100,7 +100,7 @@ export const settling = ({ dialect, owner, sql }: StoreSession) => ({
   )
 })
 
-/** Which of the deliveries `asked` are stored, and as what. */
+/** Finds which of the deliveries `asked` are stored, and under which id. */
 export const known = ({ dialect, sql }: StoreSession) => {
   const byId = (rows: Fragment) => sql`SELECT i.id AS asked, d.id AS id FROM ${rows} JOIN deliveries d ON d.id = i.id`
   const byFingerprint = (rows: Fragment) =>
@@ -114,7 +114,7 @@ export const known = ({ dialect, sql }: StoreSession) => {
   }
 }
 
-/** For deliveries that are known. */
+/** For deliveries that are known already. */
 export const changes = ({ dialect, lease, owner, sql }: StoreSession) => ({
   stored: dialect.bulk(
     { id: "text" },
@@ -148,7 +148,7 @@ export const changes = ({ dialect, lease, owner, sql }: StoreSession) => ({
   )
 })
 
-/** SQLite, where nothing is added to the statement, notices it by itself and sooner. */
+/** SQLite notices by itself, and sooner, because nothing is added to its statement. */
 const unlessKnown = ({ kind, sql }: StoreSession["dialect"], isSame: Fragment) =>
   kind === "sqlite" ? sql`ON CONFLICT DO NOTHING` : sql`AND NOT EXISTS (SELECT 1 FROM attempts a WHERE ${isSame})`
 

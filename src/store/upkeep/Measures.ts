@@ -1,18 +1,18 @@
 /**
- * How much is in the store: bytes, and what each backend still has to get.
+ * Measures the store: its size in bytes, and the backlog of each backend.
  *
  * **Details**
  *
- * - SQLite: pages that are in use. It gives none back, but uses them again.
- * - PostgreSQL: what its files would take up if they held what is alive and nothing else, from its own statistics. Never more
- *   than the files are; at once less after something was deleted, as SQLite says it, and not only after a `VACUUM FULL`. Both
- *   cost the same whatever the size.
+ * - SQLite: the pages that are in use. SQLite gives none back, but uses them again.
+ * - PostgreSQL: the size that its files would have if they held only live rows, from its own statistics. It is never
+ *   more than the size of the files. As with SQLite, it falls soon after a deletion, and not only after a `VACUUM
+ *   FULL`. Both cost the same whatever the size.
  *
  * **Gotchas**
  *
- * PostgreSQL's counts come a second late, or ten, and are lost when it crashes: then those of the last `ANALYZE` are gone on
- * from. Averages change when it analyses a table: that is once a minute where a tenth has changed. A table that it has not
- * looked at yet, or in which nothing was ever deleted, counts with all of its files.
+ * PostgreSQL's counts come a second late, or ten, and are lost when it crashes. Then the counts of the last `ANALYZE`
+ * are the start. Averages change when PostgreSQL analyses a table, which is once a minute if a tenth has changed. A
+ * table that it has not analysed yet, or in which nothing was ever deleted, counts with all of its files.
  */
 import * as Effect from "effect/Effect"
 import type { StoreSession } from "../Session.ts"
@@ -72,8 +72,10 @@ export const make = ({ dialect, reading: sql }: StoreSession) => {
   return { usage, backlogs }
 }
 
-/** Beside its columns a row of PostgreSQL's has a header, a pointer, and gaps between columns. */
+/** Bytes that a row of PostgreSQL's has beside its columns: a header, a pointer, and gaps between columns. */
 const tupleOverhead = 48
 
-/** It keeps what is large in pieces, four to a page. https://www.postgresql.org/docs/current/storage-toast.html */
+/**
+ * PostgreSQL keeps large values in pieces, four to a page. https://www.postgresql.org/docs/current/storage-toast.html
+ */
 const chunkBytes = 2_048

@@ -1,14 +1,14 @@
 /**
- * What goes when its time is over.
+ * Removes deliveries whose time is over, and gives up rows that are too old.
  *
  * **Details**
  *
- * - Some deliveries at a time, each lot in a transaction of its own, so that nobody who writes waits for long. What is
- *   pending is looked at again as soon as one of its rows has ended, and each day.
- * - What is too old, or due too far ahead, is found by an index in each backend's part of it: with nothing to do a round costs
- *   the same whatever the backlog.
- * - The store keeps the latest time that it has seen. A clock that is behind that was set back (a restart, a failover): what
- *   waits for its retry would wait for so much longer, and is due at once instead.
+ * - It takes some deliveries at a time, each lot in a transaction of its own, so that no writer waits for long. A
+ *   pending delivery is looked at again as soon as one of its rows has ended, and each day.
+ * - Rows that are too old, or due too far ahead, are found by an index in each backend's part of it. So a round with
+ *   nothing to do costs the same whatever the backlog.
+ * - The store keeps the latest time that it has seen. A clock that is behind that was set back (a restart, a failover).
+ *   Rows that wait for their retry would then wait for so much longer, so they are made due at once.
  */
 import { Clock } from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -26,7 +26,7 @@ interface Candidate {
   readonly now: number
 }
 
-/** Deliveries in one transaction. */
+/** The most deliveries in one transaction. */
 const lot = 100
 
 const recheck = 24 * 3_600_000
@@ -37,7 +37,7 @@ const longestRound = 60_000
 /** Milliseconds by which clocks may differ. */
 const tolerance = 5_000
 
-/** Milliseconds. Most of what is younger is about to be settled, and is looked at once then. */
+/** Milliseconds. Most younger deliveries are about to be settled, and are looked at only then. */
 const youngest = youngFor + tolerance
 
 export const make = (session: StoreSession) => {
@@ -45,7 +45,7 @@ export const make = (session: StoreSession) => {
   const number = (value: number) => sql.literal(String(Math.round(value)))
   const openRows = sql`delivery_rows ${dialect.using("delivery_rows_open")}`
 
-  /** Backends for which something is pending. */
+  /** The backends that have pending rows. */
   const waitingKeys = Effect.map(
     sql<{ readonly value: string }>`WITH RECURSIVE keys(value) AS (
         SELECT (SELECT min(backend_key) FROM ${openRows} WHERE state = 'pending')
@@ -58,7 +58,7 @@ export const make = (session: StoreSession) => {
 
   const ofKeys = (keys: ReadonlyArray<string>) => sql`backend_key IN (SELECT value FROM ${dialect.strings(keys)})`
 
-  /** Brings back some of the times that lie further ahead than any could. False: there may be others. */
+  /** Corrects some of the times that lie further ahead than any could. False: there may be others. */
   const correctTimes = Effect.fnUntraced(function*(limit: number) {
     const [clock] = yield* sql<
       { readonly behind: number }
@@ -82,7 +82,7 @@ export const make = (session: StoreSession) => {
     return true
   })
 
-  /** Makes some of the rows dead whose delivering began too long ago; how many. */
+  /** Makes some of the rows dead whose delivering began too long ago. Returns how many. */
   const giveUpOld = Effect.fnUntraced(function*(maxAge: number, limit: number) {
     const dead = yield* sql<{ readonly id: string }>`UPDATE delivery_rows
       SET state = 'dead', owner = NULL, settled_at = ${dialect.now()}
@@ -98,10 +98,12 @@ export const make = (session: StoreSession) => {
 
   let turn = 0
 
-  /** Of one stage: of several at once PostgreSQL would collect all before it takes some. */
+  /**
+   * The overdue deliveries of one stage. For several stages at once PostgreSQL would collect all before it takes some.
+   */
   const overdue = Effect.fnUntraced(function*(retention: Retention, limit: number) {
     const ages = [youngest, retention.delivered, retention.dead, Math.max(retention.delivered, retention.dead)]
-    // Each lot begins with another, so that none waits until there is nothing of those before it.
+    // Each lot begins with another stage, so that none waits until those before it are empty.
     const first = turn++ % ages.length
     const stages = [...ages.entries()]
     for (const [stage, age] of [...stages.slice(first), ...stages.slice(0, first)]) {
@@ -152,7 +154,7 @@ export const make = (session: StoreSession) => {
       ${from} WHERE deliveries.id = ${i.id}`
   )
 
-  /** In the middle of a round: these are done once in it, and not with each step. */
+  /** These are done once in a round, and not with each step. */
   let areTimesCorrect = false
   let areOldGivenUp = false
   let begun = 0
@@ -160,7 +162,7 @@ export const make = (session: StoreSession) => {
   const prune = Effect.fnUntraced(function*(retention: Retention, limit: number) {
     const clock = yield* Clock
     const now = Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
-    // Under load there is always something to look at, and a round would have no end.
+    // Under load there is always something to look at, and a round would never end.
     if (now - begun > longestRound) areTimesCorrect = areOldGivenUp = false
     if (!areTimesCorrect && !areOldGivenUp) begun = now
     if (!areTimesCorrect) areTimesCorrect = yield* correctTimes(limit)
@@ -181,17 +183,17 @@ export const make = (session: StoreSession) => {
 
 interface Fate {
   readonly id: string
-  /** Undefined: all of it goes. */
+  /** Undefined: all of the delivery is removed. */
   readonly stage: number | undefined
   readonly at: number
-  /** Headers and body go. */
+  /** Whether headers and body are removed. */
   readonly isEmptied: boolean
 }
 
 const fateOf = (candidate: Candidate, retention: Retention): Fate => {
   const { dead, has_payload, id, now, pending, settled_at } = candidate
   if (pending > 0) return { id, stage: 0, at: now + recheck, isEmptied: false }
-  // Settled by a clock that was ahead: as if just now.
+  // A delivery settled by a clock that was ahead counts as settled just now.
   const at = Math.min(settled_at, now)
   const isKept = dead > 0 ? retention.dead : Math.max(retention.delivered, retention.dead)
   const hadPayload = has_payload === 1
