@@ -1,11 +1,12 @@
 /**
- * Large bodies on their way to PostgreSQL and back, in parts. The client has each message in memory once more, and a buffer of
- * up to twice its size beside: one of 25 MiB took up 57 MiB more, in either direction, which no budget knew of.
+ * Sends large bodies to PostgreSQL and back in parts. The client has each message in memory a second time, and beside
+ * it a buffer of up to twice the message's size. A body of 25 MiB took up 57 MiB more, in either direction, which no
+ * budget knew of.
  *
  * **Details**
  *
- * Parts are put together in the database, in the transaction that writes the delivery. Their table is not logged, and empty for
- * everybody else.
+ * Parts are put together in the database, in the transaction that writes the delivery. Their table is not logged, and
+ * everybody else sees it empty.
  */
 import * as Effect from "effect/Effect"
 import type { SqlClient } from "effect/sql/SqlClient"
@@ -13,16 +14,19 @@ import type { SqlError } from "effect/sql/SqlError"
 import { randomUUID } from "node:crypto"
 import { StoredParts } from "../Dialect.ts"
 
-/** A body that is larger goes in parts. */
+/** The most bytes of a body that goes whole. A larger one goes in parts. */
 export const wholeBytes = 2 * 1024 * 1024
 
-/** The client's buffers double until a message fits: one that is a little smaller than a power of two wastes nothing. */
+/** The client's buffers double until a message fits. A message a little smaller than a power of two wastes nothing. */
 const sentBytes = 1024 * 1024 - 4 * 1024
 
-/** Compressed, a body is unpacked from its beginning for each: few are better. What comes next is in the same buffer. */
+/**
+ * Parts are few, because PostgreSQL unpacks a compressed body from its beginning for each. The rest of the message is
+ * in the same buffer.
+ */
 const receivedBytes = 4 * 1024 * 1024 - 128 * 1024
 
-/** In a transaction. */
+/** Sends a body, in a transaction. */
 export const send = Effect.fnUntraced(function*(
   sql: SqlClient,
   body: ReadonlyArray<Uint8Array>
@@ -36,7 +40,7 @@ export const send = Effect.fnUntraced(function*(
   return parts
 })
 
-/** Chunks one after the other, as few as there can be of so many bytes at most; a larger chunk by itself. */
+/** Gathers chunks into as few as possible of at most `most` bytes, in their order. A larger chunk stands by itself. */
 function* gathered(chunks: ReadonlyArray<Uint8Array>, most: number): Generator<Uint8Array> {
   let from = 0
   let length = 0
@@ -51,10 +55,10 @@ function* gathered(chunks: ReadonlyArray<Uint8Array>, most: number): Generator<U
   yield Buffer.concat(chunks.slice(from), length)
 }
 
-/** Before the transaction ends. */
+/** Removes the parts, before the transaction ends. */
 export const forget = (sql: SqlClient, parts: StoredParts) => sql`DELETE FROM payload_parts WHERE key = ${parts.key}`
 
-/** Undefined: it is not there, or not as long. */
+/** Reads a body. Undefined: it is not there, or has another length. */
 export const receive = Effect.fnUntraced(function*(
   sql: SqlClient,
   id: string,

@@ -1,16 +1,16 @@
 /**
- * `effect/sql`'s client for PostgreSQL, whose sessions are checked before they are used: by the first who gets one, and anew
- * by everybody once one has turned out to be read-only.
+ * `effect/sql`'s client for PostgreSQL, with sessions that are checked before they are used. The first user of a
+ * session checks it, and once one has turned out to be read-only, each is checked again.
  *
  * **Details**
  *
- * - A session of a standby, or of a server that has become one, counts as none: it is thrown away, and the next one may lead
- *   to the server that took over.
- * - In every session a commit is on disk when it is confirmed, whatever role, database or server say later. A level beyond
- *   that (`remote_apply`) is kept.
- * - A session that is not the server's own is a pooler's, PgBouncer's for one. Behind it the server changes with each
- *   transaction: nothing that a session keeps can be relied on. Statements go unnamed then, and transactions bring their
- *   limits with them.
+ * - A session of a standby, or of a server that has become one, is thrown away. The next session may lead to the server
+ *   that took over.
+ * - In every session a commit is on disk when it is confirmed, whatever role, database or server are set to later. A
+ *   stricter level (`remote_apply`) is kept.
+ * - A session that is not the server's own is a pooler's, such as PgBouncer's. Behind a pooler the server's session
+ *   changes with each transaction, so nothing that a session keeps can be relied on. Statements are then unnamed, and
+ *   transactions bring their limits with them.
  */
 import { PgClient, type PgConnection, PgPool } from "@effect/sql-pg"
 import * as Effect from "effect/Effect"
@@ -22,7 +22,7 @@ import type { Connection } from "effect/sql/SqlConnection"
 import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
 
 export interface PostgresClientOptions extends PgPool.Config {
-  /** What holds in each transaction where sessions can't keep it. */
+  /** The settings of each transaction, if sessions can't keep them. */
   readonly transactionSettings: Readonly<Record<string, string>>
 }
 
@@ -61,7 +61,7 @@ export const make = Effect.fnUntraced(function*(
 
 const begin = "BEGIN"
 
-/** What the sessions of a pool have in common. */
+/** The state that the sessions of a pool share. */
 class Sessions {
   readonly limits: string
   isPooled = false
@@ -147,11 +147,14 @@ class Session implements Connection {
 
 const noRows: ReadonlyArray<never> = []
 
-/** In a statement that writes, or before others in a transaction: its commit is on disk when it is confirmed. */
+/**
+ * To be run in a statement that writes, or before others in a transaction: its commit is then on disk when it is
+ * confirmed.
+ */
 export const durably =
   "CASE WHEN current_setting('synchronous_commit', true) = 'off' THEN set_config('synchronous_commit', 'on', true) END"
 
-/** One round trip. OFFSET keeps the settings from being read after they have been changed. */
+/** Checks a session in one round trip. OFFSET keeps the settings from being read after they have been changed. */
 const checkStatement = `
   SELECT is_own, is_read_only, CASE WHEN is_own THEN
     set_config('synchronous_commit', CASE commits WHEN 'off' THEN 'on' ELSE commits END, false) END

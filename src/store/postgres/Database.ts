@@ -1,12 +1,12 @@
 /**
- * The store's PostgreSQL: reached at the start, or whenever it can be.
+ * The store's PostgreSQL database, which is reached at the start or as soon as it can be.
  *
  * **Details**
  *
- * - One that can't be reached within some seconds does not end the start. What it is asked fails until it is there; it is
- *   checked and gets its schema before the first thing that succeeds.
- * - One that refuses for good does end it: the login, the database, `synchronous_commit = off`, an encoding other than
- *   UTF8, a newer schema, a pooler without transactions.
+ * - A server that can't be reached within some seconds does not end the start. Operations fail until it is there. It is
+ *   checked and gets its schema before the first operation that succeeds.
+ * - A server that refuses for good ends the start: because of the login, the database, `synchronous_commit = off`, an
+ *   encoding other than UTF8, a newer schema, or a pooler without transactions.
  */
 import { PgTypes } from "@effect/sql-pg"
 import * as Effect from "effect/Effect"
@@ -34,7 +34,7 @@ export const open = Effect.fnUntraced(
     url: Redacted.Redacted
   ): Effect.fn.Return<StoreDatabase, StoreUnusable, Scope.Scope | Reactivity.Reactivity> {
     if (namesSeveralHosts(Redacted.value(url))) return yield* unusable("its URL may name one host only")
-    // Each connection reads them when it is made.
+    // Each connection reads the parameters when it is made.
     const parameters: Record<string, string> = { ...tuned }
     const passwords = passwordsOf(Redacted.value(url))
     const client = (maxConnections: number) =>
@@ -84,7 +84,7 @@ export const open = Effect.fnUntraced(
 
 const isPassing = (error: SqlError | StoreUnusable): boolean => isSqlError(error) && !isDefinite(error)
 
-/** Counts and times are far below 2^53. */
+/** Counts and times are read as numbers, because they are far below 2^53. */
 const numbers = PgTypes.makeRegistry()
 numbers.register<number | bigint>(PgTypes.OID.int8, {
   encode: (value) => {
@@ -96,7 +96,7 @@ numbers.register<number | bigint>(PgTypes.OID.int8, {
     Result.succeed(Number(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigInt64(0)))
 })
 
-/** A body has at most 25 MiB, and comes back in one message. */
+/** The largest message, in bytes. A body has at most 25 MiB and comes back in one message. */
 const largestMessage = 64 * 1024 * 1024
 
 const options = {
@@ -107,8 +107,8 @@ const options = {
 } as const
 
 /**
- * Nothing waits for long, and plans are made for tables that grow: one that was made while they were empty, and reads them
- * whole, would be kept.
+ * Settings with which nothing waits for long, and plans are made for tables that grow. A plan that was made while the
+ * tables were empty reads them whole, and would be kept.
  */
 const tuned = {
   statement_timeout: "4000",
@@ -117,30 +117,33 @@ const tuned = {
   enable_seqscan: "off",
   enable_hashjoin: "off",
   enable_mergejoin: "off",
-  // Forbidden plans cost so much that all would be compiled.
+  // Plans that are ruled out cost so much that the JIT would compile all of them.
   jit: "off"
 }
 
-/** It is a PgBouncer, which knows few parameters and refuses the others: sessions have to do without any. */
+/**
+ * Whether the server is a PgBouncer, which knows few startup parameters and refuses the others. Sessions have to do
+ * without any then.
+ */
 const refusesParameters = (error: SqlError | StoreUnusable): boolean =>
   isSqlError(error) && /startup parameter/.test(String(error.reason.cause))
 
 const refusesPassword = (error: SqlError | StoreUnusable): boolean =>
   isSqlError(error) && error.reason instanceof AuthenticationError
 
-/** PgBouncer's words, under the code of any broken protocol. */
+/** PgBouncer says this under the code of any broken protocol. */
 const refusesTransactions = (error: SqlError): boolean => /statement pooling mode/.test(String(error.reason.cause))
 
-/** As libpq takes them. The client would look up all of them as one name. */
+/** Whether the URL names several hosts, which libpq takes. The client would look them all up as one name. */
 const namesSeveralHosts = (url: string): boolean =>
   /^[^/]*\/\/(?:[^/?#]*@)?[^/?#@]*,|[?&]host=[^&#]*(?:,|%2c)/i.test(url)
 
-/** Meanwhile nothing listens. */
+/** The longest wait of the start, because nothing listens meanwhile. */
 const longestStart = "3 seconds"
 
 const unusable = (reason: string) => Effect.fail(new StoreUnusable({ reason }))
 
-/** As a stream: to anything else the client tells only that the connection was closed, and not the words before that. */
+/** Reads as a stream. Otherwise the client tells only that the connection was closed, and not the words before that. */
 const beginning = Effect.gen(function*() {
   const sql = yield* SqlClient
   const session = yield* sql.reserve
@@ -156,19 +159,19 @@ const beginning = Effect.gen(function*() {
 const checked = Effect.fnUntraced(function*(migrated: typeof migrate) {
   const sql = yield* SqlClient
   yield* beginning
-  // What new sessions get: this one's has been set by then.
+  // `reset_val` is what new sessions get. This session's own value has been set by then.
   const settings = yield* sql<{ readonly name: string; readonly reset_val: string }>`
     SELECT name, reset_val FROM pg_settings WHERE name IN ('synchronous_commit', 'server_encoding')`
   const valueOf = new Map(settings.map(({ name, reset_val }) => [name, reset_val]))
   if (valueOf.get("synchronous_commit") === "off") {
     return yield* unusable("its synchronous_commit is off: what it confirms could be lost")
   }
-  // Any other lacks characters that backends answer with, or takes bytes for characters.
+  // Any other encoding lacks characters that backends answer with, or takes bytes for characters.
   const encoding = valueOf.get("server_encoding")
   if (encoding !== undefined && encoding !== "UTF8") {
     return yield* unusable(`its encoding is ${encoding}: create it with ENCODING 'UTF8' TEMPLATE template0`)
   }
-  // Migrating locks out all others, even where there is nothing to do.
+  // A migration locks out all others, even if there is nothing to do. So it is run only if it is needed.
   const [table] = yield* sql`SELECT 1 AS found WHERE to_regclass('sprayproxy_migrations') IS NOT NULL`
   const before = table === undefined ? 0 : yield* schemaOf
   if (before < newestSchema) {
@@ -183,7 +186,7 @@ const checked = Effect.fnUntraced(function*(migrated: typeof migrate) {
   if (schema > newestSchema) return yield* unusable(tooNew(schema))
 })
 
-/** Goes on when those who wait for it give up: an index of millions of rows takes longer than anybody waits. */
+/** Goes on when those who wait for it give up, because an index of millions of rows takes longer than anybody waits. */
 const unhurried = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, R>) {
   const scope = yield* Effect.scope
   let running: Fiber.Fiber<A, E> | undefined

@@ -1,4 +1,4 @@
-/** Statements as PostgreSQL takes them. Many rows are one JSON document, and their bytes one value. */
+/** Statements as PostgreSQL takes them. Many rows are one JSON document, and their bytes are one value. */
 import * as Effect from "effect/Effect"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { Fragment } from "effect/sql/Statement"
@@ -45,7 +45,7 @@ export const make = (sql: SqlClient): StoreDialect => {
     return sql`(SELECT ${sql.csv(names)} FROM ${table}) AS i`
   }
 
-  /** As one statement: all its parts see what was there before it. */
+  /** All bulks are one statement, so all its parts see what was there before it. */
   const atOnce: StoreDialect["atOnce"] = (known, bulks) => {
     const steps = bulks.map(({ statement }, at) => {
       const counted = sql.literal(at === 0 ? "RETURNING 1 AS one" : "")
@@ -67,7 +67,7 @@ export const make = (sql: SqlClient): StoreDialect => {
     now: () => now,
     ago: (millis) => sql`${now} - ${sql.literal(String(Math.round(millis)))}`,
     age: (since) => sql`(${now} - ${since})`,
-    // Its statements have a time limit.
+    // PostgreSQL's own time limit ends a statement.
     inTime: () => sql.literal("TRUE"),
     bulk: (columns, statement) => {
       const rows = rowsOf(columns)
@@ -94,7 +94,7 @@ export const make = (sql: SqlClient): StoreDialect => {
   }
 }
 
-/** The params of a statement that is made of these bulks' statements. */
+/** The parameters of a statement that is made of the statements of these bulks. */
 const filled = (params: Bulk["params"], parts: ReadonlyArray<BulkRows>): ReadonlyArray<unknown> => {
   const byColumns = new Map(parts.map(([bulk, rows]) => [bulk.columns, documentOf(bulk.columns, rows)]))
   return params.map((param) => {

@@ -1,15 +1,15 @@
 /**
- * A password as SCRAM wants it, prepared by SASLprep (RFC 4013), which the client leaves out.
+ * Prepares a password for SCRAM by SASLprep (RFC 4013), which the client leaves out.
  *
  * **Details**
  *
- * PostgreSQL prepares a password when it is set, and takes it as it is where SASLprep refuses it (unassigned characters, a
- * mix of directions), or where it is kept as MD5. Only the server knows which: so both spellings are candidates, the
- * prepared one first. Where they are the same, as with all of ASCII, there is one.
+ * PostgreSQL prepares a password when it is set. It takes the password as it is if SASLprep refuses it (unassigned
+ * characters, a mix of directions), or if it is kept as MD5. Only the server knows which. So both spellings are tried,
+ * the prepared one first. If they are the same, as with all of ASCII, there is only one.
  */
 import * as Redacted from "effect/Redacted"
 
-/** The spellings of a URL's password, to be tried one after the other. Empty: there is nothing to choose. */
+/** The spellings of a URL's password, to be tried one after the other. Empty if there is nothing to choose. */
 export const passwordsOf = (url: string): Array<Redacted.Redacted> => {
   const password = passwordIn(url)
   if (password === undefined) return []
@@ -17,7 +17,10 @@ export const passwordsOf = (url: string): Array<Redacted.Redacted> => {
   return prepared === password || prepared === "" ? [] : [Redacted.make(prepared), Redacted.make(password)]
 }
 
-/** The client takes that of the query, if there is one. One that can't be read is the client's to refuse. */
+/**
+ * The client takes the password of the query, if there is one. A password that can't be read is left to the client to
+ * refuse.
+ */
 const passwordIn = (url: string): string | undefined => {
   try {
     const { password, searchParams } = new URL(url)
@@ -27,11 +30,14 @@ const passwordIn = (url: string): string | undefined => {
   }
 }
 
-/** RFC 4013 §2.1 and §2.2: spaces become one space, what is commonly mapped to nothing goes, the rest is normalized. */
+/**
+ * RFC 4013 §2.1 and §2.2: spaces become one space, characters that are commonly mapped to nothing are removed, and the
+ * rest is normalized.
+ */
 const prepare = (password: string): string =>
   password.replaceAll(otherSpaces, " ").replaceAll(mappedToNothing, "").normalize("NFKC")
 
-/** RFC 3454, table C.1.2. U+200B is in B.1 too, and PostgreSQL looks here first. */
+/** RFC 3454, table C.1.2. U+200B is in table B.1 too, and PostgreSQL looks in C.1.2 first. */
 const otherSpaces = /[\u00a0\u1680\u2000-\u200b\u202f\u205f\u3000]/g
 
 /** RFC 3454, table B.1. */

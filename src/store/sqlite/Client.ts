@@ -3,20 +3,21 @@
  *
  * **Details**
  *
- * - The file is opened by `open`, in a worker thread, and no other process of ours opens it for as long as the client's scope
- *   is open. Its log is written ahead (WAL) and synced with each commit (`synchronous=FULL`).
- * - `reading` is a connection in a thread of its own, one for each life of the first thread. What it is asked holds up
- *   nothing that is written. Its questions are served one by one, and each has some seconds.
- * - `store_now()` in a statement is the time that the client's clock shows when it is sent. `store_in_time(…)`, asked for
- *   each row, ends a statement that looks through too much.
- * - Numbers come back as numbers; what is over 2^53 fails. `undefined` can't be bound.
- * - A file that can't be written to for now is opened to be read, and `open` tries again after a second.
- * - When the thread ends, its disk fails or its file is removed, what is under way fails, and so does what comes until
+ * - `open` opens the file in a worker thread. As long as the client's scope is open, no other process of ours opens it.
+ *   Its log is written ahead (WAL) and synced with each commit (`synchronous=FULL`).
+ * - `reading` is a connection in a second thread, one for each life of the first. Its questions hold up no writes. They
+ *   are served one by one, and each has some seconds.
+ * - In a statement, `store_now()` is the time of the client's clock when the statement is sent. `store_in_time(…)`,
+ *   called for each row, ends a statement that looks through too much.
+ * - Numbers come back as numbers. One over 2^53 fails. `undefined` can't be bound.
+ * - A file that can't be written to for now is opened for reading, and `open` tries again after a second.
+ * - If the thread ends, its disk fails or its file is removed, operations under way fail, and so do all others until
  *   `open` has opened the file again.
  *
  * **Gotchas**
  *
- * What has been sent to a thread is carried out, even if nobody waits for it any more. A statement that follows comes after.
+ * A statement that was sent to a thread is carried out, even if nobody waits for it any more. A later statement comes
+ * after it.
  */
 import { Clock } from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -36,26 +37,29 @@ import { type BulkStatement, connectionError, Thread } from "./Thread.ts"
 /** One opening of the file. */
 export interface Opening {
   readonly warnings: ReadonlyArray<string>
-  /** It has to be opened again. */
+  /** Whether the file has to be opened again. */
   readonly isOver: () => boolean
-  /** Why, where something failed. */
+  /** The reason, if something failed. */
   readonly failure: () => SqlError | undefined
 }
 
 export interface SqliteClient extends SqlClient.SqlClient {
-  /** All in one message to the thread: as part of the transaction that is open, else in one of their own. */
+  /**
+   * Runs all statements in one message to the thread. They are part of the open transaction, or else a transaction of
+   * their own.
+   */
   readonly atomically: (
     statements: ReadonlyArray<BulkStatement>
   ) => Effect.Effect<ReadonlyArray<BulkResult>, SqlError>
-  /** For what only reads. */
+  /** For questions that only read. */
   readonly reading: SqlClient.SqlClient
-  /** Opens the file if it is not open. After a failure that is tried again when a second has passed. */
+  /** Opens the file if it is not open. After a failure it is tried again when a second has passed. */
   readonly open: Effect.Effect<Opening, SqlError>
 }
 
 interface BulkResult {
   readonly rows: ReadonlyArray<any>
-  /** Rows that the statement has written. */
+  /** How many rows the statement has written. */
   readonly changes: number
 }
 
@@ -64,29 +68,30 @@ type Row = { readonly [column: string]: unknown }
 export interface SqliteClientOptions extends SqliteOptions {
   /** Unix time in milliseconds. */
   readonly clock: () => number
-  /** Goes with a transaction of `atomically`. */
+  /** Statements that go along with a transaction of `atomically`. */
   readonly beside?: (() => ReadonlyArray<BulkStatement>) | undefined
 }
 
 export const make = (options: SqliteClientOptions): Effect.Effect<SqliteClient, never, Scope.Scope> =>
   Effect.provide(makeClient(options), Reactivity.layer)
 
-/** Milliseconds between a failure to open the file and the next attempt: each begins a thread. */
+/** Milliseconds between a failure to open the file and the next attempt, because each attempt begins a thread. */
 const openedAgainAfter = 1_000
 
-/** Milliseconds for which a question waits for its answer. */
+/** Milliseconds that a question waits for its answer. */
 const patienceForAnswers = 5_000
 
 const makeClient = Effect.fnUntraced(function*({ beside = () => [], ...options }: SqliteClientOptions) {
   const time = yield* Clock
   let writing: Thread | undefined
   let opening: Opening | undefined
-  /** `at`: on the monotonic clock. */
+  /** `at` is a time of the monotonic clock. */
   let failed: { readonly error: SqlError; readonly at: number } | undefined
   const now = () => Number(time.monotonicTimeNanosUnsafe()) / 1_000_000
   let asked: Thread | undefined
   yield* Effect.addFinalizer(() => writing?.close ?? Effect.void)
-  // Closed before it: the last one that is closed empties the log, which a connection that only reads can't do.
+  // The reading thread is closed before the writing one. The connection that is closed last empties the log, which a
+  // connection that only reads can't do.
   yield* Effect.addFinalizer(() => asked === undefined ? Effect.void : Effect.timeoutOption(asked.close, "1 second"))
 
   const openNow = Effect.gen(function*() {

@@ -1,31 +1,32 @@
 /**
- * The clock of a store in a SQLite file. It is the file's own: what is stored is right by it whatever the system's clock does.
+ * The clock of a store in a SQLite file. It belongs to the file, so that stored times are right whatever the system's
+ * clock does.
  *
  * **Details**
  *
- * - Time is taken from the system when the file is first opened, and from then on from the monotonic clock.
- * - It never goes back: what the file has seen last is in it. Where the system's clock is behind that, time goes on from
- *   there, a hundredth slower until the system's has caught up. What was due in a second is due in a second, and shown times
- *   are ahead for a while.
- * - Where it is ahead, nobody can tell a clock that was set from a server that stood still. Such a gap of more than an hour is
- *   kept as a *stop*. Stops make nobody older: what was pending is not given up for them, and the time to live of a
- *   registered backend, which could not renew it, does not run in them. All else goes by the clock: what waited is due, and what
- *   is done is cleaned up.
+ * - It takes its time from the system when the file is first opened, and goes on by the monotonic clock.
+ * - It never goes back, because the file keeps the last time that it has seen. If the system's clock is behind that
+ *   time, the store's clock goes on from there, a hundredth slower, until the system's has caught up. A row that was
+ *   due in a second stays due in a second, and shown times are ahead for a while.
+ * - If the system's clock is ahead, nobody can tell a clock that was set from a server that stood still. Such a gap of
+ *   more than an hour is kept as a *stop*. A stop makes nothing older: pending rows are not given up for it. Nor does
+ *   the time to live of a registered backend run in it, because the backend could not renew it. All else goes by the
+ *   clock: waiting rows are due, and finished deliveries are pruned.
  */
 import type { Clock } from "effect/Clock"
 
-/** A gap between two lives of the store, by its clock. */
+/** A gap between two lives of the store, in times of its clock. */
 export interface Stop {
-  /** The last time that is known before it. What was written after that, before a crash, lies within the stop. */
+  /** The last known time before the gap. A write that came after that time, before a crash, lies within the stop. */
   readonly at: number
   /** Milliseconds. */
   readonly length: number
 }
 
-/** Milliseconds; shorter ones are restarts. */
+/** Milliseconds. A shorter gap is a restart. */
 const shortestStop = 3_600_000
 
-/** A lead on the system's clock becomes less by this part of the time that passes. */
+/** The part of the time that passes by which a lead on the system's clock gets smaller. */
 const slower = 1 / 128
 
 export class StoreClock {
@@ -49,19 +50,19 @@ export class StoreClock {
     return Math.floor(this.#wall + elapsed + Math.max(0, this.#lead - elapsed * slower))
   }
 
-  /** The time that lies so many milliseconds back, stops not counted. */
+  /** The time so many milliseconds ago, without the stops. */
   ago(millis: number): number {
     let then = this.now() - millis
     for (const { at, length } of this.#stops) if (then < at + length) then -= length
     return then
   }
 
-  /** Newest first. */
+  /** The stops, newest first. */
   get stops(): ReadonlyArray<Stop> {
     return this.#stops
   }
 
-  /** The stop that has just ended, as long as the file does not have it. */
+  /** The stop that has just ended, until the file has it. */
   get unsaved(): Stop | undefined {
     return this.#unsaved
   }
@@ -70,16 +71,16 @@ export class StoreClock {
     this.#unsaved = undefined
   }
 
-  /** Goes on from the time that a file has seen last, with its stops, newest first; undefined: it is new. */
+  /** Goes on from the last time that a file has seen, with its stops, newest first. Undefined: the file is new. */
   resume(known: number | undefined, stops: ReadonlyArray<Stop>): void {
-    // Once it runs, the system's clock is not asked again.
+    // The system's clock is asked only once.
     if (!this.#isSet) {
       this.#wall = this.#clock.currentTimeMillisUnsafe()
       this.#start = this.#clock.monotonicTimeNanosUnsafe()
     }
     const gap = known === undefined || this.#isSet ? 0 : this.#wall - known
     if (known !== undefined && gap > shortestStop) this.#unsaved = { at: known, length: gap }
-    // Opened again, the same file still does not have it.
+    // The same file may be opened again without the stop having been saved in it.
     else if (this.#unsaved?.at !== known) this.#unsaved = undefined
     this.#isSet = true
     this.#stops = this.#unsaved === undefined ? stops : [this.#unsaved, ...stops]

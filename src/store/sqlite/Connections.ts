@@ -1,9 +1,9 @@
 /**
- * Connections to the SQLite file: one that writes, or others that only read.
+ * Opens connections to the SQLite file: one that writes, or others that only read.
  *
  * **Gotchas**
  *
- * Types are stripped when it runs from source: nothing here may need a compiler.
+ * When it runs from source, types are only stripped: nothing here may need a compiler.
  */
 import * as Fs from "node:fs"
 import { DatabaseSync } from "node:sqlite"
@@ -13,14 +13,14 @@ import { isMissing, type SqliteOptions } from "./Paths.ts"
 
 export interface OpenConnection {
   readonly db: DatabaseSync
-  /** Why it can only be read for now; undefined: it can be written to. */
+  /** Why the file can only be read for now. Undefined: it can be written to. */
   readonly obstacle: unknown
 }
 
-/** To be read where it can't be written to: who the backends are is worth knowing then, more than ever. */
+/** Opens a file that can't be written to for reading. Just then it is worth knowing who the backends are. */
 export const openAsCanBe = (options: SqliteOptions): OpenConnection => {
   try {
-    // Else SQLite would open it all the same.
+    // Otherwise SQLite would open the file all the same.
     Fs.closeSync(Fs.openSync(options.path, "r+"))
     return { db: openWritable(options), obstacle: undefined }
   } catch (error) {
@@ -35,8 +35,8 @@ export const openAsCanBe = (options: SqliteOptions): OpenConnection => {
 }
 
 /**
- * Without its log where there is none, or it holds nothing and can't be had: it is not made here, where it would be as
- * read-only as the file. Whoever writes has made it.
+ * Opens a file without its log if there is none, or if the log holds nothing and can't be opened. A log is not made
+ * here, because it would be as read-only as the file. The connection that writes has made it.
  */
 export const openToRead = (path: string, patience: number): DatabaseSync => {
   if (!Fs.existsSync(`${path}-wal`)) return connectToRead(unchanging(path), patience)
@@ -60,7 +60,7 @@ const connectToRead = (path: string | URL, patience: number): DatabaseSync => {
   }
 }
 
-/** SQLite takes no locks on it, and makes no files beside it. https://www.sqlite.org/uri.html#uriimmutable */
+/** SQLite takes no locks on such a file, and makes no files beside it. https://www.sqlite.org/uri.html#uriimmutable */
 export const unchanging = (path: string): URL => {
   const url = pathToFileURL(path)
   url.searchParams.set("immutable", "1")
@@ -73,10 +73,11 @@ const openWritable = ({ patience, path }: SqliteOptions): DatabaseSync => {
     const pragma = pragmaOf(db)
     if (pragma("journal_mode = WAL") !== "wal") throw new FileRefused("it can't keep a write-ahead log", false)
     db.exec("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864")
-    // A container may have no other directory that can be written to; large changes and sorts fail then.
+    // A container may have no other directory that can be written to. Without memory, large changes and sorts would
+    // fail then.
     db.exec("PRAGMA temp_store = MEMORY")
     if (pragma("synchronous") !== 2) throw new FileRefused("it does not sync", false)
-    // From now on its log is there.
+    // This creates the log.
     db.exec("BEGIN IMMEDIATE; COMMIT")
     return db
   } catch (error) {

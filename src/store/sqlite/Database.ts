@@ -1,19 +1,20 @@
 /**
- * The store's SQLite file: opened at the start, or whenever it can be.
+ * The store's SQLite file, which is opened at the start or as soon as it can be.
  *
  * **Details**
  *
- * - A disk that is full, read-only or failing, and a file or directory that this user may not use, do not end the start. What
- *   the store is asked fails until the file can be opened; it is checked and gets its schema before the first thing that
- *   succeeds. The same holds for a file that fails, or is removed, while it is in use: it is opened anew, or made anew.
- * - A file that is damaged, locked, of another program or of a newer one, and a directory that is not there, do end it.
- *   Where that shows only later it is logged, and the store stays away.
- * - The start does not take longer for a store that is large. Files beyond some size are not read from end to end, and what
- *   a process before this one had under way is looked for by the thread that reads, beside what is written.
+ * - A disk that is full, read-only or failing does not end the start, and neither does a file or directory that this
+ *   user may not use. Operations fail until the file can be opened. It is checked and gets its schema before the first
+ *   operation that succeeds. The same holds for a file that fails or is removed while it is in use: it is opened again,
+ *   or made again.
+ * - A file that is damaged, locked, or of another or a newer program ends the start, and so does a missing directory.
+ *   If that shows only later, it is logged, and the store stays away.
+ * - The start does not take longer for a large store. Files beyond some size are not read from end to end. The rows
+ *   that an earlier process had under way are then looked for in the thread that reads, beside the writes.
  *
  * **Gotchas**
  *
- * What was in a file that is removed while it is in use goes with it: nothing is written to it any more.
+ * If a file is removed while it is in use, its content is lost: nothing is written to it any more.
  */
 import { Clock } from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -37,22 +38,22 @@ import type { SqliteCause } from "./Thread.ts"
 /** "spry", at offset 68 of the file. */
 const applicationId = 0x73707279
 
-/** Reading so much takes about a tenth of a second. */
+/** Bytes. Reading so many takes about a tenth of a second. */
 const smallBytes = 32 * 1024 * 1024
 
-/** Milliseconds: the process before this one may be on its way out. */
+/** Milliseconds. The process before this one may be on its way out. */
 const patience = 2_000
 
-/** Meanwhile nothing listens. */
+/** The longest wait of the start, because nothing listens meanwhile. */
 const longestStart = "3 seconds"
 
-/** Of a small store, whatever was under way is due before anything else happens. */
+/** In a small store, rows that were under way are due before anything else happens. */
 const longestRelease = "250 millis"
 
-/** Rows that are given back in one transaction. */
+/** The most rows that one transaction gives back. */
 const releasedAtOnce = 1_000
 
-/** Milliseconds after which the clock is noted with what is written. Where nothing is, cleaning up notes it. */
+/** Milliseconds after which the clock is noted along with a write. If nothing is written, pruning notes it. */
 const notedEach = 5_000
 
 const note = {
@@ -75,7 +76,7 @@ export const open = Effect.fnUntraced(
       clock: () => clock.now(),
       beside: () => {
         isNoted = false
-        // A stop is told by the time that was seen before it.
+        // A stop is recognised by the time that was seen before it.
         if (checked === undefined || clock.unsaved !== undefined || clock.now() - notedAt < notedEach) return []
         notedAt = clock.now()
         return [note]
@@ -93,7 +94,7 @@ export const open = Effect.fnUntraced(
     let isStarted = false
     let told = ""
 
-    /** What does not work now, on a full disk say, is tried again, on whichever opening there is then. */
+    /** A step that fails now, on a full disk for example, is tried again on the next opening. */
     const tidy = Effect.gen(function*() {
       const stop = clock.unsaved
       if (stop !== undefined) {
@@ -108,9 +109,9 @@ export const open = Effect.fnUntraced(
       if (checked === opening) return
       if (last !== opening) {
         const failure = last?.failure()
-        // Whoever met it first may have been nobody who writes.
+        // The first to meet the failure may have been an operation that does not log it.
         if (failure !== undefined) yield* Effect.logError(`the store was opened anew: ${reasonOf(failure)}`)
-        // A file that can only be read is opened again each second.
+        // A file that can only be read is opened again each second, and its warnings are logged once.
         yield* Effect.forEach(
           opening.warnings.filter((warning) => !warned.has(warning)),
           (warning) => Effect.logWarning(warning)
@@ -134,7 +135,7 @@ export const open = Effect.fnUntraced(
 
     yield* Effect.addFinalizer(() => isNoted || clock.unsaved !== undefined ? Effect.void : Effect.ignore(noteNow))
 
-    // In a fiber of its own: a migration goes on when those who wait for it have given up.
+    // The check has a fiber of its own. A migration goes on when those who wait for it have given up.
     const gate = Semaphore.makeUnsafe(1)
     const joined = gate.withPermit(Effect.suspend(() =>
       checking !== undefined && checking.pollUnsafe() === undefined
@@ -168,7 +169,7 @@ const wordsOf = (error: SqlError | StoreUnusable): string => isSqlError(error) ?
 
 const unusable = (reason: string) => Effect.fail(new StoreUnusable({ reason }))
 
-/** It has the schema that this program knows. */
+/** Brings the file to the schema that this program knows. */
 const brought = Effect.gen(function*() {
   const sql = yield* SqlClient
   const steps = yield* migrate.pipe(
@@ -180,18 +181,18 @@ const brought = Effect.gen(function*() {
   )
   const schema = yield* schemaOf
   if (schema > newestSchema) return yield* unusable(tooNew(schema))
-  // The log is emptied, so that the header tells the schema from now on.
+  // Empties the log, so that the header tells the schema from now on.
   if (steps.length > 0) yield* Effect.ignore(sql`PRAGMA wal_checkpoint(TRUNCATE)`)
 })
 
-/** The clock goes on from where it was. */
+/** The clock goes on from the last time that the file has seen. */
 const resume = Effect.fnUntraced(function*(sql: SqliteClient.SqliteClient, clock: StoreClock) {
   const [row] = yield* sql<{ readonly seen_at: number }>`SELECT seen_at FROM store_clock`
   const stops = yield* sql<Stop>`SELECT at, length FROM store_stops ORDER BY at DESC`
   clock.resume(row!.seen_at === 0 ? undefined : row!.seen_at, stops)
 })
 
-/** Together with what it changes. */
+/** Saves a stop together with the changes that it makes. */
 const saveStop = (sql: SqliteClient.SqliteClient, { at, length }: Stop) =>
   sql.withTransaction(Effect.gen(function*() {
     yield* sql`INSERT INTO store_stops (at, length) VALUES (${at}, ${length})`
@@ -199,11 +200,11 @@ const saveStop = (sql: SqliteClient.SqliteClient, { at, length }: Stop) =>
     yield* sql`UPDATE store_clock SET seen_at = store_now()`
   }))
 
-/** Whoever else owned a row is gone, and the row is due: the file is ours alone. */
+/** Gives back the rows of earlier processes. They are gone, because the file is ours alone, so their rows are due. */
 const releaseOthers = Effect.fnUntraced(function*(sql: SqliteClient.SqliteClient, owner: string) {
   const [pages] = yield* sql<{ readonly bytes: number }>`SELECT page_count * page_size AS bytes
     FROM pragma_page_count(), pragma_page_size()`
-  // A thread more would be the longest part of the start.
+  // Starting one more thread would be the longest part of the start.
   const reading = pages!.bytes > smallBytes ? sql.reading : sql
   while (true) {
     const rows = yield* reading<{ readonly id: string; readonly key: string }>`

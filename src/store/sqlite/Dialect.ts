@@ -1,11 +1,11 @@
-/** Statements as SQLite takes them. One over many rows is run for each row, which is the faster there. */
+/** Statements as SQLite takes them. A bulk is run once for each row, which is faster there. */
 import * as Effect from "effect/Effect"
 import { type Bulk, type BulkRow, inColumns, jsonOf, type StoreDialect } from "../Dialect.ts"
 import { isConflict } from "../SqlErrors.ts"
 import type { SqliteClient } from "./Client.ts"
 import type { StoreClock } from "./Clock.ts"
 
-/** Where the value of a column goes in the text of a bulk. */
+/** The place for a column's value in the text of a bulk. */
 class ColumnPlace {
   readonly column: string
   constructor(column: string) {
@@ -22,7 +22,7 @@ export const make = (sql: SqliteClient, clock: Pick<StoreClock, "ago" | "stops">
     ago: (millis) => sql`${clock.ago(millis)}`,
     age: (since) =>
       clock.stops.reduce(
-        // What came after the last note of the clock lies within the stop.
+        // A write after the last note of the clock lies within the stop.
         (age, { at, length }) => sql`(${age} - CASE WHEN ${since} < ${at + length} THEN ${length} ELSE 0 END)`,
         sql`(${now} - ${since})`
       ),
@@ -37,13 +37,13 @@ export const make = (sql: SqliteClient, clock: Pick<StoreClock, "ago" | "stops">
     atOnce: () => (parts) => {
       const statements = parts.flatMap(([bulk, rows]) => rows.length === 0 ? [] : [fill(bulk, rows)])
       if (statements.length === 0) return Effect.succeed({ isKnown: false, first: 0 })
-      // What is known is found by its keys.
+      // The keys tell which rows are known.
       return Effect.map(
         sql.atomically(statements),
         ([written]) => ({ isKnown: false, first: parts[0]![1].length === 0 ? 0 : written!.changes })
       ).pipe(Effect.catchIf(isConflict, () => Effect.succeed({ isKnown: true, first: 0 })))
     },
-    // They go to the thread in one buffer.
+    // All bytes go to the thread in one buffer.
     largeBodies: undefined,
     run: (bulk, rows) => Effect.map(sql.atomically([fill(bulk, rows)]), ([found]) => found!.rows),
     strings: (values) => sql`json_each(${jsonOf(values)}) AS i`,
@@ -63,7 +63,7 @@ const fill = (bulk: Bulk, rows: ReadonlyArray<BulkRow>) => ({
 
 const nameOf = (param: unknown) => param instanceof ColumnPlace ? `column ${param.column}` : param
 
-/** What stands in several places is bound once. */
+/** A value that stands in several places is bound once. */
 const numbered = ([text, params]: readonly [string, ReadonlyArray<unknown>]) => {
   const names = [...new Set(params.map(nameOf))]
   let at = 0

@@ -1,16 +1,18 @@
 /**
- * The SQLite file of a store on its disk: made, looked at, locked and opened for writing. Runs in the thread that writes.
+ * The SQLite file of a store on its disk: it is made, inspected, locked and opened for writing. This runs in the thread
+ * that writes.
  *
  * **Details**
  *
- * - `…-lock`, an empty database that is locked for as long as the file is open, keeps out other processes of ours. The file
- *   itself is not locked, so that a second connection can read beside the one that writes.
+ * - `…-lock` is an empty database that is locked as long as the file is open. It keeps out other processes of ours. The
+ *   file itself is not locked, so that a second connection can read beside the one that writes.
  *
  * **Gotchas**
  *
- * - A file is closed here only while no connection of this process has it open: POSIX forgets all locks of a process on a
- *   file with the first descriptor that is closed. https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
- * - Types are stripped when it runs from source: nothing here may need a compiler.
+ * - A file may be closed here only while no other connection of this process has it open. POSIX drops all locks of a
+ *   process on a file when the process closes any descriptor of it.
+ *   https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
+ * - When it runs from source, types are only stripped: nothing here may need a compiler.
  */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
@@ -23,12 +25,12 @@ import { isMissing, removeFiles, sidecars, type SqliteOptions } from "./Paths.ts
 
 export interface OpenFile extends OpenConnection {
   readonly warnings: ReadonlyArray<string>
-  /** Throws when what is written does not go to the path any more. */
+  /** Throws if writes do not go to the path any more. */
   readonly checkPlace: () => void
   readonly close: () => void
 }
 
-/** Where it can't be written to for a reason that may pass, to be read. */
+/** Opens the file for writing. If that is impossible for a reason that may pass, it is opened for reading. */
 export const openFile = (options: SqliteOptions): OpenFile => {
   try {
     return lockAndOpen({ ...options, path: realPath(options.path) })
@@ -37,12 +39,12 @@ export const openFile = (options: SqliteOptions): OpenFile => {
   }
 }
 
-/** A connection beside the one that writes. */
+/** Opens a connection beside the one that writes. */
 export const openReader = ({ patience, path }: SqliteOptions): DatabaseSync => openToRead(realPath(path), patience)
 
 const lockAndOpen = (options: SqliteOptions): OpenFile => {
   const { path } = options
-  // Before the lock, which is a file too: beside what is not ours nothing is made.
+  // Before the lock, which is a file too: nothing is made beside a file that is not ours.
   lookAt(options)
   const lock = takeLock(options)
   try {
@@ -70,20 +72,20 @@ const lockAndOpen = (options: SqliteOptions): OpenFile => {
   }
 }
 
-/** Of a file that may be a link; one that is not there is where it says. */
+/** The real path of a file that may be a link. A file that is not there is where its path says. */
 const realPath = (path: string): string => {
   if (Fs.lstatSync(path, { throwIfNoEntry: false }) === undefined) return path
   return Fs.realpathSync(path)
 }
 
-/** Held until it is closed, or the process ends in whatever way. */
+/** Takes the lock. It is held until it is closed or the process ends in any way. */
 const takeLock = ({ patience, path }: SqliteOptions): DatabaseSync => {
   const name = `${path}-lock`
-  // Not opened where it exists: closing it would undo a lock of this process.
+  // Not opened if it exists, because closing it would undo a lock of this process.
   if (!Fs.existsSync(name)) Fs.closeSync(Fs.openSync(name, "a", 0o600))
   const lock = new DatabaseSync(name, { timeout: patience })
   try {
-    // With a journal in memory nothing is ever written to it.
+    // With the journal in memory, nothing is ever written to the lock.
     lock.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE")
     return lock
   } catch (error) {
@@ -93,8 +95,8 @@ const takeLock = ({ patience, path }: SqliteOptions): DatabaseSync => {
 }
 
 /**
- * A warning where others may read it and that can't be changed: a restored file may be another user's. `needed`: what the
- * owner may do at least. SQLite makes what lies beside a file that can't be written to as read-only as that.
+ * Closes a file to other users. If that fails, the result is a warning, because a restored file may belong to another
+ * user. `needed` is what the owner may do at least: SQLite makes the files beside a read-only file read-only too.
  */
 const closeToOthers = (file: string, needed: number): ReadonlyArray<string> => {
   const status = Fs.statSync(file, { throwIfNoEntry: false })
@@ -109,8 +111,8 @@ const closeToOthers = (file: string, needed: number): ReadonlyArray<string> => {
 }
 
 /**
- * Checks that the path still leads to the file that it leads to now. The log of one that is gone is removed: SQLite would take
- * it for that of a file in its place.
+ * Checks that the path still leads to the file that it leads to now. The log of a file that is gone is removed, because
+ * SQLite would take it for the log of a file in its place.
  */
 const placeOf = (path: string): () => void => {
   const identityOf = (ending: string) => {

@@ -1,8 +1,11 @@
-/** Why a SQLite file can't be used, and whether that may pass by itself. Types are stripped when it runs from source. */
+/**
+ * The reasons for which a SQLite file can't be used, and whether they may pass by themselves. When this runs from
+ * source, types are only stripped.
+ */
 
-/** Why the file can't be used, where SQLite had nothing against it. */
+/** The file can't be used, although SQLite itself reported no error. */
 export class FileRefused extends Error {
-  /** It may be different the next time, without anybody's doing. */
+  /** Whether it may work the next time, without anybody's doing. */
   readonly isPassing: boolean
 
   constructor(reason: string, isPassing: boolean) {
@@ -11,7 +14,7 @@ export class FileRefused extends Error {
   }
 }
 
-/** Whether it may be different the next time, without anybody's doing. */
+/** Whether it may work the next time, without anybody's doing. */
 export const isPassing = (error: unknown): boolean =>
   error instanceof FileRefused
     ? error.isPassing
@@ -20,14 +23,14 @@ export const isPassing = (error: unknown): boolean =>
 /** Locked by another process, corrupt, not a database. */
 const lastingCodes = new Set([5, 6, 11, 26])
 
-/** The system's errors in words. SQLite's are left to who asked. */
+/** Puts errors of the system into words. Errors of SQLite are left to the caller. */
 export const refusalOf = (error: unknown): unknown => {
   const { code, syscall } = error as NodeJS.ErrnoException
   if (syscall === undefined || code === undefined) return error
   return new FileRefused(systemReasons[code] ?? `it can't be opened (${code})`, !lastingReasons.has(code))
 }
 
-/** Somebody has named the wrong place. */
+/** With these, somebody has named the wrong place. */
 const lastingReasons = new Set(["ENOENT", "ENOTDIR", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENXIO"])
 
 const systemReasons: Readonly<Record<string, string>> = {

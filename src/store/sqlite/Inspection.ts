@@ -1,11 +1,11 @@
 /**
- * Looks at a SQLite file before it is touched: one that is refused stays as it is, to the byte. Whose it is, and how new its
- * schema, is read from its header, and what its log says of that by a connection that can't write.
+ * Inspects a SQLite file before it is touched. A file that is refused stays as it is, to the byte. Its owner and its
+ * schema are read from its header, and what the log says of both is read by a connection that can't write.
  * https://www.sqlite.org/fileformat2.html#the_database_header
  *
  * **Gotchas**
  *
- * Types are stripped when it runs from source: nothing here may need a compiler.
+ * When it runs from source, types are only stripped: nothing here may need a compiler.
  */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
@@ -15,11 +15,11 @@ import { pragmaOf, unchanging } from "./Connections.ts"
 import { FileRefused } from "./FileRefused.ts"
 import { isMissing, type SqliteOptions } from "./Paths.ts"
 
-/** Refuses what is not ours; false: there is nothing. */
+/** Refuses a file that is not ours. False: there is no file. */
 export const lookAt = ({ applicationId, path }: SqliteOptions): boolean => {
   let descriptor: number
   try {
-    // A pipe would be waited for.
+    // Non-blocking, because opening a pipe would wait for its other end.
     descriptor = Fs.openSync(path, Fs.constants.O_RDONLY | Fs.constants.O_NONBLOCK)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT" && Fs.statSync(Path.dirname(path)).isDirectory()) {
@@ -50,7 +50,10 @@ const checkHeader = (header: Buffer, applicationId: number): void => {
   if (reason !== undefined) throw new FileRefused(reason, false)
 }
 
-/** Looks at a file and its log, and leaves both as they are: a connection that may write empties the log when it closes. */
+/**
+ * Inspects a file and its log, and leaves both as they are. A connection that may write would empty the log when it
+ * closes.
+ */
 export const inspect = ({ checkedBytes, path, patience }: SqliteOptions): void => {
   const hasLog = !isMissing(`${path}-wal`)
   const made = ["-wal", "-shm"].map((ending) => `${path}${ending}`).filter((name) => !Fs.existsSync(name))

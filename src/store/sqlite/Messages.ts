@@ -1,39 +1,42 @@
-/** What is said to a thread that has a SQLite file open, and what it answers. */
+/** The messages to a thread that has a SQLite file open, and its replies. */
 import type { SqliteOptions } from "./Paths.ts"
 
 export interface SqliteWorkerOptions extends SqliteOptions {
-  /** One thread writes, and has the file; another reads beside it. */
+  /** One thread writes, and owns the file. Another reads beside it. */
   readonly writes: boolean
 }
 
-/** One statement, run once for each `width` of values. */
+/** A statement that is run once for each `width` of values. */
 export interface WireStatement {
-  /** Number of a text that is kept prepared; undefined: it is not kept. */
+  /** The number of a text that is kept prepared. Undefined: it is not kept. */
   readonly id: number | undefined
-  /** With its first use, and where it is not kept. */
+  /** Sent with the first use, and each time if it is not kept. */
   readonly text: string | undefined
   readonly width: number
   readonly values: Array<unknown>
 }
 
 export interface WireRequest {
-  /** What `store_now()` is in its statements: a Unix time in milliseconds. */
+  /** The value of `store_now()` in the statements: a Unix time in milliseconds. */
   readonly now: number
-  /** When nobody waits for it any more, in milliseconds of the monotonic clock, which all threads share. */
+  /**
+   * The time after which nobody waits for the answer any more, in milliseconds of the monotonic clock, which all
+   * threads share.
+   */
   readonly deadline: number
-  /** All of it or nothing, in a transaction of its own. */
+  /** Whether all statements are run or none, in a transaction of their own. */
   readonly isAtomic: boolean
   readonly statements: ReadonlyArray<WireStatement>
-  /** Bytes for the values that are bytes: triples of statement, position in its values, and length. */
+  /** The places of the values that are bytes: triples of statement, position in its values, and length. */
   readonly blobs: ReadonlyArray<number>
   readonly bytes: Uint8Array<ArrayBuffer> | undefined
 }
 
 export interface WireResult {
   readonly columns: ReadonlyArray<string>
-  /** Row after row. */
+  /** All values, row after row. */
   readonly values: ReadonlyArray<unknown>
-  /** Rows that it has written. */
+  /** How many rows the statement has written. */
   readonly changes: number
 }
 
@@ -41,20 +44,20 @@ export interface WireError {
   readonly message: string
   /** SQLite's extended result code. */
   readonly errcode: number | undefined
-  /** Why it was not done, where SQLite had nothing against it. */
+  /** Why the request was not done, if SQLite itself reported no error. */
   readonly refusal: string | undefined
-  /** It may be different the next time, without anybody's doing. */
+  /** Whether it may work the next time, without anybody's doing. */
   readonly isPassing: boolean
-  /** It was too much to ask; the store itself is well. */
+  /** The request was too much, and the store itself is well. */
   readonly isExpensive: boolean
-  /** The file has to be opened anew. */
+  /** The file has to be opened again. */
   readonly isFatal: boolean
 }
 
-/** The first one says whether the file was opened, and how. */
+/** The thread's first message. It says whether the file was opened, and how. */
 export interface WireOpening {
   readonly warnings?: ReadonlyArray<string>
-  /** It can't be written to for now. */
+  /** The file can't be written to for now. */
   readonly isReadOnly?: boolean
 }
 

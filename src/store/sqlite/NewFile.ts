@@ -1,10 +1,10 @@
 /**
- * Makes a SQLite file: under another name, and renamed when it is whole. Whenever the process dies, the next start finds none or
- * one that it can use.
+ * Makes a SQLite file under another name, and renames it when it is whole. So whenever the process dies, the next start
+ * finds no file or one that it can use.
  *
  * **Gotchas**
  *
- * Types are stripped when it runs from source: nothing here may need a compiler.
+ * When it runs from source, types are only stripped: nothing here may need a compiler.
  */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
@@ -12,8 +12,8 @@ import { DatabaseSync } from "node:sqlite"
 import { isMissing, removeFiles, sidecars, type SqliteOptions } from "./Paths.ts"
 
 /**
- * A file of ours has a log and no journal. One with a journal was being made, in place, as earlier releases did it: SQLite
- * takes back the step that was not finished, which may leave nothing.
+ * A file of ours has a log and no journal. If it has a journal, an earlier release was making it in place. SQLite takes
+ * back the step that was not finished, which may leave an empty file.
  */
 export const finishMaking = ({ patience, path }: SqliteOptions): void => {
   if (isMissing(path)) return
@@ -28,7 +28,7 @@ export const finishMaking = ({ patience, path }: SqliteOptions): void => {
 export const make = ({ applicationId, path }: SqliteOptions): void => {
   const made = `${path}-new`
   try {
-    // Nobody else may read what is in the deliveries.
+    // Nobody else may read the content of deliveries.
     Fs.closeSync(Fs.openSync(made, "wx", 0o600))
     const db = new DatabaseSync(made)
     try {
@@ -37,7 +37,7 @@ export const make = ({ applicationId, path }: SqliteOptions): void => {
       db.close()
     }
     sync(made)
-    // What lies beside nothing belonged to another file, and would be taken for this one's.
+    // Files beside a missing file belonged to an earlier one, and would be taken for the new file's.
     removeFiles(path, sidecars.slice(1))
     Fs.renameSync(made, path)
     sync(Path.dirname(path))

@@ -1,13 +1,13 @@
-/** Where a SQLite file is, and what lies beside it. */
+/** The path of a SQLite file, and the files beside it. */
 import * as Fs from "node:fs"
 
 export interface SqliteOptions {
   readonly path: string
-  /** What the file is marked with when it is new. */
+  /** The mark that a new file gets. */
   readonly applicationId: number
-  /** Files up to this many bytes are checked from end to end when they are opened. */
+  /** Files of at most this many bytes are checked from end to end when they are opened. */
   readonly checkedBytes: number
-  /** Milliseconds to wait for another process to let go of the file. */
+  /** Milliseconds to wait until another process lets go of the file. */
   readonly patience: number
 }
 

@@ -1,9 +1,10 @@
 /**
- * A worker that has a SQLite file open, as who asks it sees it.
+ * The caller's side of a worker thread that has a SQLite file open.
  *
  * **Gotchas**
  *
- * What has been sent to the thread is carried out, even if nobody waits for it any more. A statement that follows comes after.
+ * A statement that was sent to the thread is carried out, even if nobody waits for it any more. A later statement comes
+ * after it.
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -20,49 +21,49 @@ import {
   type WireStatement
 } from "./Messages.ts"
 
-/** A statement with the values of each of its runs, one after the other. */
+/** A statement with the values of all its runs, one after the other. */
 export interface BulkStatement {
   readonly text: string
-  /** Values of one run. */
+  /** How many values one run has. */
   readonly width: number
-  /** Bytes may be in several chunks. */
+  /** A value of bytes may be in several chunks. */
   readonly values: ReadonlyArray<unknown>
 }
 
 /** Why something failed, as the `cause` of a `SqlError`. */
 export interface SqliteCause {
-  /** SQLite's code. */
+  /** SQLite's result code. */
   readonly errno?: number | undefined
-  /** Why it was not done, where SQLite had nothing against it. */
+  /** Why the request was not done, if SQLite itself reported no error. */
   readonly refusal?: string | undefined
-  /** It may be different the next time, without anybody's doing. */
+  /** Whether it may work the next time, without anybody's doing. */
   readonly isPassing: boolean
 }
 
-/** More texts than this are not kept prepared. */
+/** The most texts that are kept prepared. */
 const mostTexts = 256
 
-/** What all threads of a client have in common. */
+/** The options that all threads of a client share. */
 export interface ThreadOptions extends SqliteWorkerOptions {
-  /** The store's clock: what `store_now()` is in a statement that is sent now. */
+  /** The store's clock, which gives `store_now()` in a statement that is sent now. */
   readonly clock: () => number
   /** Milliseconds after which nobody waits for an answer any more. */
   readonly patienceForAnswers: number
 }
 
-/** One life of the worker, and what waits for its replies. */
+/** One life of the worker, and the callers that wait for its replies. */
 export class Thread {
-  /** What was noticed when it was opened. */
+  /** Succeeds with what the worker noticed when it opened the file. */
   readonly opened: Effect.Effect<WireOpening, SqlError>
   isDead = false
-  /** Why it did not go on. */
+  /** Why the worker has ended. */
   failure: SqlError | undefined
   readonly #options: ThreadOptions
   readonly #worker: Worker
   readonly #waiting: Array<(reply: WireReply) => void> = []
   readonly #texts = new Map<string, number>()
   #lastId = 0
-  /** It has let go of the file. */
+  /** Succeeds when the worker has let go of the file. */
   readonly exited: Effect.Effect<void>
 
   constructor(options: ThreadOptions) {
@@ -93,7 +94,7 @@ export class Thread {
     })
   }
 
-  /** Results of each statement. Those that `isKept` stay prepared. */
+  /** Returns the results of each statement. With `isKept`, statements stay prepared. */
   send(
     statements: ReadonlyArray<BulkStatement>,
     isAtomic: boolean,
@@ -114,7 +115,7 @@ export class Thread {
       try {
         this.#worker.postMessage(request, request.bytes === undefined ? [] : [request.bytes.buffer])
       } catch (error) {
-        // The texts have not arrived either.
+        // The message was not sent, so its texts have not arrived either.
         this.#texts.clear()
         return Option.some(String(error))
       }
@@ -148,7 +149,7 @@ export class Thread {
     })
   }
 
-  /** What it does now it does to its end, which nothing can hasten. */
+  /** Ends the worker. It finishes what it is doing now, and nothing can hasten that. */
   end(): void {
     this.isDead = true
     void this.#worker.terminate()

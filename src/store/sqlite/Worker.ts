@@ -1,14 +1,16 @@
 /**
- * A thread that a SQLite file lives in: `node:sqlite` is synchronous, and a sync of the disk must not stall the event loop.
+ * The thread that has a SQLite file open. It is a thread because `node:sqlite` is synchronous, and a sync of the disk
+ * must not stall the event loop.
  *
  * **Details**
  *
- * Requests are served one by one in the order they come, each with one reply. Values travel flat and texts once, because
- * what a message costs is mostly its structure. All bytes of a request are one buffer, handed over and not copied.
+ * Requests are served one by one in the order in which they come, each with one reply. Values are sent as a flat list
+ * and each text only once, because the cost of a message is mostly its structure. All bytes of a request are one
+ * buffer, which is handed over and not copied.
  *
  * **Gotchas**
  *
- * Types are stripped when it runs from source: nothing here may need a compiler.
+ * When it runs from source, types are only stripped: nothing here may need a compiler.
  */
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite"
 import { parentPort, workerData } from "node:worker_threads"
@@ -24,13 +26,13 @@ import {
   type WireStatement
 } from "./Messages.ts"
 
-/** One question took too long, or has too large an answer. */
+/** One question took too long, or its answer is too large. */
 class TooExpensive extends Error {}
 
-/** Values that an answer has at most: a thread that runs out of memory ends. */
+/** The most values of an answer, because a thread that runs out of memory ends. */
 const mostValues = 1_000_000
 
-/** Milliseconds for which a statement may look through what it asks about. */
+/** Milliseconds that a statement may take to look through what it asks about. */
 const longestStatement = 4_000
 
 interface Prepared {
@@ -41,9 +43,9 @@ interface Prepared {
 const serve = (db: DatabaseSync, checkPlace: () => void) => {
   let now = 0n
   let limit = 0
-  // The same throughout a statement.
+  // The value stays the same throughout a statement.
   db.function("store_now", { deterministic: true }, () => now)
-  // SQLite can't be interrupted from outside: a statement that may look through much asks for each row.
+  // SQLite can't be interrupted from outside. So a statement that may look through much calls this for each row.
   db.function("store_in_time", { varargs: true }, () => {
     if (monotonicMillis() > limit) throw new TooExpensive("SQLite took too long")
     return 1n
@@ -94,7 +96,7 @@ const serve = (db: DatabaseSync, checkPlace: () => void) => {
   const carryOut = (request: WireRequest): ReadonlyArray<WireResult> => {
     now = BigInt(Math.round(request.now))
     limit = Math.min(request.deadline, monotonicMillis() + longestStatement)
-    // All of them first: they are not sent again, even if one before them fails.
+    // All texts are taken first. They are not sent again, even if an earlier statement fails.
     for (const { id, text } of request.statements) if (id !== undefined && text !== undefined) texts.set(id, text)
     for (let at = 0, from = 0; at < request.blobs.length; at += 3) {
       const length = request.blobs[at + 2]!
@@ -105,7 +107,7 @@ const serve = (db: DatabaseSync, checkPlace: () => void) => {
       from += length
     }
     if (monotonicMillis() > request.deadline) throw new TooExpensive("SQLite took too long")
-    // A transaction that failed for want of space is rolled back already.
+    // A transaction that failed for lack of space is rolled back already.
     if (request.statements[0]?.text === "ROLLBACK" && !db.isTransaction) {
       return [{ columns: [], values: [], changes: 0 }]
     }
@@ -123,13 +125,13 @@ const serve = (db: DatabaseSync, checkPlace: () => void) => {
 
   return (request: WireRequest): ReadonlyArray<WireResult> => {
     const results = free(request.bytes, () => carryOut(request))
-    // What was written to a file that is nowhere any more is not kept.
+    // A write to a file that is not at its path any more would be lost, so it is not confirmed.
     if (!db.isTransaction) checkPlace()
     return results
   }
 }
 
-/** Bodies of 25 MiB would pile up until this thread's next collection: their memory goes as soon as SQLite has them. */
+/** Frees the bytes as soon as SQLite has them. Bodies of 25 MiB would pile up until this thread's next collection. */
 const free = <A>(bytes: WireRequest["bytes"], use: () => A): A => {
   try {
     return use()
@@ -138,13 +140,13 @@ const free = <A>(bytes: WireRequest["bytes"], use: () => A): A => {
   }
 }
 
-/** As SQLite itself names a value of a wrong type. */
+/** The code with which SQLite itself reports a value of a wrong type. */
 const mismatch = 20
 
 const isUnbindable = (error: unknown): boolean =>
   /^ERR_(?:INVALID_ARG|OUT_OF_RANGE)/.test(String((error as { readonly code?: unknown }).code))
 
-/** After these the file is opened anew: input or output failed, corrupt, not a database. */
+/** After these codes the file is opened again: input or output failed, corrupt, not a database. */
 const fatalCodes = new Set([10, 11, 26])
 
 const readOnlyCode = 8
