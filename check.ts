@@ -1,4 +1,7 @@
-/** `npm run check`: all of package.json's `check:…` scripts at once. Each says its words when it has ended, and one that fails fails all. */
+/**
+ * `npm run check` runs all `check:…` scripts of package.json at once. It prints the output of each when that has ended,
+ * and fails if one fails.
+ */
 import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { readFileSync } from "node:fs"

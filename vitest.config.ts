@@ -3,10 +3,10 @@ import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 import { LongestFirst } from "./test/support/LongestFirst.ts"
 
-/** Node keeps here what it has compiled: a thread of a store, and a program, then starts in half the time. */
+/** Node keeps compiled code here, so that a thread of a store, and a program, start in half the time. */
 process.env["NODE_COMPILE_CACHE"] ??= fileURLToPath(new URL("node_modules/.cache/node", import.meta.url))
 
-/** They drive built programs, clusters' tools and whole outages, and take minutes. */
+/** These tests drive built programs, tools of clusters and whole outages, and take minutes. */
 const slow = ["chaos", "crash", "e2e", "k8s"]
 
 /** Most of these tests wait more than they compute. */
@@ -16,7 +16,7 @@ export default defineConfig({
   test: {
     maxWorkers,
     sequence: { sequencer: LongestFirst },
-    // Nobody waits as long; a busy machine may need it.
+    // No test waits that long, but a busy machine may need it.
     testTimeout: 180_000,
     hookTimeout: 180_000,
     projects: [
@@ -26,7 +26,7 @@ export default defineConfig({
           name: "unit",
           include: ["test/**/*.test.ts"],
           exclude: [`test/{${slow.join(",")}}/**`, "test/**/postgres/**"],
-          // To load Effect and the sources takes longer than most files' tests.
+          // Loading Effect and the sources takes longer than the tests of most files.
           isolate: false
         }
       },

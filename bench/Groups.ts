@@ -106,13 +106,16 @@ const all = Object.entries(groups).flatMap(([group, scenarios]) =>
   Object.entries<Scenario>(scenarios).map(([name, run]) => ({ group, name, run }))
 )
 
-/** What tells two builds apart. */
+/** The scenarios that are run when builds are compared with each other. */
 const comparing: ReadonlyArray<string> = ["push", "tls", "forged", "1mb", "sqlite", "postgres"]
 
-/** What may be named, groups before the scenarios in them. */
+/** The names that `--only` takes: groups, before the scenarios in them. */
 export const scenarioNames: ReadonlyArray<string> = [...new Set(all.flatMap(({ group, name }) => [group, name]))]
 
-/** `only`: scenarios and groups; none: all, or those that tell builds apart. */
+/**
+ * The scenarios to run. `only` has names of scenarios and groups. If it is empty, all are run, or those that compare
+ * builds.
+ */
 export const chosen = (only: ReadonlyArray<string>, isComparison: boolean) => {
   const names = only.length === 0 && isComparison ? comparing : only
   return all.filter(({ group, name }) => names.length === 0 || names.includes(group) || names.includes(name))

@@ -1,8 +1,9 @@
 /**
- * What a delivery costs: the built server beside the floor (`floor.ts`) and nginx, under the same load in the same run.
+ * Measures the cost of a delivery: the built server beside the floor (`floor.ts`) and nginx, under the same load in the
+ * same run.
  *
- * The exit code is 1 where something was lost or answered otherwise than it must be. A target that is missed is said so, and
- * is no failure: machines differ.
+ * The exit code is 1 if something was lost, or answered otherwise than it must be. A target that is missed is reported,
+ * and is no failure, because machines differ.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -32,7 +33,7 @@ class Unfit extends Schema.TaggedError<Unfit>()("Unfit", { reason: Schema.String
 
 const measureAll = Effect.fnUntraced(function*(options: Options, machine: Machine.Machine) {
   const fs = yield* FileSystem.FileSystem
-  // Where tables go: stdout is for the JSON if it was asked for.
+  // Tables go to stderr if stdout was asked to hold the JSON.
   const print = options.json === "-" ? Console.error : Console.log
   for (const { program } of options.builds) {
     if (!(yield* fs.exists(program))) return yield* new Unfit({ reason: `there is no ${program}; was it built?` })

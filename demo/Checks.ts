@@ -1,9 +1,9 @@
-/** What the demo promises, checked against what happened. */
+/** Checks what the demo promises against what happened. */
 import type { Row } from "./Row.ts"
 
 export interface Check {
   readonly promise: string
-  /** None: it was kept. */
+  /** Empty: the promise was kept. */
   readonly problems: ReadonlyArray<string>
 }
 
@@ -37,7 +37,7 @@ export const checks = (rows: ReadonlyArray<Row>, backends: ReadonlyArray<string>
   ]
 }
 
-/** Of what a server with a store got while a backend was down. */
+/** Checks the deliveries that a server with a store got while a backend was down. */
 export const storedChecks = (rows: ReadonlyArray<Row>, backends: ReadonlyArray<string>, down: string): Check => {
   const stored = rows.flatMap(ourOwn).filter(({ sent }) => sent.delivery.expected.arrivals !== undefined)
   return {

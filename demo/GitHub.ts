@@ -1,4 +1,4 @@
-/** GitHub: real payloads, signed and sent as GitHub does it, and what GitHub would never send. */
+/** GitHub's side: real payloads, signed and sent as GitHub does it, and requests that GitHub would never send. */
 import examples from "@octokit/webhooks-examples/api.github.com/index.json" with { type: "json" }
 import * as Effect from "effect/Effect"
 import { createHmac, randomUUID } from "node:crypto"
@@ -15,14 +15,14 @@ export interface Delivery {
   readonly headers: Readonly<Record<string, string>>
   readonly body: Buffer
   readonly expected: Reply & {
-    /** The reason in the log. Undefined: every backend is to get it. */
+    /** The reason in the log. Undefined: every backend must get the delivery. */
     readonly refusal?: string
-    /** It is answered before they have it: how many backends are to take it. */
+    /** How many backends must take the delivery, which is answered before they have it. */
     readonly arrivals?: number
   }
 }
 
-/** The one of GitHub's documentation. */
+/** The secret of GitHub's documentation. */
 export const secret = "It's a Secret to Everybody"
 
 /** https://docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries */
@@ -35,7 +35,7 @@ const refused = (refusal: string) => ({ status: 400, text: "bad request", refusa
 interface Variation {
   readonly label?: string
   readonly body?: Buffer
-  /** `null`: none. */
+  /** `null`: no signature. */
   readonly signature?: string | null
   readonly contentType?: string
   readonly expected?: Delivery["expected"]
@@ -92,7 +92,7 @@ export const genuine = (): ReadonlyArray<Delivery> => [
   })
 ]
 
-/** `limit`: the largest body that is taken, in bytes. */
+/** `limit` is the largest body that is taken, in bytes. */
 export const unwelcome = (limit: number): ReadonlyArray<Delivery> => {
   const push = example("push")
   const altered = Buffer.from(push)
@@ -122,7 +122,7 @@ export const unwelcome = (limit: number): ReadonlyArray<Delivery> => {
   ]
 }
 
-/** For a server with a store: answered as soon as they are on disk. */
+/** Deliveries for a server with a store. They are answered as soon as they are on disk. */
 export const stored = (arrivals: number): ReadonlyArray<Delivery> => {
   const expected = { status: 202, text: "accepted", arrivals }
   return [
@@ -133,7 +133,7 @@ export const stored = (arrivals: number): ReadonlyArray<Delivery> => {
 
 export const whileStopping = (): Delivery => delivery("push", undefined, { label: "push, while stopping" })
 
-/** Fails where there is no answer. */
+/** Fails if there is no answer. */
 export const send = (url: string, { body, headers }: Delivery): Effect.Effect<Reply, Error> =>
   Effect.callback((resume) => {
     const request = Http.request(url, { method: "POST", headers, agent: false }, (response) => {

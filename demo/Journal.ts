@@ -1,4 +1,4 @@
-/** What has become of each request so far: what was sent, which backend it arrived at, and what the sender was told. */
+/** The journal of all requests so far: what was sent, which backends it arrived at, and what the sender was told. */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -10,7 +10,7 @@ import type { Delivery, Reply } from "./GitHub.ts"
 import { type Arrival, digestOf, isDone, type Row } from "./Row.ts"
 import { Screen } from "./Screen.ts"
 
-/** What the demo reads of the program's log lines. */
+/** The part of the program's log lines that the demo reads. */
 export const LogLine = Schema.Struct({
   msg: Schema.String,
   port: Schema.optional(Schema.Int),
@@ -32,7 +32,7 @@ export class Journal extends Context.Service<Journal, {
   readonly arrived: (guid: string | undefined, event: string, bytes: number, arrival: Arrival) => Effect.Effect<void>
   readonly answered: (delivery: Delivery, reply: Reply) => Effect.Effect<void>
   readonly logged: (line: LogLine) => Effect.Effect<void>
-  /** Waits until a row is as wanted. */
+  /** Waits until the row of a GUID is as wanted. */
   readonly until: (guid: string, wanted: (row: Row) => boolean) => Effect.Effect<void>
 }>()("sprayproxy/demo/Journal") {
   static readonly layer = Layer.effect(
@@ -40,7 +40,7 @@ export class Journal extends Context.Service<Journal, {
     Effect.gen(function*() {
       const screen = yield* Screen
       const journal = yield* SubscriptionRef.make<Rows>([])
-      // Shown before it is published: who waits for a row to be done finds it on the screen.
+      // Shown before it is published, so that whoever waits for a row to be done finds it on the screen.
       const update = (f: (rows: Rows) => Rows) =>
         SubscriptionRef.updateEffect(journal, (before) => {
           const rows = f(before)
@@ -63,7 +63,7 @@ export class Journal extends Context.Service<Journal, {
           return update(change(delivery, event, (row) => ({
             ...row,
             refusal: reason,
-            // What the demo has sent itself knows its reply from the reply.
+            // For a request of the demo's own, the reply is known from the reply itself.
             reply: row.sent === undefined ? { status, text: outcome } : row.reply
           })))
         },
@@ -88,7 +88,10 @@ const emptyRow = (guid: string | undefined, label: string): Row => ({
   refusal: undefined
 })
 
-/** Changes the latest row of a GUID. One that is done is over, unless it is ours, whose log line comes after its reply. */
+/**
+ * Changes the latest row of a GUID. A row that is done is left alone, unless the demo sent it, because its log line
+ * comes after its reply.
+ */
 const change = (guid: string | undefined, label: string, f: Change) => (rows: Rows): Rows => {
   const index = rows.findLastIndex((row) => row.guid === guid && (row.sent !== undefined || !isDone(row)))
   return index < 0 ? [...rows, f(emptyRow(guid, label))] : rows.with(index, f(rows[index]!))

@@ -9,7 +9,7 @@ export interface Arrival {
   /** Whether the signature fits the bytes that arrived, by the backend's own check. */
   readonly verified: boolean
   readonly digest: string
-  /** On `performance.now()`. */
+  /** A time of `performance.now()`. */
   readonly at: number
 }
 
@@ -18,14 +18,14 @@ export interface Row {
   readonly label: string
   readonly bytes: number | undefined
   readonly arrivals: ReadonlyArray<Arrival>
-  /** Undefined where somebody else than the demo sent it. */
+  /** Undefined if somebody else than the demo sent it. */
   readonly sent: { readonly delivery: Delivery; readonly digest: string; readonly at: number } | undefined
   readonly reply: Reply | undefined
-  /** Why it was refused, which the reply keeps to itself: from the log. */
+  /** Why it was refused. The reply does not say it, so it comes from the log. */
   readonly refusal: string | undefined
 }
 
-/** Whether nothing more is to come. */
+/** Whether the row is complete. */
 export const isDone = ({ arrivals, refusal, reply, sent }: Row): boolean =>
   reply !== undefined && (reply.status < 300 || reply.status === 502 || refusal !== undefined) &&
   arrivals.filter(({ status }) => status < 300).length >= (sent?.delivery.expected.arrivals ?? 0)

@@ -1,4 +1,7 @@
-/** A member cluster: a real server that answers as Pipelines-as-Code does, and checks what it gets by itself. */
+/**
+ * A member cluster: a real server that answers as Pipelines-as-Code does, and checks the signatures of what it gets
+ * itself.
+ */
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import { timingSafeEqual } from "node:crypto"
@@ -21,7 +24,7 @@ export interface Character {
 export interface SampleBackend {
   readonly name: string
   readonly url: string
-  /** Nobody listens on its port until it comes up again. */
+  /** Closes the port, until `comeUp`. */
   readonly goDown: Effect.Effect<void>
   readonly comeUp: Effect.Effect<void>
 }

@@ -1,6 +1,6 @@
 /**
- * The table on stdout. A line is written for good once its row and all rows above it are done. On a terminal the rows that
- * are not done yet follow below, and are written anew with every change.
+ * The table on stdout. A line is written for good when its row and all rows above it are done. On a terminal the other
+ * rows follow below, and are written anew with every change.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -9,7 +9,7 @@ import { isDone, type Row } from "./Row.ts"
 import { rowLine, tableWidth } from "./Table.ts"
 
 export class Screen extends Context.Service<Screen, {
-  /** Rows are only ever added, and only change until they are done. */
+  /** Rows are only added, and change only until they are done. */
   readonly show: (rows: ReadonlyArray<Row>) => Effect.Effect<void>
   readonly print: (text: string) => Effect.Effect<void>
 }>()("sprayproxy/demo/Screen") {
@@ -25,7 +25,7 @@ export class Screen extends Context.Service<Screen, {
       for (; finished < rows.length && isDone(rows[finished]!); finished++) {
         drawn += `${rowLine(rows[finished]!, columns)}\n`
       }
-      // Above the top, or in lines that wrap, the cursor would lose its place.
+      // Above the top of the screen, or in lines that wrap, the cursor would lose its place.
       const isLive = stdout.isTTY && columns >= tableWidth
       const open = isLive ? rows.slice(finished).slice(-Math.max(1, stdout.rows - 1)) : []
       openLines = open.length

@@ -19,8 +19,8 @@ export class NotStarted extends Schema.TaggedError<NotStarted>()("NotStarted", {
 const program = fileURLToPath(new URL("../dist/sprayproxy.js", import.meta.url))
 
 /**
- * Starts it on a free loopback port and puts into the journal what it logs. `stop` sends SIGTERM and succeeds with the
- * exit code. When the scope closes it is stopped too, by force after 5 s.
+ * Starts the program on a free loopback port and puts its log lines into the journal. `stop` sends SIGTERM and succeeds
+ * with the exit code. The end of the scope stops the program too, by force after 5 s.
  */
 export const startSprayproxy = Effect.fnUntraced(function*(
   backends: ReadonlyArray<string>,
@@ -72,7 +72,7 @@ export const startSprayproxy = Effect.fnUntraced(function*(
   return {
     url,
     version,
-    /** What `sprayproxy deliveries` prints with these arguments. */
+    /** The output of `sprayproxy deliveries` with these arguments. */
     deliveries: (...args: ReadonlyArray<string>) =>
       Effect.flatMap(
         ChildProcessSpawner,

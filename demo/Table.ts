@@ -2,7 +2,7 @@
 import { styleText } from "node:util"
 import type { Arrival, Row } from "./Row.ts"
 
-/** Stays plain where stdout is no terminal, and with `NO_COLOR`. */
+/** Text stays plain if stdout is no terminal, and with `NO_COLOR`. */
 export const paint = (style: "bold" | "dim" | "green" | "red" | "yellow", text: string): string =>
   styleText(style, text, { stream: process.stdout })
 
@@ -17,10 +17,10 @@ const bytesWidth = 7
 const cellsWidth = columns.reduce((sum, column) => sum + 2 + column.width, -2)
 const replyAt = 2 + labelWidth + 2 + bytesWidth + 2 + cellsWidth + 2
 
-/** Without the words of a reply. */
+/** The width without the words of a reply. */
 export const tableWidth = replyAt + "200".length
 
-/** With a word on each backend. */
+/** The heading, with a note on each backend. */
 export const header = (...notes: readonly [string, string, string]): string =>
   [
     line("", "", columns.map((column) => column.name.padEnd(column.width)).join("  "), "GitHub"),
@@ -71,5 +71,5 @@ const size = (bytes: number): string =>
     ? `${(bytes / 1_000).toFixed(1)} kB`
     : `${(bytes / 1_000_000).toFixed(1)} MB`
 
-/** Anybody may send an event of any name to a running demo. */
+/** Only printable characters, because anybody may send an event of any name to a running demo. */
 const printable = (text: string): string => text.replace(/[^\u0020-\u007e]/g, "?").slice(0, labelWidth)

@@ -1,7 +1,8 @@
 /**
- * Sprayproxy at work: the built program between real deliveries of GitHub's and three sample clusters.
+ * Shows sprayproxy at work: the built program between real deliveries of GitHub's and three sample clusters.
  *
- * Stays up until Ctrl-C. With `--once` it ends by itself; the exit code is 0 if everything went as it should.
+ * The demo stays up until Ctrl-C. With `--once` it ends by itself, and the exit code is 0 if everything went as it
+ * should.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -65,7 +66,7 @@ const demo = Effect.fnUntraced(function*(mode: "once" | "until Ctrl-C") {
       Stream.runDrain
     )
 
-  /** SIGTERM while a delivery is under way: whoever was told to stop finishes what it has begun. */
+  /** Sends SIGTERM while a delivery is under way, to show that the program finishes what it has begun. */
   const stopServer = Effect.gen(function*() {
     const last = GitHub.whileStopping()
     const delivering = yield* Effect.forkChild(deliver(last))
@@ -102,7 +103,7 @@ const demo = Effect.fnUntraced(function*(mode: "once" | "until Ctrl-C") {
   yield* screen.print(invitation(server.url))
   return yield* Effect.onInterrupt(
     Effect.never,
-    // In a fiber of its own: in the one that was interrupted, no time-out could interrupt anything.
+    // The end has a fiber of its own. In the fiber that was interrupted, no time-out could interrupt anything.
     () => Effect.andThen(screen.print("\n"), Effect.flatMap(Effect.forkDetach(end), Fiber.join))
   )
 })
@@ -117,7 +118,7 @@ const verdict = ({ problems, promise }: Check): string =>
     ? `${paint("green", "✓")} ${promise}`
     : [`${paint("red", "✗")} not true: ${promise}`, ...problems.map((problem) => `    ${problem}`)].join("\n")
 
-/** In lines of at most 100 columns; a narrower terminal copies what it has wrapped as one line. */
+/** In lines of at most 100 columns. A narrower terminal wraps them, and copies them as one line all the same. */
 const curl = (url: string, signature: string, body: string) =>
   [
     `curl -i ${url}/proxy \\`,
@@ -151,7 +152,7 @@ const mode = process.argv.includes("--once") ? "once" : "until Ctrl-C"
 
 const Surroundings = Journal.layer.pipe(Layer.provideMerge(Screen.layer), Layer.provideMerge(NodeServices.layer))
 
-// The server is in a process group of its own: a terminal that is closed, or a pipe, does not end it by itself.
+// The server is in a process group of its own. When a terminal or a pipe is closed, the server does not end by itself.
 const stop = () => process.kill(process.pid, "SIGTERM")
 process.once("SIGHUP", stop)
 process.stdout.on("error", stop)

@@ -3,8 +3,8 @@
  *
  * **Details**
  *
- * Types count, and so do imports that are made while the program runs. The files in `src/` itself may import from every room,
- * and no room from them.
+ * Type imports count, and so do imports that are made while the program runs. The files in `src/` itself may import
+ * from every room, and no room may import from them.
  */
 import { readFileSync } from "node:fs"
 import { dirname, join, relative, sep } from "node:path"
@@ -20,7 +20,7 @@ const roomsOf = (readme: string): ReadonlyArray<string> =>
 
 const rooms = roomsOf(readFileSync(join(source, "README.md"), "utf8"))
 
-/** `undefined` for what is not in `src/`; `""` for the files in it. */
+/** The room of a file. `undefined` for a file outside `src/`, `""` for a file directly in it. */
 const roomOf = (path: string): string | undefined => {
   const parts = relative(source, path).split(sep)
   return parts[0] === ".." ? undefined : parts.length === 1 ? "" : parts[0]
@@ -28,7 +28,7 @@ const roomOf = (path: string): string | undefined => {
 
 const placeOf = (room: string): number => room === "" ? rooms.length : rooms.indexOf(room)
 
-/** What is wrong with an import of `specifier` in `file`; undefined: nothing. */
+/** The fault of an import of `specifier` in `file`. Undefined: there is none. */
 const faultOf = (file: string, specifier: unknown): string | undefined => {
   const room = roomOf(file)
   if (room === undefined || typeof specifier !== "string" || !specifier.startsWith(".")) return undefined

@@ -7,11 +7,11 @@ import { serverName } from "../figures/Scenario.ts"
 
 export interface Options {
   readonly quick: boolean
-  /** What is measured, then what it is compared with. */
+  /** The build that is measured, then the builds that it is compared with. */
   readonly builds: readonly [measured: Build, ...others: Array<Build>]
-  /** How often processes are started anew in each scenario; undefined: as often as it is made for. */
+  /** How often processes are started anew in each scenario. Undefined: as often as the scenario says. */
   readonly starts: number | undefined
-  /** Scenarios and groups of them; none: all, or those that tell builds apart where builds are compared. */
+  /** Scenarios and groups of them. Empty: all, or those that compare builds if there are several builds. */
   readonly only: ReadonlyArray<string>
   /** A file, or `-` for stdout. */
   readonly json: string | undefined
@@ -19,7 +19,7 @@ export interface Options {
   readonly list: boolean
   readonly help: boolean
   readonly serverFlags: ReadonlyArray<string>
-  /** For Node itself, under the servers and the floor alike. */
+  /** Flags for Node itself, the same for the servers and the floor. */
   readonly nodeFlags: ReadonlyArray<string>
 }
 
@@ -85,17 +85,17 @@ export const help = [
   })
 ].join("\n")
 
-/** A build is its folder, or the program in it. */
+/** The program of a build, which is given as its folder or as the program in it. */
 const programOf = (build: string): string => /\.[cm]?js$/.test(build) ? build : join(build, "sprayproxy.js")
 
-/** `--json` alone is stdout. */
+/** Makes `--json` alone mean stdout. */
 const withJsonTarget = (args: ReadonlyArray<string>): Array<string> =>
   args.map((arg, i) => {
     const next = args[i + 1]
     return arg === "--json" && (next === undefined || next.startsWith("--")) ? "--json=-" : arg
   })
 
-/** `scenarios`: what `--only` may name. */
+/** `scenarios` are the names that `--only` takes. */
 export const parse = Effect.fnUntraced(function*(args: ReadonlyArray<string>, scenarios: ReadonlyArray<string>) {
   const { tokens } = parseArgs({
     args: withJsonTarget(args),

@@ -1,4 +1,4 @@
-/** What is going on, on stderr: one line that is written anew on a terminal, a line for each step elsewhere. */
+/** Shows on stderr what is going on: on a terminal one line that is written anew, elsewhere a line for each step. */
 import * as Effect from "effect/Effect"
 
 const { stderr } = process
@@ -12,7 +12,7 @@ export const step = (text: string): Effect.Effect<void> =>
     stderr.write(`\r\u001b[K${text.slice(0, stderr.columns - 1)}`)
   })
 
-/** Takes the open line away. */
+/** Removes the open line. */
 export const clear: Effect.Effect<void> = Effect.sync(() => {
   if (open) stderr.write("\r\u001b[K")
   open = false

@@ -1,4 +1,4 @@
-/** What all scenarios share. */
+/** The services that all scenarios share. */
 import * as Context from "effect/Context"
 import type { Machine } from "../machine/Machine.ts"
 import type { Options } from "./Options.ts"
@@ -6,6 +6,6 @@ import type { Options } from "./Options.ts"
 export class Setup extends Context.Service<Setup, {
   readonly options: Options
   readonly machine: Machine
-  /** For what the contenders write; gone afterwards. */
+  /** A directory for the files of the contenders. It is removed afterwards. */
   readonly directory: string
 }>()("sprayproxy/bench/command/Setup") {}

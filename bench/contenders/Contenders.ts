@@ -1,4 +1,6 @@
-/** Those who are compared: the built server, the floor, and nginx. Each a process on the contenders' core. */
+/**
+ * The contenders that are compared: the built server, the floor, and nginx. Each is a process on the contenders' core.
+ */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { readFileSync, writeFileSync } from "node:fs"
@@ -17,7 +19,7 @@ export interface Contender {
   readonly name: string
   readonly pid: number
   readonly port: number
-  /** What it has written to stdout and stderr. */
+  /** The file with what the contender has written to stdout and stderr. */
   readonly logFile: string
 }
 
@@ -33,11 +35,11 @@ export class NotStarted extends Schema.TaggedError<NotStarted>()("NotStarted", {
 export interface Surroundings {
   readonly backends: ReadonlyArray<string>
   readonly serverFlags?: ReadonlyArray<string>
-  /** Modules that are loaded into Node first, of this folder. */
+  /** A module of this folder that is loaded into Node first. */
   readonly preload?: string
 }
 
-/** Starts a contender, until the scope closes. */
+/** Starts a contender, which runs until the scope closes. */
 export type Start = (surroundings: Surroundings) => ReturnType<typeof startProcess>
 
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url))
@@ -74,8 +76,7 @@ const startNginx: Start = Effect.fnUntraced(function*({ backends }) {
 })
 
 /**
- * Which of them there are, the floors first. Builds that are compared with each other stand alone: what they need is little,
- * and many slots.
+ * The contenders, the floors first. Builds that are compared with each other stand alone, because they need many slots.
  */
 export const contenders = Effect.gen(function*() {
   const { machine, options } = yield* Setup
@@ -100,7 +101,7 @@ export const startAll = (starts: ReadonlyArray<Start>, surroundings: Surrounding
 
 let started = 0
 
-/** Succeeds when it listens on `port`; what it logs may be switched off. */
+/** Succeeds when the contender listens on `port`. Its log may be switched off. */
 const startProcess = Effect.fnUntraced(function*(
   name: string,
   program: string,

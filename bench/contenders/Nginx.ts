@@ -1,6 +1,6 @@
 /**
- * nginx as a fan-out proxy: `mirror` copies each request to all backends but the first, whose answer is the reply. It has no
- * signature to check and no log to write.
+ * nginx as a fan-out proxy. `mirror` copies each request to all backends but the first, whose answer is the reply.
+ * nginx has no signature to check and no log to write.
  */
 
 export const nginxConfig = (directory: string, port: number, backends: ReadonlyArray<string>): string => {
@@ -16,7 +16,7 @@ export const nginxConfig = (directory: string, port: number, backends: ReadonlyA
       internal;
       ${pass(i + 1)}$request_uri;
     }`)
-  // The process that serves is the one that was started: `master_process off`.
+  // With `master_process off` the process that serves is the one that was started.
   return `
 daemon off;
 master_process off;

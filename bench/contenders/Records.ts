@@ -1,13 +1,13 @@
 /**
- * The logs and metrics of the logged floor: the server's own lines, field by field, and the series that it counts, kept as
- * plainly as they can be. Nothing is escaped beyond JSON, dropped or removed.
+ * The logs and metrics of the logged floor: the server's own lines, field by field, and the series that the server
+ * counts, kept as plainly as possible. Nothing is escaped beyond JSON, dropped or removed.
  */
 import { randomUUID } from "node:crypto"
 import type { IncomingMessage } from "node:http"
 
 const buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 9, 15]
 const responseTimeBuckets = [0.005, 0.05, 0.5, 5]
-/** Lines for refusals in a second: the rest is counted. */
+/** The most lines for refusals in a second. The rest is only counted. */
 const refusalLines = 10
 
 class Histogram {
@@ -73,7 +73,7 @@ export class Records {
     return new DeliveryRecord(this, request)
   }
 
-  /** It is on its way at the end of this turn of the event loop, with all other lines of the turn. */
+  /** The line goes out at the end of this turn of the event loop, with all other lines of the turn. */
   write(level: string, message: string, members: string): void {
     if (this.#gathered === "") setImmediate(this.#flush)
     const now = Date.now()

@@ -1,9 +1,9 @@
 /**
- * Loaded into a contender by `--import`: how much it allocates on V8's heap between two SIGUSR2, which is by how much the
- * heap grew plus what each collection freed. The answer is a line on stdout.
+ * Measures how much a contender allocates on V8's heap between two SIGUSR2. That is the growth of the heap plus what
+ * each collection freed. It is loaded into the contender by `--import`, and answers with a line on stdout.
  *
- * V8's own profiler of collections notes the heap before and after each of them. It takes part in every collection, so this
- * runs in a process of its own, whose CPU time is not looked at. Buffers are outside V8's heap and are not counted.
+ * V8's own profiler of collections notes the heap before and after each of them. It takes part in every collection, so
+ * this runs in a process of its own, whose CPU time is not measured. Buffers are outside V8's heap and are not counted.
  */
 import { GCProfiler, getHeapStatistics } from "node:v8"
 

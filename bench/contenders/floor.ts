@@ -1,9 +1,9 @@
 /**
- * The floor: what bare `node:http` and undici cost for the same work. It reads, computes the HMAC, compares, sends to every
- * backend with the same headers, and replies when all have answered. No framework, no limits, and no logs and metrics unless
- * it is told `logged`.
+ * The floor: the same work with bare `node:http` and undici. It reads, computes the HMAC, compares, sends to every
+ * backend with the same headers, and replies when all have answered. It has no framework and no limits, and logs and
+ * metrics only with `logged`.
  *
- * Its arguments: `unlogged` or `logged`, the port, a PEM file of whom to trust, and the backends.
+ * Its arguments are `unlogged` or `logged`, the port, a PEM file with the trusted authorities, and the backends.
  */
 import { createHmac, createSecretKey, randomUUID, timingSafeEqual } from "node:crypto"
 import { readFileSync } from "node:fs"
@@ -81,7 +81,7 @@ const spray = (
       }
     }
   }
-  // Without logs and metrics attempts need not be told apart.
+  // Without logs and metrics, attempts need not be told apart.
   const shared = record === undefined ? handler(ended) : undefined
   for (const [place, origin] of backends.entries()) {
     record?.began()

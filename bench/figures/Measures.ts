@@ -1,14 +1,14 @@
-/** From what was seen in slots and rounds to figures. */
+/** Turns the results of slots and rounds into figures. */
 import { type Figure, floorName, loggedFloorName, type Measure, type Target } from "./Scenario.ts"
 import { median, type Ratio, ratioOf } from "./Statistics.ts"
 
-/** What one contender showed in one slot or round, by the measure's name. */
+/** The results of one contender in one slot or round, by the measure's name. */
 export type Round = Readonly<Record<string, number>>
 
-/** What all of them showed in turn, by their names. */
+/** The results of all contenders in one turn, by their names. */
 export type Turn = Readonly<Record<string, Round>>
 
-/** With whom a contender is compared. */
+/** The contenders with which a contender is compared. */
 export type References = (contender: string) => ReadonlyArray<string>
 
 export type Targets = Readonly<Record<string, Target>>
@@ -16,7 +16,7 @@ export type Targets = Readonly<Record<string, Target>>
 export const toFloors: References = (contender) =>
   contender === floorName ? [] : contender === loggedFloorName ? [floorName] : [floorName, loggedFloorName]
 
-/** `starts`: the turns after each start of the contenders. */
+/** `starts` has, for each start of the contenders, the turns after it. */
 export const measuresOf = (
   starts: ReadonlyArray<ReadonlyArray<Turn>>,
   targets: Targets = {},
@@ -34,7 +34,7 @@ export const measuresOf = (
   }))
 }
 
-/** Without ratios: they would say nothing, or there is nobody to compare with. */
+/** Measures without ratios, which would say nothing, or for which there is nothing to compare with. */
 export const valuesOf = (figures: Turn, targets: Targets = {}): Array<Measure> =>
   measuresOf([[figures]], targets, () => [])
 

@@ -1,15 +1,15 @@
-/** What a scenario comes to: figures for each contender, beside those it is compared with. */
+/** The result of a scenario: figures for each contender, beside those of the contenders that it is compared with. */
 import type { Ratio } from "./Statistics.ts"
 
-/** A figure of each contender. */
+/** One figure for each contender. */
 export interface Measure {
-  /** With its unit. */
+  /** The name, with the unit. */
   readonly name: string
   readonly contenders: Readonly<Record<string, Figure>>
   readonly target?: Target | undefined
 }
 
-/** What the servers are to reach: a figure itself, or its ratio to that of another contender. */
+/** The target of the servers: a figure itself, or its ratio to that of another contender. */
 export type Target =
   | { readonly on: "value"; readonly atMost: number }
   | { readonly on: "ratio"; readonly to: string; readonly atMost: number }
@@ -17,25 +17,28 @@ export type Target =
 export interface Figure {
   /** The median of the slots or rounds. */
   readonly value: number
-  /** To others in the same turns, by their names. */
+  /** The ratios to other contenders in the same turns, by their names. */
   readonly ratios?: Readonly<Record<string, Ratio>> | undefined
 }
 
 export interface ScenarioResult {
   readonly group: string
   readonly name: string
-  /** How it was measured. */
+  /** How the scenario was measured. */
   readonly setting: string
   readonly measures: ReadonlyArray<Measure>
   /** The names of the measures that the docs show. */
   readonly headlines: ReadonlyArray<string>
   readonly notes: ReadonlyArray<string>
-  /** What must not be: something lost, or answered with another status. */
+  /** Problems, which must not be: something was lost, or answered with another status. */
   readonly problems: ReadonlyArray<string>
 }
 
 export const cpuPerDelivery = "CPU per delivery (µs)"
-/** Of the time in which a contender could have run. Its own threads wait for each other; other programs make it much. */
+/**
+ * The share of the time in which a contender could have run. Its own threads wait for each other a little. A large
+ * share comes from other programs.
+ */
 export const waitedForCore = "waited for its core (%)"
 export const peakMemory = "peak RSS (MiB)"
 
@@ -47,7 +50,7 @@ export const serverName = "sprayproxy"
 
 const notOurs: ReadonlySet<string> = new Set([floorName, loggedFloorName, nginxName])
 
-/** Undefined where the figure has nothing to reach; otherwise by how much it is missed, as a share, 0 if it is reached. */
+/** By how much a figure misses its target, as a share. 0: the target is reached. Undefined: there is no target. */
 export const missedBy = ({ contenders, target }: Measure, contender: string): number | undefined => {
   const figure = contenders[contender]
   if (target === undefined || figure === undefined || notOurs.has(contender)) return undefined

@@ -1,4 +1,4 @@
-/** Backends that cost next to nothing: they find the end of a request, note its number, and answer 202. */
+/** Backends that cost next to nothing. They find the end of a request, note its number, and answer 202. */
 import { once } from "node:events"
 import { readFileSync } from "node:fs"
 import * as Net from "node:net"
@@ -17,10 +17,10 @@ export class Backend {
   #first = 0
   #bodyLength = 0
   #arrivals = new Uint8Array(0)
-  /** Of the run that is expected: how many deliveries arrived, each counted once. */
+  /** How many deliveries of the expected run arrived, each counted once. */
   arrived = 0
   altered = 0
-  /** When the next byte may be read, on `performance.now()`. */
+  /** The time at which the next byte may be read, on `performance.now()`. */
   #readableAt = 0
 
   constructor(spec: BackendSpec) {
@@ -113,8 +113,8 @@ export class Backend {
 }
 
 /**
- * Below the ports that connections are given: one that happened to get the dead backend's port would be connected to
- * itself.
+ * A port below those that connections are given. A connection that got the dead backend's port by chance would be
+ * connected to itself.
  */
 const closedPort = async (): Promise<number> => {
   const server = Net.createServer()

@@ -1,15 +1,18 @@
-/** A client's keep-alive connection, as cheap as it can be: it writes bytes that are there, and reads as little as it must. */
+/**
+ * A client's keep-alive connection, as cheap as it can be. It writes bytes that are ready, and reads as little as it
+ * must.
+ */
 import * as Net from "node:net"
 import { guidDigits, type Template } from "./Payloads.ts"
 
 export interface ConnectionOwner {
-  /** The request in hand is answered. `isOpen`: the connection can take the next. */
+  /** The request in hand is answered. `isOpen` says whether the connection can take the next one. */
   readonly answered: (connection: Connection, status: number, isOpen: boolean) => void
   /** The connection broke while a request was in hand. */
   readonly broke: (connection: Connection, code: string) => void
 }
 
-/** One for all: whatever is read is used before anything else is read. */
+/** One buffer for all connections, because whatever is read is used before anything else is read. */
 const inbox = Buffer.allocUnsafe(64 * 1024)
 
 export class Connection {
@@ -46,7 +49,7 @@ export class Connection {
     })
   }
 
-  /** The one before must be answered: its bytes are used again. */
+  /** The request before must be answered, because its bytes are used again. */
   send(template: Template, index: number, id: number, owner: ConnectionOwner): void {
     this.index = index
     this.#owner = owner
@@ -62,7 +65,7 @@ export class Connection {
     this.#socket.uncork()
   }
 
-  /** Forgets its request. */
+  /** Closes the connection, and forgets its request. */
   close(): void {
     this.#owner = undefined
     this.isOpen = false

@@ -1,4 +1,4 @@
-/** The load process, seen from the benchmark. */
+/** The load process, as the benchmark sees it. */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -15,11 +15,11 @@ export class LoadFailed extends Schema.TaggedError<LoadFailed>()("LoadFailed", {
 }
 
 export class LoadProcess extends Context.Service<LoadProcess, {
-  /** Replaces the backends that were there. Succeeds with their URLs. */
+  /** Replaces the backends. Succeeds with the URLs of the new ones. */
   readonly backends: (specs: ReadonlyArray<BackendSpec>) => Effect.Effect<ReadonlyArray<string>, LoadFailed>
   readonly run: (request: RunRequest) => Effect.Effect<RunResult, LoadFailed>
   readonly slowSenders: (port: number, count: number) => Effect.Effect<void, LoadFailed>
-  /** Closes all connections to contenders. Succeeds with how often a slow sender had been cut off. */
+  /** Closes all connections to contenders. Succeeds with how often a slow sender was cut off. */
   readonly disconnect: Effect.Effect<number, LoadFailed>
 }>()("sprayproxy/bench/load/LoadProcess") {
   static readonly layer = Layer.effect(

@@ -1,9 +1,9 @@
-/** Deliveries as GitHub sends them, as the bytes of a request whose GUID is written anew each time. */
+/** Deliveries as GitHub sends them: the bytes of a request whose GUID is written anew each time. */
 import examples from "@octokit/webhooks-examples/api.github.com/index.json" with { type: "json" }
 import { createHmac } from "node:crypto"
 import { type Payload, secret } from "./Messages.ts"
 
-/** The example that is used, by its length where an event has many. */
+/** The example of each event, by its length if the event has many. */
 const exampleOf = { ping: 2_351, push: 6_923, pull_request: 21_370 }
 
 const bodyOf = (payload: Payload): Buffer => {
@@ -16,7 +16,7 @@ const bodyOf = (payload: Payload): Buffer => {
   return body
 }
 
-/** Copied for each connection up to here: one write costs less than two. */
+/** A body up to this size is copied for each connection, because one write costs less than two. */
 const largeBody = 16 * 1024
 
 export interface Template {
@@ -25,13 +25,13 @@ export interface Template {
   /** A body too large to be copied for every connection. */
   readonly body: Buffer | undefined
   readonly bodyLength: number
-  /** Where the twelve digits are that make a GUID its own. */
+  /** The place of the twelve digits that make a GUID unique. */
   readonly guidAt: number
 }
 
-/** Twelve decimal digits follow. */
+/** The start of each GUID. Twelve decimal digits follow. */
 const guidStart = "72d3162e-cc78-11e3-81ab-"
-/** How a backend finds the number of a delivery in a head. */
+/** The text by which a backend finds the number of a delivery in a head. */
 export const guidMark = `X-GitHub-Delivery: ${guidStart}`
 export const guidDigits = 12
 

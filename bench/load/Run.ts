@@ -1,4 +1,4 @@
-/** A number of requests to one port, in a closed loop or at a fixed rate. */
+/** Makes a number of requests to one port, in a closed loop or at a fixed rate. */
 import { setInterval as every } from "node:timers/promises"
 import type { Backend } from "./Backends.ts"
 import { Connection, type ConnectionOwner } from "./Connection.ts"
@@ -42,7 +42,7 @@ class Loop implements ConnectionOwner {
   readonly #start = performance.now()
   readonly status: Uint16Array
   readonly free: Array<Connection>
-  /** The next that is to be sent, and the next that will be due. */
+  /** The next request to be sent. Beside it, the next that will be due. */
   #next = 0
   #answered = 0
   #opened = 0
@@ -119,13 +119,13 @@ class Loop implements ConnectionOwner {
     connection.send(this.#template, index, this.#firstId + index, this)
   }
 
-  /** Whatever is due by the clock goes out, however many are still waiting: no answer can hold back a request. */
+  /** Sends all that is due by the clock, however many requests still wait: no answer can hold back a request. */
   readonly #sendDue = (): void => {
     const { connections, count } = this.#request
     const now = performance.now() - this.#start
     while (this.#next < count && this.#due[this.#next]! <= now && this.#busy.size < connections) this.#sendNext()
     if (this.#next >= count) return
-    // A timer may be a millisecond late, which would count as latency.
+    // A timer may be a millisecond late, and that would count as latency.
     if (this.#due[this.#next]! - now > 3) setTimeout(this.#sendDue, 1)
     else setImmediate(this.#sendDue)
   }
@@ -140,7 +140,7 @@ class Loop implements ConnectionOwner {
 
 const isRefused = (status: number) => status === 0 || status === 503 || (status >= 400 && status < 500)
 
-/** Whether what was not refused reached its backends, once, and what was refused reached none. */
+/** Checks that requests that were not refused reached their backends, once, and that refused ones reached none. */
 const arrivals = async (
   status: Uint16Array,
   { reached }: RunRequest,
@@ -148,7 +148,7 @@ const arrivals = async (
 ) => {
   const expected = status.reduce((sum, one) => isRefused(one) ? sum : sum + 1, 0)
   const isComplete = () => reached.every((place) => backends[place]!.arrived >= expected)
-  // After a 202 attempts go on.
+  // Attempts go on after a 202.
   await until(isComplete, 15_000)
   let [missing, duplicates, strays] = [0, 0, 0]
   for (const [place, backend] of backends.entries()) {
@@ -163,7 +163,7 @@ const arrivals = async (
   return { missing, duplicates, strays, altered: backends.reduce((sum, { altered }) => sum + altered, 0) }
 }
 
-/** Waits for it, at most so many milliseconds. */
+/** Waits until the condition holds, or `atMost` milliseconds. */
 const until = async (condition: () => boolean, atMost: number): Promise<void> => {
   const start = performance.now()
   if (condition()) return

@@ -1,4 +1,4 @@
-/** Connections with a right head that send one byte of their body a second, for ever. */
+/** Connections with a correct head that send one byte of their body a second, for ever. */
 import * as Net from "node:net"
 import { templateOf } from "./Payloads.ts"
 
@@ -6,7 +6,7 @@ let sockets: Array<Net.Socket> = []
 let timer: NodeJS.Timeout | undefined
 let cuts = 0
 
-/** A slice of them is served every so many milliseconds. */
+/** Milliseconds. A slice of the connections is served in each. */
 const tick = 10
 
 export const startSlowSenders = (port: number, count: number): void => {
@@ -34,7 +34,7 @@ export const startSlowSenders = (port: number, count: number): void => {
   }, tick)
 }
 
-/** Succeeds with how many were cut off. */
+/** Succeeds with how many slow senders were cut off. */
 export const stopSlowSenders = (): number => {
   const before = cuts
   clearInterval(timer)

@@ -1,4 +1,7 @@
-/** The load process: all clients and all backends, on a core of their own. It does what its parent asks, one thing at a time. */
+/**
+ * The load process: all clients and all backends, on a core of their own. It does what its parent asks, one thing at a
+ * time.
+ */
 import { Backend } from "./Backends.ts"
 import type { Answers, Question } from "./Messages.ts"
 import { disconnect, run } from "./Run.ts"
@@ -32,5 +35,5 @@ process.on("message", async (question: Question) => {
   }
 })
 process.on("disconnect", () => process.exit())
-// Ctrl-C reaches the whole process group; the parent ends this process by itself.
+// Ctrl-C reaches the whole process group, and the parent ends this process itself.
 process.on("SIGINT", () => {})

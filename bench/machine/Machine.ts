@@ -1,4 +1,4 @@
-/** Where the benchmark runs: what is said about it in the report, and which core is whose. */
+/** The machine of the benchmark: what the report says of it, and which core is for whom. */
 import { execFileSync, spawnSync } from "node:child_process"
 import { readFileSync } from "node:fs"
 import { cpus, release } from "node:os"
@@ -6,15 +6,15 @@ import { isExact } from "./ProcessUsage.ts"
 
 export interface Machine {
   readonly cpu: string
-  /** How many cores this process may use. */
+  /** The number of cores that this process may use. */
   readonly cores: number
   readonly linux: string
   readonly node: string
   readonly commit: string | undefined
-  /** Whether a contender has a core to itself, and load and backends another. */
+  /** Whether a contender has a core to itself, and load and backends have another. */
   readonly pinned: boolean
   readonly nginx: string | undefined
-  /** How exactly CPU time is counted. */
+  /** How precisely CPU time is counted. */
   readonly cpuClock: "nanoseconds" | "ticks"
   /** The day, as in ISO 8601. */
   readonly date: string
@@ -61,7 +61,7 @@ export const look = (): Machine => ({
   date: new Date().toISOString().slice(0, 10)
 })
 
-/** The command that runs `command` on the contenders' core, or on that of load and backends. */
+/** The command that runs `command` on the contenders' core, or on the core of load and backends. */
 export const on = (
   core: "contender" | "load",
   command: string,
@@ -69,7 +69,7 @@ export const on = (
 ): [command: string, args: ReadonlyArray<string>] =>
   isPinned ? ["taskset", ["-c", String(cores[core === "contender" ? 0 : 1]), command, ...args]] : [command, args]
 
-/** The benchmark itself keeps off the contenders' core. */
+/** Moves the benchmark itself off the contenders' core. */
 export const stepAside = (): void => {
   if (isPinned) runs("taskset", "-a", "-p", "-c", String(cores[1]), String(process.pid))
 }

@@ -1,4 +1,4 @@
-/** Processes on the contenders' core, until the scope closes. */
+/** Starts processes on the contenders' core, which run until the scope closes. */
 import * as Effect from "effect/Effect"
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
@@ -22,7 +22,7 @@ export const launch = (
         stdio: ["ignore", output, output]
       })
       closeSync(output)
-      // It has no pid then, and whoever waits for it sees that.
+      // The child has no pid then, and whoever waits for it sees that.
       child.on("error", () => {})
       return child
     }),

@@ -1,9 +1,12 @@
-/** How much a contender allocates on V8's heap for a delivery, told by `contenders/allocations.ts` in a process of its own. */
+/**
+ * How much a contender allocates on V8's heap for a delivery. `contenders/allocations.ts` tells it, in a process of its
+ * own.
+ */
 import * as Effect from "effect/Effect"
 import { readFileSync } from "node:fs"
 import type { Contender } from "../contenders/Contenders.ts"
 
-/** kB for each of the `count` deliveries that `run` makes. */
+/** The kB for each of the `count` deliveries that `run` makes. */
 export const heapPerDelivery = Effect.fnUntraced(function*<E, R>(
   contender: Contender,
   count: number,

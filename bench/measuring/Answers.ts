@@ -1,4 +1,4 @@
-/** What a run's answers say, and what must not be among them. */
+/** Reads the answers of a run, and finds the problems among them. */
 import type { Round } from "../figures/Measures.ts"
 import { quantile } from "../figures/Statistics.ts"
 import type { RunResult } from "../load/Messages.ts"
@@ -12,7 +12,7 @@ export const percentiles = (latency: Float64Array): Round => {
   return { "p50 (ms)": quantile(sorted, 0.5), "p99 (ms)": quantile(sorted, 0.99) }
 }
 
-/** `status`: what all answers must be. */
+/** The problems of a run in which all answers must have `status`. */
 export const problemsOf = (name: string, status: number, result: RunResult): ReadonlyArray<string> => {
   const others = result.status.reduce((sum, one) => one === status ? sum : sum + 1, 0)
   const seen = [...new Set(result.status)].filter((one) => one !== status).map((one) => one || "no answer").join(", ")

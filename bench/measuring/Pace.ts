@@ -1,10 +1,10 @@
-/** How much is measured, full or quick. */
+/** How much is measured, in a full or a quick run. */
 import type { Options } from "../command/Options.ts"
 
 export interface Pace {
   /** How often the contenders are started anew. */
   readonly starts: number
-  /** Slots of each contender after each start. */
+  /** The slots of each contender after each start. */
   readonly turns: number
   /** Milliseconds. */
   readonly slot: number
@@ -13,8 +13,8 @@ export interface Pace {
 }
 
 /**
- * A closed loop is counted in CPU time, a rate needs the clock. Builds are compared in more slots, and at fewer kinds: they
- * may differ by a few percent only.
+ * The pace of a loop. A closed loop is measured in CPU time, a rate by the clock. Builds are compared in more slots and
+ * fewer scenarios, because they may differ by only a few percent.
  */
 export const pace = ({ builds, quick, starts }: Options, loop: "closed" | "open" | "store"): Pace => {
   const { [quick ? "quick" : "full"]: own } = (builds.length > 1 ? comparisons : surveys)[loop]
@@ -50,7 +50,7 @@ const comparisons = {
   open
 }
 
-/** For the reader of a report. */
+/** The pace in words, for the reader of a report. */
 export const paceText = ({ slot, starts, turns }: Pace): string =>
   `${starts} ${starts === 1 ? "start" : "starts"} of ${turns} slots of about ${
     slot < 1_000 ? `${slot} ms` : `${slot / 1_000} s`

@@ -1,9 +1,9 @@
 /**
- * Contenders that are alive at once and take turns in short slots, in an order that chance makes anew for each turn.
+ * Measures contenders that are alive at once and take turns in short slots, in a random order for each turn.
  *
- * Whatever else the machine does then falls on all of them alike, and the pair of slots in one turn is a few hundred milliseconds
- * apart. All of them are started anew several times: two processes of one build differ, by some percent, for as long as they
- * live.
+ * Whatever else the machine does then falls on all of them alike, and the slots of one turn are only a few hundred
+ * milliseconds apart. All contenders are started anew several times, because two processes of one build differ by some
+ * percent for as long as they live.
  */
 import * as Effect from "effect/Effect"
 import * as Progress from "../command/Progress.ts"
@@ -16,7 +16,7 @@ import { cpuTime, isExact, peakRss, waitTime } from "../machine/ProcessUsage.ts"
 import { percentiles, problemsOf, steady } from "./Answers.ts"
 
 export interface Runner extends Contender {
-  /** What all answers must be. */
+  /** The status that all answers must have. */
   readonly status: number
 }
 
@@ -28,23 +28,23 @@ export interface Plan<E, R> {
   /** The backends, by their place, that must get everything that is not refused. */
   readonly reached: ReadonlyArray<number>
   readonly connections: number
-  /** Requests a second. None: a closed loop. */
+  /** Requests a second. Undefined: a closed loop. */
   readonly rate: number | undefined
-  /** Starts all of them. */
+  /** Starts all contenders. */
   readonly start: (backends: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<Runner>, E, R>
   readonly starts: number
-  /** After each start. */
+  /** The turns after each start. */
   readonly turns: number
-  /** Milliseconds: of the dearest contender's CPU in a closed loop, of the clock at a rate. */
+  /** Milliseconds: in a closed loop, of the most expensive contender's CPU time; at a rate, of the clock. */
   readonly slot: number
-  /** Milliseconds, of the same clock, before anything counts. */
+  /** Milliseconds in the same measure, before anything counts. */
   readonly warmUp: number
 }
 
 export const inSlots = Effect.fnUntraced(function*<E, R>(plan: Plan<E, R>) {
   const load = yield* LoadProcess
   const { connections, label, rate } = plan
-  // Ticks of 10 ms need slots in which there are many.
+  // Ticks of 10 ms need slots that hold many of them.
   const slotLength = isExact ? plan.slot : plan.slot * 10
   const problems = new Set<string>()
   const starts: Array<ReadonlyArray<Turn>> = []
@@ -78,7 +78,7 @@ export const inSlots = Effect.fnUntraced(function*<E, R>(plan: Plan<E, R>) {
     } satisfies Round
   })
 
-  /** Succeeds with how many requests make a slot. */
+  /** Succeeds with the number of requests for a slot. */
   const warmUp = Effect.fnUntraced(function*(runner: Runner) {
     if (rate !== undefined) {
       yield* run(runner, Math.ceil(rate * plan.warmUp / 1_000))
@@ -115,8 +115,8 @@ export const inSlots = Effect.fnUntraced(function*<E, R>(plan: Plan<E, R>) {
 })
 
 /**
- * Until a process has done what its slot left over: outcomes that are written later, garbage, compilation. It is the slot's
- * work, and it would disturb the next one's.
+ * Waits until a process has done the work that its slot left over: outcomes that are written later, garbage,
+ * compilation. That work belongs to the slot, and would disturb the next one.
  */
 const untilCalm = Effect.fnUntraced(function*(pid: number) {
   let before = cpuTime(pid)
@@ -128,7 +128,7 @@ const untilCalm = Effect.fnUntraced(function*(pid: number) {
   }
 })
 
-/** µs of CPU in 10 ms that a process needs at rest, at most. */
+/** Microseconds of CPU time that a process at rest needs in 10 ms, at most. */
 const calm = 500
 
 const shuffled = <A>(values: ReadonlyArray<A>): ReadonlyArray<A> =>

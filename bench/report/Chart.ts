@@ -1,4 +1,7 @@
-/** CPU time per delivery as a multiple of the floor's, as a picture for `docs/performance.md` that suits a light and a dark page. */
+/**
+ * Draws the CPU time per delivery as a multiple of the floor's, for `docs/performance.md`. The picture suits a light
+ * and a dark page.
+ */
 import {
   cpuPerDelivery,
   floorName,
@@ -18,7 +21,7 @@ const groupGap = 18
 const top = 64
 const target = 1.3
 
-/** Contrast with white and with black alike. */
+/** Colours with contrast to white and to black. */
 const colours: Readonly<Record<string, string>> = {
   [floorName]: "#8b949e",
   [loggedFloorName]: "#b58e3d",

@@ -1,4 +1,7 @@
-/** What the docs show of `docs/benchmark.json`: the table of `docs/performance.md`, and the README's headline. */
+/**
+ * Makes the parts of the docs that come from `docs/benchmark.json`: the table of `docs/performance.md`, and the
+ * README's headline.
+ */
 import {
   cpuPerDelivery,
   floorName,
@@ -54,14 +57,14 @@ const verdict = (measure: Measure): string => {
   return `${targetText(measure)}: ${missed === 0 ? "met" : `**missed by ${shareText(missed)}**`}`
 }
 
-/** The page with its table renewed; unchanged where it has no place for one. */
+/** The page with its table renewed. Unchanged if it has no place for one. */
 export const withTable = (page: string, report: Report): string =>
   page.replace(
     /<!-- benchmark -->[^]*<!-- \/benchmark -->/,
     () => `<!-- benchmark -->\n\n${table(report)}\n\n<!-- /benchmark -->`
   )
 
-/** The README with its headline renewed; unchanged where a scenario of it was left out. */
+/** The README with its headline renewed. Unchanged if one of the headline's scenarios was left out. */
 export const withHeadline = (page: string, report: Report): string => {
   const ratios = headlineScenarios.map((name) =>
     report.scenarios.find((scenario) => scenario.name === name)

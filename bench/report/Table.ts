@@ -1,4 +1,4 @@
-/** What was measured, as text for a terminal of 120 columns. */
+/** The results as text for a terminal of 120 columns. */
 import { styleText } from "node:util"
 import {
   cpuPerDelivery,
@@ -49,7 +49,7 @@ interface Column {
 const row = (label: string, columns: ReadonlyArray<Column>, cell: (contender: string) => string): string =>
   `  ${label.padEnd(labelWidth)}${columns.map((one) => cell(one.contender).padStart(one.width)).join("")}`.trimEnd()
 
-/** A row for each contender with whom others are compared, and one for the target. */
+/** A row for each contender that others are compared with, and one for the target. */
 const ratioRows = (measure: Measure, columns: ReadonlyArray<Column>): ReadonlyArray<string> => {
   const references = new Set(Object.values(measure.contenders).flatMap(({ ratios = {} }) => Object.keys(ratios)))
   const missed = columns.filter(({ contender }) => missedBy(measure, contender) !== undefined)
@@ -71,16 +71,16 @@ const ratioRows = (measure: Measure, columns: ReadonlyArray<Column>): ReadonlyAr
 
 const valueText = (figure: Figure | undefined): string => figure === undefined ? "" : number(figure.value)
 
-/** The interval, where there is one. */
+/** The interval, if there is one. */
 export const spread = ({ interval }: Ratio, decimals = 2): string =>
   interval === undefined ? "" : ` [${times(interval[0], decimals)}–${times(interval[1], decimals)}]`
 
 export const shareText = (share: number): string => `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`
 
-/** A ratio, with so many decimals if it is near 1. */
+/** A ratio, with `decimals` decimals if it is near 1. */
 export const times = (ratio: number, decimals = 2): string => ratio.toFixed(ratio < 10 ? decimals : ratio < 100 ? 1 : 0)
 
-/** In three figures or more. */
+/** A number in at least three figures. */
 export const number = (value: number): string =>
   Number.isNaN(value)
     ? "?"

@@ -1,4 +1,4 @@
-/** How the cost of a delivery grows with the number of backends. */
+/** Measures how the cost of a delivery grows with the number of backends. */
 import * as Effect from "effect/Effect"
 import { cpuPerDelivery, floorName, type Measure, type ScenarioResult } from "../figures/Scenario.ts"
 import { measure } from "./FanOut.ts"
@@ -14,7 +14,7 @@ const scenario = (count: number) =>
     status: 200
   })
 
-/** `perAttempt`: what it makes of the CPU time of a delivery to each number of backends, in µs. */
+/** `perAttempt` derives a figure from the CPU time of a delivery to each number of backends, in µs. */
 const derived = (
   results: ReadonlyArray<ScenarioResult>,
   name: string,

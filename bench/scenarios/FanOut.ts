@@ -17,14 +17,14 @@ export interface FanOut {
   readonly name: string
   readonly payload: Payload
   readonly backends: ReadonlyArray<BackendSpec>
-  /** The backends, by their place, that must get everything. None given: all. */
+  /** The backends, by their place, that must get everything. Undefined: all. */
   readonly reached?: ReadonlyArray<number>
   readonly forged?: boolean
   readonly connections?: number
-  /** Requests a second. None: a closed loop. */
+  /** Requests a second. Undefined: a closed loop. */
   readonly rate?: number
   readonly status: number
-  /** nginx is shown where the chart shows it, and does nearly the same work. */
+  /** Whether nginx takes part. The chart shows it, and it does nearly the same work. */
   readonly withNginx?: boolean
   readonly targets?: Targets
   readonly notes?: ReadonlyArray<string>
@@ -76,7 +76,7 @@ export const measure = Effect.fnUntraced(function*(scenario: FanOut) {
   } satisfies ScenarioResult
 })
 
-/** Of a small body to few backends; a tenth of it where a delivery costs much. */
+/** How many requests there are for a small body to few backends. Expensive deliveries get a tenth. */
 const allocationRequests = 3_000
 
 const allocations = Effect.fnUntraced(function*(scenario: FanOut, starts: ReadonlyArray<Start>, label: string) {

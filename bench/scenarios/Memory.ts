@@ -1,4 +1,4 @@
-/** How much memory large deliveries take that all come at once. A fresh process for each. */
+/** Measures the memory that large deliveries take if they all come at once, with a fresh process for each contender. */
 import * as Effect from "effect/Effect"
 import * as Progress from "../command/Progress.ts"
 import { Setup } from "../command/Setup.ts"
@@ -12,7 +12,7 @@ import { problemsOf } from "../measuring/Answers.ts"
 
 const deliveries = 64
 const bytes = Math.floor(24.9 * 1024 * 1024)
-/** The slow reader's share of the 60 s is then about 16 s. */
+/** The slow reader then takes about 16 s of the 60 s. */
 const slowReader: BackendSpec = { bytesPerSecond: 100e6 }
 
 const variants: ReadonlyArray<{ readonly name: string; readonly backends: ReadonlyArray<BackendSpec> }> = [

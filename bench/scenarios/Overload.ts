@@ -1,4 +1,7 @@
-/** Twice of what a server bears: what it refuses, whether it keeps what it accepts, and when it is back to normal. */
+/**
+ * Overloads a server with twice what it bears: what it refuses, whether it keeps what it accepts, and when it is back
+ * to normal.
+ */
 import * as Effect from "effect/Effect"
 import * as Progress from "../command/Progress.ts"
 import { Setup } from "../command/Setup.ts"
@@ -12,15 +15,16 @@ import { maxOpenFiles, peakRss } from "../machine/ProcessUsage.ts"
 import { lossesOf, percentiles } from "../measuring/Answers.ts"
 
 /**
- * So many that the server is at its end long before the load process is, and that what it can't bear fits into the connections
- * for as long as it may wait: with ten, 15,000 new connections overflow the queue of a listener before anything is refused.
+ * So many that the server is at its limit long before the load process is. The requests that it can't bear then also
+ * fit into the connections for as long as they may wait. With ten backends, 15,000 new connections would overflow the
+ * queue of a listener before anything is refused.
  */
 const backends = 100
 const payload = "pull_request"
 const connections = Math.min(8_000, maxOpenFiles() - 2_000)
-/** Deliveries by which is measured what it bears. */
+/** The deliveries by which the server's capacity is measured. */
 const bearing = 800
-/** Of what the server bears. */
+/** The share of its capacity that counts as normal. */
 const normal = 0.25
 
 /** Seconds before, in and after the overload. */
@@ -124,7 +128,7 @@ const figuresOf = (result: RunResult, capacity: number, phases: Phases): Round =
 
 interface Answer {
   readonly due: number
-  /** From when it was sent. */
+  /** Milliseconds since it was sent. */
   readonly latency: number
   readonly status: number
 }
@@ -144,7 +148,7 @@ const secondsAfter = (result: RunResult, { after, before, during }: Phases): Rea
   })
 }
 
-/** What is refused gets 503: no other status, and no connection that breaks. */
+/** Problems: a refused request gets 503, no other status, and no connection that breaks. */
 const unwelcome = (name: string, { errors, status }: RunResult): ReadonlyArray<string> => {
   const others = status.filter((one) => one !== 200 && one !== 202 && one !== 503 && one !== 0)
   return [

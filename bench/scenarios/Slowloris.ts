@@ -1,4 +1,4 @@
-/** Whether a thousand connections that send a byte a second keep a real delivery waiting. */
+/** Measures whether a thousand connections that send a byte a second keep a real delivery waiting. */
 import * as Effect from "effect/Effect"
 import * as Progress from "../command/Progress.ts"
 import { Setup } from "../command/Setup.ts"

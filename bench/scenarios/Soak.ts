@@ -1,4 +1,4 @@
-/** Whether memory grows: an hour's worth of deliveries at 50/s, in minutes. */
+/** Measures whether memory grows: an hour's worth of deliveries at 50/s, in minutes. */
 import * as Effect from "effect/Effect"
 import * as Progress from "../command/Progress.ts"
 import { Setup } from "../command/Setup.ts"
@@ -11,7 +11,7 @@ import { problemsOf, steady } from "../measuring/Answers.ts"
 
 const anHour = 180_000
 const tenths = 10
-/** Of what it bears in a closed loop. */
+/** The share of the closed loop's rate at which deliveries are sent. */
 const comfortable = 0.6
 
 export const soak = Effect.gen(function*() {
@@ -47,7 +47,7 @@ export const soak = Effect.gen(function*() {
         "RSS at 10 % (MiB)": samples[0]!,
         "RSS at 50 % (MiB)": samples[4]!,
         "RSS at 100 % (MiB)": samples[9]!,
-        // From the half: before, the heap still finds its size.
+        // Only from the half on, because the heap still finds its size before.
         "growth, 50 to 100 % (MiB)": slope(samples.slice(4)) * 5,
         [peakMemory]: peakRss(pid),
         "rate (/s)": rate
@@ -67,7 +67,7 @@ export const soak = Effect.gen(function*() {
   }] satisfies ReadonlyArray<ScenarioResult>
 })
 
-/** Of the straight line through the values that is nearest to them all, per step. */
+/** The slope per step of the straight line that fits the values best. */
 const slope = (values: ReadonlyArray<number>): number => {
   const middle = (values.length - 1) / 2
   const weights = values.reduce((sum, _, i) => sum + (i - middle) ** 2, 0)

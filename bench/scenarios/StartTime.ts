@@ -1,4 +1,4 @@
-/** How long it takes from the start of the process to the first 200 of `/readyz`. */
+/** Measures the time from the start of the process to the first 200 of `/readyz`. */
 import * as Effect from "effect/Effect"
 import type { ChildProcess } from "node:child_process"
 import { once } from "node:events"
@@ -67,7 +67,7 @@ const untilReady = (name: string, program: string) =>
     return performance.now() - start
   }))
 
-/** Asks every few milliseconds, until it is ready or has ended. */
+/** Asks every few milliseconds, until the process is ready or has ended. */
 const ready = async (child: ChildProcess, port: number): Promise<void> => {
   if (hasEnded(child) || await isReady(port)) return
   await sleep(2)

@@ -1,4 +1,7 @@
-/** How much memory large deliveries take that are written down first: direct mode beside both stores, a fresh process for each. */
+/**
+ * Measures the memory that large deliveries take if they are written down first: direct mode beside both stores, with a
+ * fresh process for each.
+ */
 import * as Effect from "effect/Effect"
 import { join } from "node:path"
 import { postgresUnavailable, startPostgres } from "../../test/support/postgres/Postgres.ts"

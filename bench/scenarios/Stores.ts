@@ -1,4 +1,7 @@
-/** What it costs to write deliveries down before they are answered: durable mode beside direct mode, alive at once. */
+/**
+ * Measures the cost of writing deliveries down before they are answered: durable mode beside direct mode, alive at
+ * once.
+ */
 import * as Effect from "effect/Effect"
 import { join } from "node:path"
 import { postgresUnavailable, startPostgres } from "../../test/support/postgres/Postgres.ts"
@@ -12,7 +15,7 @@ import { inSlots } from "../measuring/Slots.ts"
 
 type Store = "SQLite" | "PostgreSQL"
 
-/** `atMost`: times the CPU of direct mode. */
+/** `atMost` is the target, as a multiple of direct mode's CPU time. */
 export const store = Effect.fnUntraced(function*(kind: Store, atMost: number) {
   const unavailable = kind === "PostgreSQL" ? postgresUnavailable() : undefined
   return [unavailable === undefined ? yield* measureStore(kind, atMost) : leftOut(kind, unavailable)]

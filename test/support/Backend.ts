@@ -1,4 +1,4 @@
-/** Clusters' backends as real servers. */
+/** Backends of member clusters, as real servers. */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { once } from "node:events"
@@ -12,7 +12,7 @@ export interface Received {
   readonly rawHeaders: ReadonlyArray<string>
   readonly headers: Http.IncomingHttpHeaders
   readonly body: Buffer
-  /** Tells connections apart. */
+  /** The number of the connection. */
   readonly connection: number
 }
 
@@ -25,7 +25,7 @@ export interface TestBackend {
   readonly receivedAtLeast: (count: number) => Promise<void>
 }
 
-/** Answers 202 as Pipelines-as-Code does, or what `answer` does. `answer` gets requests with their bodies read. */
+/** Answers 202 as Pipelines-as-Code does, or calls `answer` once a request's body is read. */
 export const startBackend = (
   answer: (request: Received, response: Http.ServerResponse, count: number) => void = (_, response) => {
     response.writeHead(202).end()
@@ -69,7 +69,7 @@ export const startBackend = (
     }))
   })
 
-/** Listens on a free loopback port until the scope closes; then its connections are ended too. */
+/** Listens on a free loopback port until the scope closes. Then its connections are ended too. */
 export const listen = (server: NetServer): Effect.Effect<number, never, Scope.Scope> => {
   const sockets = new Set<Socket>()
   server.on("connection", (socket: Socket) => {

@@ -1,4 +1,7 @@
-/** Files that a test changes while they are followed. A look at them takes no time, so the `TestClock` decides when. */
+/**
+ * Files that a test changes while they are followed. Looking at them takes no time, so the `TestClock` alone decides
+ * when.
+ */
 import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"

@@ -1,4 +1,4 @@
-/** GitHub as a real client. */
+/** A real client that sends as GitHub does. */
 import { sign } from "@octokit/webhooks-methods"
 import { randomUUID } from "node:crypto"
 import * as Http from "node:http"

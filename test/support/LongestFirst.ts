@@ -8,7 +8,9 @@ const rank = ({ moduleId }: TestSpecification): number => {
   return at < 0 ? longest.length : at
 }
 
-/** A run ends when its last file does: the longest are not begun last. Files that share a process stay together. */
+/**
+ * A run ends when its last file does, so the longest files are begun first. Files that share a process stay together.
+ */
 export class LongestFirst extends BaseSequencer {
   override async sort(files: Array<TestSpecification>): Promise<Array<TestSpecification>> {
     // oxlint-disable-next-line unicorn/no-array-sort -- it is not an array that sorts

@@ -1,5 +1,6 @@
 /**
- * A delivery store without a disk, for tests: the whole contract on Effect's `Clock`, so that `TestClock` drives it.
+ * A delivery store without a disk, for tests. It keeps the whole contract on Effect's `Clock`, so that `TestClock`
+ * drives it.
  *
  * **Details**
  *
@@ -31,31 +32,31 @@ import {
 import { StoreUnavailable } from "../../src/store/contract/Unavailable.ts"
 import type { Retention } from "../../src/store/contract/Upkeep.ts"
 
-/** What is stored, and how it fails. */
+/** The content of the store, and the way it fails. */
 export class MemoryDatabase {
   /** Every operation fails, and nothing happens. */
   fail = false
-  /** Every operation happens, and fails nevertheless: the connection is lost before the answer. */
+  /** Every operation happens and still fails: the connection is lost before the answer. */
   losesAnswers = false
   /** Milliseconds by which its clock is ahead of the processes'. */
   ahead = 0
-  /** What comes before a claim of this backend's rows, and before a delivery is read. */
+  /** Run before a claim of this backend's rows, and before a delivery is read. */
   beforeClaim: (key: string) => Effect.Effect<void, StoreUnavailable> = () => Effect.void
   beforeLoad: Effect.Effect<void, StoreUnavailable> = Effect.void
   /** The latest time that was seen. */
   seenAt = 0
   readonly deliveries = new Map<string, Delivery>()
   readonly backends = new Map<string, KeptBackend>()
-  /** Why it does not take a change of this backend. */
+  /** The error for a change of this backend, if the store refuses it. */
   refusesBackend: (key: string) => StoreUnavailable | undefined = () => undefined
   readonly #passage = Latch.makeUnsafe(true)
 
-  /** From now on operations wait. One that is interrupted meanwhile does not happen. */
+  /** From now on operations wait. An operation that is interrupted meanwhile does not happen. */
   hang(): void {
     Latch.closeUnsafe(this.#passage)
   }
 
-  /** They go on. */
+  /** The waiting operations go on. */
   resume(): void {
     Latch.openUnsafe(this.#passage)
   }
@@ -102,7 +103,7 @@ interface Delivery {
   readonly bodyLength: number
   readonly receivedAt: number
   readonly head: Omit<NewDelivery, "targets" | "bodyHash" | "body" | "headers">
-  /** Undefined when it is gone. */
+  /** Undefined if it is no longer kept. */
   content: { readonly headers: ReadonlyArray<string>; readonly body: Buffer } | undefined
   readonly rows: Map<string, Row>
 }
@@ -113,13 +114,13 @@ interface Row {
   state: RowState
   since: number
   tries: number
-  /** Of an owned row, the end of its lease. */
+  /** For an owned row, the end of its lease. */
   dueAt: number
   owner: string | undefined
   settledAt: number | undefined
   lastOutcome: Outcome | undefined
   readonly attempts: Array<StoredAttempt>
-  /** Of the attempts. */
+  /** The numbers of its attempts. */
   readonly numbers: Set<number>
 }
 
@@ -163,7 +164,7 @@ const make = (
     return { id: earlier.id, isRedelivery: true, owned: begin(now, earlier, idle) }
   }
 
-  /** Makes rows pending; those that are ours at once. */
+  /** Makes rows pending. Those of this process are owned at once. */
   const begin = (now: number, delivery: Delivery, targets: ReadonlyArray<RowTarget>): ReadonlyArray<string> => {
     for (const { held, key, url } of targets) {
       const row = delivery.rows.get(key) ?? newRow(key)
@@ -205,7 +206,7 @@ const make = (
   const isSuperseded = (key: string, now: number, age: number) =>
     age > 0 && (backends.get(key)?.changedAt ?? -Infinity) > now - age
 
-  /** Of a backend whose time is over. */
+  /** Cancels the rows of a backend whose time is over. */
   const cancel = (now: number, key: string): void => {
     for (const [, row] of rowsOf(deliveries)) {
       if (row.key === key && row.state === "pending") end(row, "cancelled", now)
@@ -384,7 +385,7 @@ const newRow = (key: string): Row => ({
   numbers: new Set()
 })
 
-/** As if it had just been received. */
+/** Makes a row due as if it had just been received. */
 const askFor = (row: Row, now: number) => {
   row.state = "pending"
   row.since = now
@@ -400,7 +401,10 @@ const end = (row: Row, state: RowState, now: number) => {
   row.settledAt = now
 }
 
-/** GitHub is told that a rejected delivery is well: sending it again would not help. */
+/**
+ * Whether the backend has the delivery. A rejected one counts: GitHub is told success, because sending it again would
+ * not help.
+ */
 const has = (row: Row | undefined): boolean => row?.state === "delivered" || row?.state === "rejected"
 
 const isUnderWay = (row: Row, now: number): boolean =>
@@ -425,7 +429,7 @@ const byName = (
 const isAfter = (id: string, key: string, after: RowName | undefined): boolean =>
   after === undefined || id > after.id || (id === after.id && key > after.key)
 
-/** What a backend has to get still, or never got. */
+/** The rows that a backend still has to get, or never got. */
 const openRowsOf = (deliveries: ReadonlyMap<string, Delivery>): ReadonlyArray<Row> =>
   rowsOf(deliveries).map(([, row]) => row).filter(({ state }) => state === "pending" || state === "dead")
 
@@ -473,7 +477,7 @@ interface Pruning {
 
 const prune = (database: MemoryDatabase, retention: Retention, { lease, limit, now }: Pruning): boolean => {
   const { deliveries } = database
-  // A clock that is behind what was seen was set back: what waits would wait for so much longer.
+  // A clock that is behind the latest seen time was set back. Rows that wait would then wait for so much longer.
   const furthest = database.seenAt > now + 5_000 ? 0 : longestDelay
   let looked = 0
   for (const delivery of deliveries.values()) {
@@ -484,7 +488,7 @@ const prune = (database: MemoryDatabase, retention: Retention, { lease, limit, n
   return false
 }
 
-/** Whether there was anything to do. */
+/** Prunes one delivery. Says whether there was anything to do. */
 const pruneDelivery = (
   deliveries: Map<string, Delivery>,
   delivery: Delivery,

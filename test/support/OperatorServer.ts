@@ -1,4 +1,4 @@
-/** `/deliveries` on a real listener, above a store whose contents and answers a test decides. */
+/** `/deliveries` on a real listener, above a store whose content and answers the test decides. */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Context from "effect/Context"
@@ -34,17 +34,17 @@ type Kept = Effect.Success<ReturnType<Store["show"]>>[number] & {
   readonly body: Buffer
 }
 
-/** What the store holds, in the order in which it tells it, and what it was asked. */
+/** The content of the store, in the order in which it is listed, and the questions that the store was asked. */
 export class StoreContents extends Context.Service<StoreContents, {
   readonly kept: Array<Kept>
   readonly lists: Array<Parameters<Store["list"]>>
   readonly redeliveries: Array<Parameters<Store["redeliver"]>>
-  /** How many rows match the filters of redeliveries; each takes its limit from it. */
+  /** How many rows match the filters of redeliveries. Each redelivery takes its limit from it. */
   matching: number
-  /** Too many take too long to count. */
+  /** False: there are too many to count. */
   isCounted: boolean
   failure: StoreUnavailable | undefined
-  /** So many deliveries are loaded, and then the store is away. */
+  /** How many deliveries can be loaded before the store is away. */
   loadsBeforeFailure: number
 }>()("sprayproxy/test/support/OperatorServer/StoreContents") {}
 
@@ -85,7 +85,7 @@ const TestStore = Layer.unwrap(Effect.map(
   }
 ))
 
-/** Of the row that comes last in any lot. */
+/** The id of the row that comes last in every lot. */
 export const lastId = "0192d3c4-0000-7000-8000-0000000000ff"
 
 export const received = Date.UTC(2026, 0, 2, 3, 4, 5, 678)
@@ -128,7 +128,7 @@ export const registeredKeys: ReadonlyArray<string> = ["https://a.example.com", "
 
 const registered = registeredKeys.map((url) => Result.getOrThrow(parse(url, "static")))
 
-/** Above any store. */
+/** The server above a given store. */
 export const OperatorServerAbove = (
   store: Layer.Layer<DeliveryStore>,
   settings: Partial<Settings["Service"]> = {}

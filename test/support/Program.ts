@@ -11,7 +11,10 @@ import { secret } from "./GitHub.ts"
 /** The built program's file. */
 export const programFile = fileURLToPath(new URL("../../dist/sprayproxy.js", import.meta.url))
 
-/** Of a started program, beside what it is given: what it compiles is kept, as far as the tests keep it. */
+/**
+ * The environment of a started program, beside what the test gives. Node keeps compiled code as far as the tests keep
+ * it.
+ */
 export const environment: Readonly<Record<string, string | undefined>> = {
   PATH: process.env["PATH"],
   NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"]
@@ -29,7 +32,7 @@ export interface Program {
   readonly process: ChildProcess
   /** Every line that the program has logged so far. */
   readonly logs: ReadonlyArray<LogLine>
-  /** Resolves with the first line, logged already or yet to come, that the predicate holds for. */
+  /** Resolves with the first line for which the predicate holds. It may be logged already or come later. */
   readonly logged: (predicate: (line: LogLine) => boolean) => Promise<LogLine>
   readonly stderr: () => string
   readonly exit: Promise<number | null>
@@ -82,7 +85,7 @@ export interface Ended {
   readonly stderr: string
 }
 
-/** Runs a command to its end, the program as it is called unless another one is named. */
+/** Runs a command to its end. The command is the program, unless another one is named. */
 export const runToEnd = async (
   args: ReadonlyArray<string>,
   env: Readonly<Record<string, string>> = {},

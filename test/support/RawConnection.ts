@@ -4,19 +4,19 @@ import { once } from "node:events"
 import * as Net from "node:net"
 import type { Reply } from "./GitHub.ts"
 
-/** A client that says every byte itself. */
+/** A client that chooses every byte itself. */
 export interface RawConnection {
   readonly socket: Net.Socket
   readonly write: (...parts: ReadonlyArray<string | Buffer>) => void
-  /** Resolves when the system has taken all; rejects when the connection is closed before. */
+  /** Resolves when the system has taken all bytes. Rejects if the connection is closed before. */
   readonly sendAll: (bytes: string | Buffer) => Promise<void>
-  /** Resolves with the first `count` replies, interim ones (1xx) too. Rejects when the connection closes before them. */
+  /** Resolves with the first `count` replies, interim ones (1xx) included. Rejects if the connection closes before. */
   readonly replies: (count: number) => Promise<ReadonlyArray<Reply>>
-  /** Resolves when the connection is closed, with what came: a FIN, or a reset that may have overtaken the reply. */
+  /** Resolves when the connection is closed: by a FIN, or by a reset, which may have overtaken the reply. */
   readonly closed: Promise<"ended" | "reset">
 }
 
-/** With `reading: false` nothing is read before the first call of `replies`. */
+/** With `reading: false`, nothing is read before the first call of `replies`. */
 export const openConnection = (
   port: number,
   options: { readonly reading?: boolean } = {}
@@ -72,7 +72,9 @@ export const openConnection = (
     ({ socket }) => Effect.sync(() => socket.destroy())
   )
 
-/** The complete replies at the start of what a connection has received; their bodies have a `Content-Length`. */
+/**
+ * The complete replies at the start of the bytes that a connection has received. Their bodies have a `Content-Length`.
+ */
 const parseReplies = (received: string): ReadonlyArray<Reply> => {
   const replies: Array<Reply> = []
   let at = 0

@@ -1,4 +1,4 @@
-/** Prometheus's text format, read strictly: what is not exactly as Prometheus writes it is an error. */
+/** Reads Prometheus's text format strictly: text that is not exactly as Prometheus writes it is an error. */
 import { assert } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -9,7 +9,7 @@ export interface Family {
   readonly name: string
   readonly help: string
   readonly type: string
-  /** By their names and labels, the labels in alphabetical order: `up{a="1",b="2"}`. */
+  /** The samples by name and labels, with labels in alphabetical order: `up{a="1",b="2"}`. */
   readonly samples: Map<string, number>
 }
 
@@ -69,7 +69,7 @@ const sampleOf = (line: string, family: Family): readonly [key: string, value: n
   return [sorted.length === 0 ? name : `${name}{${sorted.join(",")}}`, value]
 }
 
-/** Buckets grow, and the infinite one is the count. */
+/** Checks that buckets grow, and that the infinite one is the count. */
 const checkHistogram = ({ name, samples, type }: Family): void => {
   if (type !== "histogram") return
   const counts = new Map<string, number>()
@@ -82,9 +82,9 @@ const checkHistogram = ({ name, samples, type }: Family): void => {
   for (const [series, count] of counts) assert.strictEqual(samples.get(series.replace("_bucket", "_count")), count)
 }
 
-/** What a scrape of the current registry would show. */
+/** A scrape of the current registry. */
 export const scrape: Effect.Effect<Scrape> = Effect.map(PrometheusMetrics.format(), (text) => new Scrape(text))
 
-/** Runs with metrics of its own. */
+/** Runs an effect with metrics of its own. */
 export const withFreshMetrics = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.suspend(() => Effect.provideContext(effect, Context.make(Metric.MetricRegistry, new Map())))

@@ -1,4 +1,4 @@
-/** The edge to the backends, played by the test: what undici tells about a request, when the test says so. */
+/** The edge to the backends, played by the test: it decides what undici reports about a request, and when. */
 import { Dispatcher } from "undici"
 import { BackendConnections } from "../../src/backends/connections/Connections.ts"
 import type { Backend } from "../../src/domain/Backend.ts"
@@ -40,7 +40,7 @@ export class Sent {
     if (this.#letsGo) this.fail("UND_ERR_ABORTED")
   }
 
-  /** There is a connection, and the head goes out. */
+  /** There is a connection, and the request's head goes out. */
   start(): this {
     this.started = true
     this.#handler.onRequestStart?.(this.controller, null)
@@ -64,7 +64,7 @@ export class Sent {
     return this
   }
 
-  /** A whole answer. */
+  /** Gives a whole answer. */
   answer(code: number, headers: Record<string, string> = {}): this {
     return this.status(code, headers).end()
   }
@@ -78,9 +78,9 @@ export class Sent {
 
 export class ScriptedDispatcher extends Dispatcher {
   readonly sent: Array<Sent> = []
-  /** What to do with a request as soon as it comes. */
+  /** Called with each request as soon as it comes. */
   onDispatch: (sent: Sent) => void = () => {}
-  /** Whether a request that is aborted ends at once, as undici's do. */
+  /** Whether an aborted request ends at once, as undici's do. */
   letsGo = true
 
   override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {

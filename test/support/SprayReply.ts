@@ -4,7 +4,9 @@ import type { SprayResult } from "../../src/forwarding/Reply.ts"
 import type { Spray } from "../../src/forwarding/Spray.ts"
 import type { Reservation } from "../../src/runtime/MemoryBudget.ts"
 
-/** The reply to a delivery, awaited as its request does it: with a reservation that is released when nothing is under way. */
+/**
+ * The reply to a delivery, awaited as its request would: with a reservation that is released when nothing is under way.
+ */
 export const replyOf = (
   spray: Spray["Service"],
   delivery: Delivery,

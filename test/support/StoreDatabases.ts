@@ -1,4 +1,4 @@
-/** Databases for tests of what is stored, and what is written to them. */
+/** Databases for tests of the store, and the deliveries that these write. */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -16,15 +16,15 @@ import type { NewDelivery } from "../../src/store/contract/Queue.ts"
 import type { NumberedSettlement, Settlement, StoredAttempt } from "../../src/store/contract/Row.ts"
 import * as MemoryDeliveryStore from "./MemoryDeliveryStore.ts"
 
-/** An empty database of a test's own. */
+/** An empty database for one test. */
 export interface Database {
-  /** A store on it, until the scope ends. Two at a time only where there may be replicas. */
+  /** A store on the database, until the scope ends. Two at a time are allowed only if replicas are. */
   readonly open: (owner: string, lease?: number) => Effect.Effect<DeliveryStore["Service"], never, Scope.Scope>
-  /** The store's clock. */
+  /** The time of the store's clock. */
   readonly now: Effect.Effect<number>
   /** Lets time pass for the store. */
   readonly elapse: (millis: number) => Effect.Effect<void>
-  /** Sets the clock back, while no store is open. */
+  /** Sets the clock back while no store is open. */
   readonly setBack: (millis: number) => Effect.Effect<void>
 }
 
@@ -73,7 +73,7 @@ const testTime = {
 
 let arrivals = 0
 
-/** A UUIDv7's time is all that counts of it. */
+/** A UUIDv7 of which only the time matters. */
 export const newId = () => {
   const digits = (arrivals += 1).toString(16).padStart(12, "0")
   return `${digits.slice(0, 8)}-${digits.slice(8)}-7000-8000-000000000000`
@@ -88,7 +88,7 @@ export interface Described extends Partial<Omit<NewDelivery, "targets" | "body" 
   readonly heldFor?: string
 }
 
-/** `to` and `heldFor`: a letter for each backend. */
+/** `to` and `heldFor` have a letter for each backend. */
 export const newDelivery = (
   { heldFor = "", to = heldFor === "" ? "a" : "", ...described }: Described = {}
 ): NewDelivery => {
@@ -127,5 +127,5 @@ export const attemptOf = (at: number, described: Partial<StoredAttempt> = {}): S
 
 let settled = 0
 
-/** As the writer numbers it. */
+/** A settlement with a number, as the writer gives it. */
 export const numbered = (settlement: Settlement): NumberedSettlement => ({ ...settlement, n: settled += 1 })

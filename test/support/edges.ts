@@ -1,4 +1,4 @@
-/** Ill-behaved neighbours: backends that speak with the bare socket, and relays that hide where they lead. */
+/** Ill-behaved neighbours: backends that use the bare socket, and relays that hide where they lead. */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
@@ -13,7 +13,7 @@ export interface Spray {
   readonly attempts: ReadonlyArray<LogLine>
 }
 
-/** A delivery, its reply, and the log lines of its attempts: all that were logged before its reply. */
+/** A delivery, its reply, and the log lines of its attempts that were logged before the reply. */
 export const spray = async (program: Program, body = "{}", options: SendOptions = {}): Promise<Spray> => {
   const guid = randomUUID()
   const reply = await deliver(program.port, body, {
@@ -28,7 +28,7 @@ export const spray = async (program: Program, body = "{}", options: SendOptions 
 export const attemptLogged = (program: Program, backend: string) =>
   program.logged((line) => line["backend"] === backend && line["outcome"] !== undefined)
 
-/** A backend that gets the connection itself. */
+/** A backend that gets the bare connection. */
 export const startRawBackend = (
   connected: (socket: Net.Socket) => void
 ): Effect.Effect<{ readonly url: string; readonly host: string }, never, Scope.Scope> =>
@@ -42,9 +42,9 @@ export const closedPort = Effect.scoped(Effect.suspend(() => listen(Net.createSe
 
 export interface Relay {
   readonly port: number
-  /** From now on connections are passed on to this port; those that came before wait. */
+  /** From now on connections are passed on to this port. Those that came before wait until then. */
   readonly leadTo: (port: number) => void
-  /** Requests that came through. */
+  /** How many requests came through. */
   readonly requests: () => number
 }
 

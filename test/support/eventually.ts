@@ -1,4 +1,4 @@
-/** Resolves when `condition` holds, which it is asked every few milliseconds; rejects after 30 s. */
+/** Resolves when `condition` holds. It is asked every few milliseconds. Rejects after 30 s. */
 export const eventually = async (
   condition: () => boolean | Promise<boolean>,
   what = "the condition"

@@ -1,4 +1,4 @@
-/** A collector that decodes OTLP with protobufjs, which the SDK's own writer shares no code with. */
+/** A collector that decodes OTLP with protobufjs, which shares no code with the SDK's own writer. */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
@@ -7,7 +7,7 @@ import protobuf from "protobufjs"
 import { vi } from "vitest"
 import { listen } from "./Backend.ts"
 
-/** The messages of opentelemetry-proto 1.x, as far as they are looked at: names, types and field numbers. */
+/** The messages of opentelemetry-proto 1.x that the tests look at: names, types and field numbers. */
 const schema = protobuf.parse(`
   syntax = "proto3";
   message Traces { repeated ResourceSpans resourceSpans = 1; }
@@ -66,14 +66,14 @@ export interface Collector {
   readonly url: string
   readonly spans: ReadonlyArray<Span>
   readonly logs: ReadonlyArray<LogRecord>
-  /** Names. */
+  /** The names of the metrics. */
   readonly metrics: ReadonlySet<string>
-  /** The heads of all requests, those that were not answered too. */
+  /** The heads of all requests, including those that were not answered. */
   readonly requests: ReadonlyArray<{ readonly path: string; readonly headers: Http.IncomingHttpHeaders }>
   readonly spansAtLeast: (count: number) => Promise<unknown>
 }
 
-/** Takes what is exported to it; with `answers: false` it never answers. */
+/** Takes what is exported to it. With `answers: false` it never answers. */
 export const startCollector = ({ answers = true } = {}): Effect.Effect<Collector, never, Scope.Scope> =>
   Effect.suspend(() => {
     const spans: Array<Span> = []
@@ -101,7 +101,7 @@ export const startCollector = ({ answers = true } = {}): Effect.Effect<Collector
     }))
   })
 
-/** A decoded message: absent fields are absent. */
+/** A decoded message. Absent fields are absent here too. */
 interface Message {
   readonly [field: string]: any
 }

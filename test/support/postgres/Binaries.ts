@@ -5,17 +5,19 @@ import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
 import * as Path from "node:path"
 
-/** Root may not run PostgreSQL: nobody does. */
+/** PostgreSQL refuses to run as root, so root runs it as nobody. */
 export const identity = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {}
 
 export const environment = { PATH: process.env["PATH"], LC_ALL: "C", TZ: "UTC" }
 
-/** Gives a path to who runs PostgreSQL. */
+/** Gives a path to the user that runs PostgreSQL. */
 export const own = (path: string): void => {
   if (identity.uid !== undefined) chownSync(path, identity.uid, identity.gid)
 }
 
-/** The directory that holds them; undefined if there are none that run here. A copy is removed when this process ends. */
+/**
+ * The directory with the programs. Undefined if there are none that run here. A copy is removed when this process ends.
+ */
 export const findBinaries = (): string | undefined => fromNpm() ?? installed()
 
 const runs = (directory: string): boolean =>
@@ -46,7 +48,7 @@ const fromNpm = (): string | undefined => {
   }
 }
 
-/** Of binaries that lie where only root may go. */
+/** A copy of binaries that lie where only root may go. */
 const copied = (root: string): string | undefined => {
   const copy = mkdtempSync(Path.join(tmpdir(), "sprayproxy-postgres-"))
   process.once("exit", () => rmSync(copy, { recursive: true, force: true }))

@@ -3,8 +3,8 @@
  *
  * **Details**
  *
- * It refuses to run as root: as root it is started as nobody. It ends with the scope, or with the tests however they end: the
- * shell that started it waits for the end of its input.
+ * It refuses to run as root, so root starts it as nobody. It ends with the scope, or with the tests, however they end:
+ * the shell that started it waits for the end of its own input.
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -21,7 +21,10 @@ import { freePort } from "./Server.ts"
 /** Debian keeps it where only root's PATH leads. */
 const environment = { PATH: `${process.env["PATH"]}:/usr/sbin` }
 
-/** Why tests with it are skipped; undefined if they run. Says so on stderr: a skipped test is easily overlooked. */
+/**
+ * Why tests with PgBouncer are skipped. Undefined if they run. The reason is also written to stderr, because a skipped
+ * test is easily overlooked.
+ */
 export const pgBouncerUnavailable = (): string | undefined => {
   const withoutDatabase = postgresUnavailable()
   if (withoutDatabase !== undefined) return withoutDatabase
@@ -38,7 +41,7 @@ export interface PgBouncerOptions {
   readonly ignore_startup_parameters?: string
 }
 
-/** The url of the same database through a PgBouncer of its own. */
+/** The URL of the same database through a PgBouncer of its own. */
 export const startPgBouncer = (
   databaseUrl: string,
   options: PgBouncerOptions
@@ -66,7 +69,7 @@ const start = async (database: URL, options: PgBouncerOptions) => {
     unix_socket_dir: "",
     auth_type: "scram-sha-256",
     auth_file: users,
-    // Each transaction on another connection, as far as there are any: by itself it takes the one that was used last.
+    // Each transaction uses another connection if there is one. By itself PgBouncer takes the one that was used last.
     server_round_robin: 1,
     // Nobody waits for a server that can't be reached.
     server_login_retry: 1,

@@ -1,4 +1,4 @@
-/** Real PostgreSQL for tests: databases on the server that a whole run shares, or a server of a test's own. */
+/** A real PostgreSQL for tests: databases on the server that a whole run shares, or a server of a test's own. */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
@@ -9,32 +9,32 @@ import { findBinaries } from "./Binaries.ts"
 import { Server, type ServerAddress, type Template, urlOf } from "./Server.ts"
 
 export interface Postgres {
-  /** With user and password. */
+  /** The URL of a database, with user and password. */
   readonly url: (database: string) => string
-  /** A new database; its url. */
+  /** Creates a database, and returns its URL. */
   readonly createDatabase: Effect.Effect<string>
 }
 
-/** Nobody else uses it. */
+/** A server that nobody else uses. */
 export interface OwnPostgres extends Postgres {
-  /** Ends connections, then stops. */
+  /** Ends connections, then stops the server. */
   readonly stop: Effect.Effect<void>
-  /** Starts what was stopped or killed, on the same port. */
+  /** Starts a stopped or killed server, on the same port. */
   readonly start: Effect.Effect<void>
-  /** SIGKILL to all of the server: as in a crash, only what is on disk is left. */
+  /** Sends SIGKILL to the whole server. As in a crash, only what is on disk is left. */
   readonly kill: Effect.Effect<void>
   /** The server's process; undefined while it is stopped. */
   readonly pid: () => number | undefined
 }
 
-/** Of a run of tests: what its setup found and started, for the processes that run the files. */
+/** What the setup of a test run found and started, for the processes that run the files. */
 export type RunPostgres = { readonly unavailable: true } | {
   readonly binaries: string
   readonly template: Template
   readonly shared: ServerAddress
 }
 
-/** The variable that holds it, as JSON. Only a run of tests has it. */
+/** The variable that holds a `RunPostgres` as JSON. Only a run of tests has it. */
 export const runVariable = "TEST_POSTGRES"
 
 const ofRun = (): RunPostgres | undefined => {
@@ -49,7 +49,10 @@ const binaries = (): string | undefined => {
   return (found ??= { directory: findBinaries() }).directory
 }
 
-/** Why there is no PostgreSQL here; undefined if there is one. Says so on stderr: a skipped test is easily overlooked. */
+/**
+ * Why there is no PostgreSQL here. Undefined if there is one. The reason is also written to stderr, because a skipped
+ * test is easily overlooked.
+ */
 export const postgresUnavailable = (): string | undefined => {
   if (binaries() !== undefined) return undefined
   const reason =
@@ -58,14 +61,20 @@ export const postgresUnavailable = (): string | undefined => {
   return reason
 }
 
-/** The run's server. Databases of other tests are on it: whoever stops it or changes it for all starts one of its own. */
+/**
+ * The run's server. It has databases of other tests. So a test that stops it, or changes it for all, starts one of its
+ * own.
+ */
 export const sharedPostgres: Effect.Effect<Postgres> = Effect.sync(() => {
   const run = ofRun()
   if (run === undefined || !("shared" in run)) throw new Error("no PostgreSQL was started for these tests")
   return postgresAt(() => run.shared)
 })
 
-/** Stopped, and its files removed, at the end of the scope. Where there is none it dies: see `postgresUnavailable`. */
+/**
+ * A server that is stopped at the end of the scope, with its files removed. It dies if there is no PostgreSQL
+ * (`postgresUnavailable`).
+ */
 export const startPostgres: Effect.Effect<OwnPostgres, never, Scope.Scope> = Effect.gen(function*() {
   const directory = binaries()
   if (directory === undefined) return yield* Effect.die(new Error(postgresUnavailable()))
@@ -92,7 +101,7 @@ const postgresAt = (address: () => ServerAddress): Postgres => ({
   })
 })
 
-/** Runs a statement on a connection of its own; its rows. */
+/** Runs a statement on a connection of its own, and returns its rows. */
 export const query = (url: string, statement: string): Effect.Effect<ReadonlyArray<any>> =>
   Effect.flatMap(
     PgClient.make({ url: Redacted.make(url), maxConnections: 1 }),

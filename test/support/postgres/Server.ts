@@ -1,11 +1,12 @@
 /**
- * A PostgreSQL that a test starts, stops and kills.
+ * A PostgreSQL server that a test starts, stops and kills.
  *
  * **Details**
  *
- * - It listens on a free port of the loopback, keeps what it is told (`fsync` is on), and asks for a password.
- * - It refuses to run as root: as root it is started as nobody.
- * - Nothing is left behind, however the tests end: a shell that waits for the end of its input stops it and removes its files.
+ * - It listens on a free loopback port, keeps what it is told (`fsync` is on), and asks for a password.
+ * - It refuses to run as root, so root starts it as nobody.
+ * - It leaves nothing behind, however the tests end. A shell that waits for the end of its own input stops it and
+ *   removes its files.
  */
 import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process"
 import { randomUUID } from "node:crypto"
@@ -18,7 +19,7 @@ import * as Path from "node:path"
 import { promisify } from "node:util"
 import { environment, identity, own } from "./Binaries.ts"
 
-/** Files of a cluster as `initdb` has made it, and the password that it asks for. */
+/** The files of a cluster as `initdb` made them, and the password that the cluster asks for. */
 export interface Template {
   readonly directory: string
   readonly password: string
@@ -29,7 +30,7 @@ export interface ServerAddress {
   readonly password: string
 }
 
-/** With user and password. */
+/** The URL of a database, with user and password. */
 export const urlOf = ({ password, port }: ServerAddress, database: string): string =>
   `postgres://sprayproxy:${password}@127.0.0.1:${port}/${database}`
 
@@ -47,7 +48,7 @@ export class Server {
     this.#template = template
     this.#password = template?.password ?? randomUUID()
     own(this.#directory)
-    // In a process group of its own: a Ctrl-C that ends the tests does not end it.
+    // The shell has a process group of its own, so that a Ctrl-C that ends the tests does not end it.
     this.#guard = spawn("/bin/sh", ["-c", guardScript, "guard", this.#directory], {
       detached: true,
       stdio: ["pipe", "ignore", "ignore"]
@@ -56,7 +57,7 @@ export class Server {
     this.#guard.unref()
   }
 
-  /** Of its server as such. */
+  /** The address of the server itself. */
   get address(): ServerAddress {
     return { port: this.#port, password: this.#password }
   }
@@ -65,7 +66,7 @@ export class Server {
     return this.#process?.pid
   }
 
-  /** Its files: a copy of the template's where there is one, which costs a tenth of making them. */
+  /** Makes the server's files. If there is a template, they are copied from it, which costs a tenth. */
   async initialise(): Promise<void> {
     this.#port = await freePort()
     if (this.#template !== undefined) return this.#copy(this.#template.directory, this.#cluster)
@@ -108,7 +109,7 @@ export class Server {
     throw new Error(`PostgreSQL does not start: ${failures.at(-1)}`)
   }
 
-  /** What it says when it ends instead. */
+  /** Returns what the server says if it ends instead of starting. */
   async #tryToStart(): Promise<string | undefined> {
     const settings = Object.entries({
       listen_addresses: "127.0.0.1",
@@ -151,7 +152,7 @@ export class Server {
     if (child.exitCode === null && child.signalCode === null) {
       const exited = once(child, "exit")
       if (signal === "SIGKILL") {
-        // Its children would end what they are at.
+        // Stopped first, because its children would otherwise finish their work.
         child.kill("SIGSTOP")
         for (const pid of childrenOf(child.pid!)) killed(pid)
       }
@@ -162,7 +163,7 @@ export class Server {
   }
 
   async dispose(): Promise<void> {
-    // At once: to write down a hundred databases that are removed then takes up to a minute.
+    // Immediately, because a regular shutdown after a hundred databases were removed takes up to a minute.
     await this.end("SIGQUIT")
     this.#guard.ref()
     const ended = once(this.#guard, "exit")
@@ -175,7 +176,9 @@ export class Server {
   }
 }
 
-/** Reads the server's process id whenever it changes, empty for none. At the end of its input it cleans up. */
+/**
+ * Reads the server's process id whenever it changes; an empty line means none. At the end of its input it cleans up.
+ */
 const guardScript = `
   pid=
   while read -r line; do pid=$line; done
@@ -202,7 +205,7 @@ const killed = (pid: number): void => {
   try {
     process.kill(pid, "SIGKILL")
   } catch {
-    // It is gone already.
+    // The process is gone already.
   }
 }
 

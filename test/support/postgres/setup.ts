@@ -2,7 +2,7 @@ import { findBinaries } from "./Binaries.ts"
 import { postgresUnavailable, type RunPostgres, runVariable } from "./Postgres.ts"
 import { Server } from "./Server.ts"
 
-/** One server for a whole run of tests, and the files that a test's own server begins with. */
+/** Starts one server for a whole run of tests, and makes the files that a test's own server begins with. */
 export const setup = async (): Promise<() => Promise<void>> => {
   const binaries = findBinaries()
   if (binaries === undefined) {
