@@ -71,7 +71,7 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
   const settle = (row: Row, report: AttemptReport, become?: Settlement["become"]): boolean => {
     const { id, key, tries } = row.claimed
     const age = row.claimed.age + timers.now() - row.claimedAt
-    const settlement = policy.settlement({ id, key, tries, age }, report)
+    const settlement = policy.settlement({ id, key, tries, isFresh: false, age }, report)
     const final = become ?? settlement.become
     writer.settle({ ...settlement, become: final })
     return final !== "dead"

@@ -31,16 +31,16 @@ export const layer = Layer.effect(
     const policy = yield* SettlementPolicy
     const timers = yield* Timers
 
-    const settlementOf = (id: string, backend: Backend, report: AttemptReport, since: number) =>
-      policy.settlement({ id, key: backend.key, tries: 0, age: timers.now() - since }, report)
+    const settlementOf = (id: string, backend: Backend, report: AttemptReport, since: number, isFresh: boolean) =>
+      policy.settlement({ id, key: backend.key, tries: 0, isFresh, age: timers.now() - since }, report)
 
-    const durable = (id: string, admissions: Admissions, since: number): LedgerEntry => ({
+    const durable = ({ id, isRedelivery }: Recorded, admissions: Admissions, since: number): LedgerEntry => ({
       backends: [...admissions.keys()],
       isDurable: true,
       lateReply: "accepted",
       settled: (backend, report) => {
         admissions.get(backend)!.ended(report)
-        const settlement = settlementOf(id, backend, report, since)
+        const settlement = settlementOf(id, backend, report, since, !isRedelivery)
         writer.settle(settlement)
         return settlement.become !== "dead"
       },
@@ -72,12 +72,12 @@ export const layer = Layer.effect(
         const admissions = admit(backends)
         const fallback = new Fallback(
           id,
-          (settledId, backend, report) => writer.settle(settlementOf(settledId, backend, report, since))
+          (settledId, backend, report) => writer.settle(settlementOf(settledId, backend, report, since, false))
         )
         const request: WriteRequest = {
           size: delivery.body.length,
           delivery: () => newDelivery(id, delivery, backends, admissions),
-          written: ({ id: recordedId, owned }) => done(durable(recordedId, ownedOf(admissions, owned), since)),
+          written: (recorded) => done(durable(recorded, ownedOf(admissions, recorded.owned), since)),
           refused: () => done(undurable(withHeld(backends, admissions), fallback)),
           writtenLate: (recorded) => fallback.resolve(recorded)
         }

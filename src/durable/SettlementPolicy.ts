@@ -13,7 +13,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { AttemptReport } from "../domain/AttemptReport.ts"
 import { Settings } from "../settings/Settings.ts"
-import { longestDelay, type Settlement } from "../store/contract/Row.ts"
+import { longestDelay, type Settlement, youngMillis } from "../store/contract/Row.ts"
 
 /** The row that was attempted. */
 export interface AttemptedRow {
@@ -21,6 +21,8 @@ export interface AttemptedRow {
   readonly key: string
   /** Attempts before this one. */
   readonly tries: number
+  /** Its delivery is fresh, so this is the first attempt that there ever was on the row. */
+  readonly isFresh: boolean
   /** Milliseconds since the row's delivering began. */
   readonly age: number
 }
@@ -46,6 +48,7 @@ export class SettlementPolicy extends Context.Service<SettlementPolicy, {
         settlement: (row, report) => ({
           id: row.id,
           key: row.key,
+          isFirst: row.isFresh && row.age < youngMillis - longestWay,
           attempt: {
             at: clock.currentTimeMillisUnsafe(),
             outcome: report.outcome,
@@ -60,6 +63,9 @@ export class SettlementPolicy extends Context.Service<SettlementPolicy, {
     })
   )
 }
+
+/** Milliseconds that an outcome may take to the store while the row is still young there. */
+const longestWay = 1_000
 
 const firstBackoff = 1_000
 const longestBackoff = 300_000

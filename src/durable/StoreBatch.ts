@@ -28,6 +28,12 @@ export const joined = (batches: ReadonlyArray<StoreBatch>): StoreBatch => ({
   settlements: batches.flatMap(({ settlements }) => settlements)
 })
 
+/** A batch that has waited for the store: its rows may not be young any more, or may have been written already. */
+export const afterOutage = ({ deliveries, settlements }: StoreBatch): StoreBatch => ({
+  deliveries,
+  settlements: settlements.map((settlement) => ({ ...settlement, isFirst: false }))
+})
+
 /** The settlement without texts from outside, which the store may refuse. Undefined if it has none. */
 export const withoutTexts = (settlement: NumberedSettlement): NumberedSettlement | undefined => {
   const { attempt } = settlement

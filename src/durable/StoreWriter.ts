@@ -29,6 +29,7 @@ import { DeliveryStore } from "../store/DeliveryStore.ts"
 import type { Settlement } from "../store/contract/Row.ts"
 import * as BatchWriter from "./BatchWriter.ts"
 import { DeliveryWrite, type WriteRequest } from "./DeliveryWrite.ts"
+import { afterOutage } from "./StoreBatch.ts"
 import { StoreCapacity } from "./StoreCapacity.ts"
 import { StoreHealth } from "./StoreHealth.ts"
 import { StoreMetrics } from "./StoreMetrics.ts"
@@ -75,8 +76,9 @@ export class StoreWriter extends Context.Service<StoreWriter, {
       const writer = BatchWriter.make({ store, health, settlements, log, metrics, timers })
 
       const writeNext = Effect.suspend(() => {
-        const batch = queue.take()
         const wasUp = health.isUp
+        const taken = queue.take()
+        const batch = wasUp && behind === 0 ? taken : afterOutage(taken)
         return Effect.tap(writer.write(batch), (written) =>
           Effect.sync(() => {
             if (written && wasUp) behind = Math.max(0, behind - batch.settlements.length)

@@ -42,14 +42,6 @@ export interface Bulk {
 
 export type BulkRows = readonly [bulk: Bulk, rows: ReadonlyArray<BulkRow>]
 
-/** The result of several bulks that were run at once. */
-interface RunAtOnce {
-  /** `known` found some of its rows, and nothing was written. */
-  readonly isKnown: boolean
-  /** How many rows the first bulk has written. */
-  readonly first: number
-}
-
 /** Handles bodies that are too large to go whole. */
 interface LargeBodies {
   /** The most bytes of a body that goes whole. A larger one goes in parts. */
@@ -80,13 +72,14 @@ export interface StoreDialect {
   readonly bulk: <Columns extends BulkColumns>(columns: Columns, statement: BulkStatement<Columns>) => Bulk
   readonly run: (bulk: Bulk, rows: ReadonlyArray<BulkRow>) => Effect.Effect<ReadonlyArray<any>, SqlError>
   /**
-   * Runs bulks in one round trip, which is a transaction. Either all of them are run, or none if `known` finds any of
-   * its rows. Each ends in a `WHERE` that may be added to. The parts have one bulk each, in the order of `bulks`.
+   * Runs bulks in one round trip, which is a transaction. Either all of them are run, or none (false): if `known` finds any
+   * of its rows, or the first bulk does not write each of its own. Each ends in a `WHERE` that may be added to. The parts
+   * have one bulk each, in the order of `bulks`.
    */
   readonly atOnce: (
     known: Bulk,
     bulks: ReadonlyArray<Bulk>
-  ) => (parts: ReadonlyArray<BulkRows>) => Effect.Effect<RunAtOnce, SqlError>
+  ) => (parts: ReadonlyArray<BulkRows>) => Effect.Effect<boolean, SqlError>
   /** Undefined: all bodies go whole. */
   readonly largeBodies: LargeBodies | undefined
   /** Strings as a table `i` with the one column `value`. */

@@ -51,6 +51,12 @@ export const isConflict = (error: SqlError): boolean =>
   error.reason instanceof DeadlockError || error.reason instanceof SerializationError ||
   error.reason instanceof UniqueViolation || causeOf(error).errno === primaryKeyTaken
 
+/** A statement that has to write each of its rows did not find one of them as it takes it. Nothing was written. */
+export const isUnwritten = (error: SqlError): boolean => {
+  const { code, errno } = causeOf(error)
+  return errno === aborted || code === invalidText
+}
+
 /** What the drivers say: a SQLSTATE or a system error code, SQLite's code, or why our own thread refused a file. */
 interface Cause {
   readonly code?: string | undefined
@@ -80,6 +86,12 @@ const contentCodes = new Set([18, 19, 20])
 
 /** Out of memory, interrupted. */
 const lateCodes = new Set([7, 9])
+
+/** SQLITE_ABORT */
+const aborted = 4
+
+/** invalid_text_representation: PostgreSQL has no plainer way for a statement to fail by what it has found. */
+const invalidText = "22P02"
 
 /** SQLITE_CONSTRAINT_PRIMARYKEY */
 const primaryKeyTaken = 1_555

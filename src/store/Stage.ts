@@ -2,9 +2,6 @@
 import * as Effect from "effect/Effect"
 import type { StoreSession } from "./Session.ts"
 
-/** Milliseconds. Pruning has not looked at a delivery yet that came, or was asked for again, so recently. */
-export const youngFor = 10_000
-
 /** To be called in a transaction, when rows of these deliveries have ended or begun anew. */
 export const lookAgain = (
   { dialect, sql }: Pick<StoreSession, "dialect" | "sql">,

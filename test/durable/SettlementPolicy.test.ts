@@ -17,7 +17,7 @@ const report = (outcome: Outcome, rest: Partial<AttemptReport> = {}): AttemptRep
   ...rest
 })
 
-const row = { id: "1", key: "http://a", tries: 0, age: 0 }
+const row = { id: "1", key: "http://a", tries: 0, isFresh: true, age: 0 }
 
 const becomes = (outcome: Outcome, settings: Partial<Settings["Service"]> = {}, given: Partial<typeof row> = {}) =>
   Effect.gen(function*() {
@@ -29,6 +29,9 @@ const settlementOf = (given: Partial<typeof row>, said: AttemptReport) =>
   Effect.map(SettlementPolicy, (policy) => policy.settlement({ ...row, ...given }, said)).pipe(
     Effect.provide(SettlementPolicy.layer.pipe(Layer.provide(Settings.layerFrom({}))))
   )
+
+const isFirst = (given: Partial<typeof row>) =>
+  Effect.map(settlementOf(given, report("delivered")), (settlement) => settlement.isFirst)
 
 describe("an outcome", () => {
   it.effect("ends a row when the backend has it, or has refused its body", () =>
@@ -57,6 +60,14 @@ describe("an outcome", () => {
       assert.strictEqual(yield* becomes("failed", {}, { age }), "dead")
       assert.strictEqual(yield* becomes("delivered", {}, { age }), "delivered")
       assert.isObject(yield* becomes("failed", {}, { age: age - 1 }))
+    }))
+
+  it.effect("is a first one only of a fresh delivery, and while its row stays young for long enough to be told", () =>
+    Effect.gen(function*() {
+      assert.isTrue(yield* isFirst({}))
+      assert.isTrue(yield* isFirst({ age: 8_999 }))
+      assert.isFalse(yield* isFirst({ age: 9_000 }))
+      assert.isFalse(yield* isFirst({ isFresh: false }))
     }))
 
   it.effect("is kept with its time and its words", () =>

@@ -78,6 +78,7 @@ const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Service"]>
       id,
       key: "http://a",
       attempt: attempt === undefined ? undefined : attemptOf(0, attempt),
+      isFirst: true,
       become: "delivered"
     })
   const lines = () => Context.get(services, LogEntries).entries.map(({ message }) => message)
@@ -184,6 +185,30 @@ describe("the store's writer", () => {
       script.write = () => Effect.void
       yield* TestClock.adjust("2 seconds")
       assert.deepStrictEqual(batches.at(-1)?.settlements.map(({ id }) => id), ["1", "2", "3"])
+    }))
+
+  it.effect("says of no outcome that waited for the store that its row is still young", () =>
+    Effect.gen(function*() {
+      const { batches, script, settle } = yield* setUp()
+      settle("before")
+      yield* TestClock.adjust(20)
+      script.write = () => down
+      settle("failed")
+      yield* TestClock.adjust("5 seconds")
+      for (let n = 0; n < 2_000; n += 1) settle("meanwhile")
+      script.write = () => Effect.void
+      script.probe = Effect.void
+      yield* TestClock.adjust("5 seconds")
+      settle("after")
+      yield* TestClock.adjust(20)
+      const words = batches.flatMap(({ settlements }) => settlements.map(({ id, isFirst }) => `${id} ${isFirst}`))
+      assert.deepStrictEqual([...new Set(words)], [
+        "before true",
+        "failed true",
+        "failed false",
+        "meanwhile false",
+        "after true"
+      ])
     }))
 
   it.effect("drops no outcome while the store answers questions and takes nothing, however long that is", () =>

@@ -333,6 +333,7 @@ class Trial {
         id,
         key,
         attempt: become === "given back" ? undefined : attemptOf(this.model.now),
+        isFirst: tries === 0,
         become: become === "failed"
           ? afterFailure(this.model.now - since, tries)
           : become === "given back"

@@ -43,6 +43,8 @@ export class MemoryDatabase {
   /** Run before a claim of this backend's rows, and before a delivery is read. */
   beforeClaim: (key: string) => Effect.Effect<void, StoreUnavailable> = () => Effect.void
   beforeLoad: Effect.Effect<void, StoreUnavailable> = Effect.void
+  /** How many were carried out. */
+  operations = 0
   /** The latest time that was seen. */
   seenAt = 0
   readonly deliveries = new Map<string, Delivery>()
@@ -73,6 +75,7 @@ export class MemoryDatabase {
       this.#passage.await,
       Effect.clockWith((clock) => {
         if (this.fail) return Effect.fail(new StoreUnavailable({ reason: "told to fail" }))
+        this.operations += 1
         const result = perform(clock.currentTimeMillisUnsafe() + this.ahead)
         return this.losesAnswers
           ? Effect.fail(new StoreUnavailable({ reason: "the answer is lost" }))

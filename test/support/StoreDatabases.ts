@@ -6,7 +6,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
 import { hash } from "node:crypto"
-import { mkdtempSync, rmSync } from "node:fs"
+import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Body } from "../../src/domain/Body.ts"
@@ -14,6 +14,7 @@ import { DeliveryStore } from "../../src/store/DeliveryStore.ts"
 import * as SqlDeliveryStore from "../../src/store/SqlDeliveryStore.ts"
 import type { NewDelivery } from "../../src/store/contract/Queue.ts"
 import type { NumberedSettlement, Settlement, StoredAttempt } from "../../src/store/contract/Row.ts"
+import type { StoreUnavailable } from "../../src/store/contract/Unavailable.ts"
 import * as MemoryDeliveryStore from "./MemoryDeliveryStore.ts"
 
 /** An empty database for one test. */
@@ -24,6 +25,8 @@ export interface Database {
   readonly now: Effect.Effect<number>
   /** Lets time pass for the store. */
   readonly elapse: (millis: number) => Effect.Effect<void>
+  /** How many transactions the effect takes to write rows. Nobody else may write to this database meanwhile. */
+  readonly transactionsOf: (write: Effect.Effect<unknown, StoreUnavailable>) => Effect.Effect<number, StoreUnavailable>
   /** Sets the clock back while no store is open. */
   readonly setBack: (millis: number) => Effect.Effect<void>
 }
@@ -38,6 +41,7 @@ export class Databases extends Context.Service<Databases, {
         const shared = new MemoryDeliveryStore.MemoryDatabase()
         return {
           ...testTime,
+          transactionsOf: (write) => newIn(Effect.sync(() => Array(shared.operations).keys()), write),
           open: (owner, lease) =>
             opened(MemoryDeliveryStore.layer({ owner, shared, ...(lease === undefined ? {} : { lease }) }))
         }
@@ -54,10 +58,36 @@ export class Databases extends Context.Service<Databases, {
           (path) => Effect.sync(() => rmSync(path, { recursive: true }))
         )
         const location = { kind: "sqlite", path: join(directory, "deliveries.db") } as const
-        return { ...testTime, open: (owner, lease) => opened(SqlDeliveryStore.layer(location, { owner, lease })) }
+        return {
+          ...testTime,
+          transactionsOf: (write) => newIn(Effect.sync(() => commitsIn(`${location.path}-wal`)), write),
+          open: (owner, lease) => opened(SqlDeliveryStore.layer(location, { owner, lease }))
+        }
       })
     })
   )
+}
+
+/** How many of these are there after an effect that were not there before. */
+export const newIn = Effect.fnUntraced(function*<A, E>(
+  names: Effect.Effect<Iterable<A>>,
+  effect: Effect.Effect<unknown, E>
+): Effect.fn.Return<number, E> {
+  const before = new Set(yield* names)
+  yield* effect
+  return new Set([...yield* names].filter((name) => !before.has(name))).size
+})
+
+/** Where they end in a log of SQLite's: https://www.sqlite.org/fileformat2.html#walformat */
+const commitsIn = (log: string): ReadonlyArray<number> => {
+  const bytes = readFileSync(log)
+  const frame = 24 + bytes.readUInt32BE(8)
+  const salts = bytes.subarray(16, 24)
+  const ends: Array<number> = []
+  for (let at = 32; at + frame <= bytes.length && bytes.subarray(at + 8, at + 16).equals(salts); at += frame) {
+    if (bytes.readUInt32BE(at + 4) > 0) ends.push(at)
+  }
+  return ends
 }
 
 /** The store of a layer, until the scope ends. */
@@ -127,5 +157,9 @@ export const attemptOf = (at: number, described: Partial<StoredAttempt> = {}): S
 
 let settled = 0
 
-/** A settlement with a number, as the writer gives it. */
-export const numbered = (settlement: Settlement): NumberedSettlement => ({ ...settlement, n: settled += 1 })
+/** A settlement with a number, as the writer gives it: of a first attempt, unless a test says otherwise. */
+export const numbered = (settlement: Settlement): NumberedSettlement => ({
+  isFirst: true,
+  ...settlement,
+  n: settled += 1
+})

@@ -25,6 +25,11 @@ export interface StoredAttempt {
 export interface Settlement {
   readonly id: string
   readonly key: string
+  /**
+   * True: this was the first attempt on a row of a fresh delivery. Its success is written in a shorter way. If the word is
+   * wrong, or the row is not young any more, the write takes longer, and its result is the same.
+   */
+  readonly isFirst?: boolean
   /** Undefined: the row was given back without an attempt. */
   readonly attempt: StoredAttempt | undefined
   /**
@@ -42,6 +47,9 @@ export interface NumberedSettlement extends Settlement {
    */
   readonly n: number
 }
+
+/** Milliseconds since a row's delivering began for which it is young: pruning has not seen it yet. */
+export const youngMillis = 10_000
 
 /**
  * Milliseconds for which a claimed row is its owner's, unless the store is told otherwise. Durable mode sets more than

@@ -12,6 +12,7 @@ import {
   type StoreDialect,
   StoredParts
 } from "../Dialect.ts"
+import { isUnwritten } from "../SqlErrors.ts"
 import * as Bodies from "./Bodies.ts"
 import { durably } from "./Client.ts"
 
@@ -23,6 +24,9 @@ class RowsPlace {
 }
 
 class BytesPlace extends RowsPlace {}
+
+/** How many rows there are. */
+class CountPlace extends RowsPlace {}
 
 export const make = (sql: SqlClient): StoreDialect => {
   const now = sql.literal("(extract(epoch FROM statement_timestamp()) * 1000)::bigint")
@@ -51,13 +55,17 @@ export const make = (sql: SqlClient): StoreDialect => {
       const counted = sql.literal(at === 0 ? "RETURNING 1 AS one" : "")
       return sql`${sql.literal(`step${at}`)} AS (${statement} AND NOT EXISTS (SELECT 1 FROM known) ${counted})`
     })
-    const [text, params] = sql`WITH known AS MATERIALIZED (${known.statement}), ${sql.csv(steps)}
-      SELECT count(*)::integer AS known, (SELECT count(*)::integer FROM step0) AS first,
-        ${sql.literal(durably)} AS synced FROM known`.compile()
+    // A text that is no number makes the statement fail, and with it all steps.
+    const [text, params] = sql`WITH known AS MATERIALIZED (${known.statement}), ${sql.csv(steps)},
+        first AS (SELECT count(*) AS written FROM step0)
+      SELECT (SELECT count(*)::integer FROM known) AS known, ${sql.literal(durably)} AS synced,
+        CASE WHEN written < ${new CountPlace(bulks[0]!.columns)}::bigint AND NOT EXISTS (SELECT 1 FROM known)
+          THEN ('written: ' || written)::integer END AS checked
+      FROM first`.compile()
     return (parts) =>
-      Effect.map(
-        sql.unsafe<{ readonly known: number; readonly first: number }>(text, filled(params, parts)),
-        ([row]) => ({ isKnown: row!.known > 0, first: row!.first })
+      sql.unsafe<{ readonly known: number }>(text, filled(params, parts)).pipe(
+        Effect.map(([row]) => row!.known === 0),
+        Effect.catchIf(isUnwritten, () => Effect.succeed(false))
       )
   }
 
@@ -99,14 +107,15 @@ const filled = (params: Bulk["params"], parts: ReadonlyArray<BulkRows>): Readonl
   const byColumns = new Map(parts.map(([bulk, rows]) => [bulk.columns, documentOf(bulk.columns, rows)]))
   return params.map((param) => {
     if (!(param instanceof RowsPlace)) return param
-    const { bytes, document } = byColumns.get(param.columns)!
-    return param instanceof BytesPlace ? bytes : document
+    const { bytes, count, document } = byColumns.get(param.columns)!
+    return param instanceof CountPlace ? count : param instanceof BytesPlace ? bytes : document
   })
 }
 
 const documentOf = (columns: BulkColumns, rows: ReadonlyArray<BulkRow>) => {
   const column = Object.keys(columns).find((name) => columns[name] === "bytes")
-  if (column === undefined) return { document: jsonOf(rows), bytes: undefined }
+  const count = rows.length
+  if (column === undefined) return { document: jsonOf(rows), bytes: undefined, count }
   const found: Array<Uint8Array> = []
   let at = 1
   const located = rows.map(({ [column]: value, ...row }) => {
@@ -118,5 +127,5 @@ const documentOf = (columns: BulkColumns, rows: ReadonlyArray<BulkRow>) => {
     at += length
     return place
   })
-  return { document: jsonOf(located), bytes: found.length === 1 ? found[0]! : Buffer.concat(found) }
+  return { count, document: jsonOf(located), bytes: found.length === 1 ? found[0]! : Buffer.concat(found) }
 }

@@ -3,12 +3,11 @@
  *
  * **Details**
  *
- * New deliveries and settlements go in one round trip, which is a transaction. Only if a delivery turns out to be known
- * already, nothing of that is kept, and the batch is written in a longer transaction that looks first.
+ * New deliveries and settlements go in one round trip, which is a transaction. Most deliveries are taken by every backend
+ * at the first attempt. Such a success is written in one statement a row.
  *
- * Most deliveries are taken by every backend at the first attempt. A settlement that may be of that kind is written as
- * such, in one statement a row. If some row turns out to be another, all those settlements are written again in the way
- * that fits any row. That changes nothing about rows that have theirs already.
+ * If a delivery turns out to be known already, or a row not to be one that takes a first success, nothing of that is kept.
+ * The batch is then written in a longer transaction, which looks first and settles all rows in the way that fits any.
  *
  * Settlements of earlier deliveries come after new deliveries: a redelivery still finds an attempt under way.
  */
@@ -27,12 +26,6 @@ export interface Batch {
   readonly settlements: ReadonlyArray<NumberedSettlement>
   /** Large bodies that are in the database already, in parts. */
   readonly sent?: ReadonlyMap<NewDelivery, StoredParts>
-}
-
-/** What is written in one round trip. */
-interface Fresh extends Batch {
-  /** Settlements that seem to be of the first attempts on their rows. */
-  readonly successes: ReadonlyArray<NumberedSettlement>
 }
 
 export const make = (session: StoreSession) => {
@@ -79,28 +72,23 @@ export const make = (session: StoreSession) => {
     return plan.recorded
   }, sql.withTransaction)
 
-  /** The successes come first. */
-  const parts = (batch: Fresh): ReadonlyArray<BulkRows> => [
-    [firstSuccess, batch.successes.map(Rows.firstSuccessRow)],
-    ...insertParts(batch, batch.deliveries),
-    ...settlementParts(batch.settlements)
-  ]
   const runAtOnce = dialect.atOnce(
     known.byEither,
     [firstSuccess, ...Object.values(inserts), ...Object.values(settling)]
   )
-  const writeFresh = (batch: Fresh) => runAtOnce(parts(batch))
 
   const write = (batch: Batch): Effect.Effect<ReadonlyArray<Recorded>, SqlError> => {
     if (isEntangled(batch)) return writeLooking(batch)
     const { others, successes } = Rows.firstSuccessesOf(batch.settlements)
-    return Effect.flatMap(writeFresh({ ...batch, successes, settlements: others }), (written) => {
-      if (written.isKnown) return writeLooking(batch)
-      const recorded = batch.deliveries.map(freshlyRecorded)
-      return written.first === successes.length
-        ? Effect.succeed(recorded)
-        : Effect.as(writeFresh({ deliveries: [], successes: [], settlements: successes }), recorded)
-    })
+    const written = runAtOnce([
+      [firstSuccess, successes.map(Rows.firstSuccessRow)],
+      ...insertParts(batch, batch.deliveries),
+      ...settlementParts(others)
+    ])
+    return Effect.flatMap(
+      written,
+      (isWritten) => isWritten ? Effect.succeed(batch.deliveries.map(freshlyRecorded)) : writeLooking(batch)
+    )
   }
   const { largeBodies } = dialect
   if (largeBodies === undefined) return write
@@ -108,7 +96,9 @@ export const make = (session: StoreSession) => {
   const writeLarge = Effect.fnUntraced(function*(batch: Batch, large: ReadonlyArray<NewDelivery>) {
     const sent = new Map<NewDelivery, StoredParts>()
     for (const delivery of large) sent.set(delivery, yield* largeBodies.send(delivery.body))
-    const recorded = yield* write({ ...batch, sent })
+    // A statement that fails would end the transaction that the parts are in.
+    const settlements = batch.settlements.map((settlement) => ({ ...settlement, isFirst: false }))
+    const recorded = yield* write({ ...batch, settlements, sent })
     for (const body of sent.values()) yield* largeBodies.forget(body)
     return recorded
   }, sql.withTransaction)

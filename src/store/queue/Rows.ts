@@ -68,7 +68,10 @@ export const firstSuccessColumns = {
   latency: "double precision"
 } as const
 
-/** Settlements that only deliver their rows, and all others. The settlements of one row are all in one of the two. */
+/**
+ * First attempts that only deliver their rows, and all other settlements. The settlements of one row are all in one of
+ * the two.
+ */
 export const firstSuccessesOf = (settlements: ReadonlyArray<NumberedSettlement>): {
   readonly successes: ReadonlyArray<NumberedSettlement>
   readonly others: ReadonlyArray<NumberedSettlement>
@@ -84,14 +87,14 @@ export const firstSuccessesOf = (settlements: ReadonlyArray<NumberedSettlement>)
   const successes: Array<readonly [string, NumberedSettlement]> = []
   for (const settlement of settlements) {
     const name = nameOfRow(settlement)
-    if (isPlainSuccess(settlement) && !several.has(name)) successes.push([name, settlement])
+    if (isFirstSuccess(settlement) && !several.has(name)) successes.push([name, settlement])
     else others.push(settlement)
   }
   return { successes: successes.toSorted(byName).map(([, settlement]) => settlement), others }
 }
 
-const isPlainSuccess = ({ attempt, become }: NumberedSettlement): boolean =>
-  become === "delivered" && attempt?.outcome === "delivered" && attempt.error === undefined &&
+const isFirstSuccess = ({ attempt, become, isFirst }: NumberedSettlement): boolean =>
+  isFirst === true && become === "delivered" && attempt?.outcome === "delivered" && attempt.error === undefined &&
   attempt.answer === undefined
 
 const nameOfRow = ({ id, key }: NumberedSettlement): string => `${id}\n${key}`

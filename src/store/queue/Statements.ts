@@ -4,7 +4,7 @@
  */
 import type { Fragment } from "effect/sql/Statement"
 import type { StoreSession } from "../Session.ts"
-import { youngFor } from "../Stage.ts"
+import { youngMillis } from "../contract/Row.ts"
 import {
   attemptColumns,
   deliveryColumns,
@@ -42,7 +42,7 @@ export const inserts = ({ dialect, lease, owner, sql }: StoreSession) => ({
 })
 
 /**
- * Ends a row that is ours and has had no attempt, and keeps the attempt in the row. Any other row is left to
+ * Ends a row that is ours, is young and has had no attempt, and keeps the attempt in the row. Any other row is left to
  * `settling`. Its delivery need not be looked at again, because pruning has not seen it yet.
  */
 export const firstSuccess = ({ dialect, owner, sql }: StoreSession) =>
@@ -53,7 +53,7 @@ export const firstSuccess = ({ dialect, owner, sql }: StoreSession) =>
         last_outcome = 'delivered', attempt_at = ${i.at}, attempt_n = ${i.n}, attempt_status = ${i.status},
         attempt_latency = ${i.latency}
       ${from} WHERE delivery_id = ${i.id} AND backend_key = ${i.key} AND state = 'pending' AND owner = ${owner}
-        AND tries = 0 AND since > ${now} - ${sql.literal(String(youngFor))} AND attempt_n IS NULL
+        AND tries = 0 AND since > ${now} - ${sql.literal(String(youngMillis))} AND attempt_n IS NULL
         AND NOT EXISTS (SELECT 1 FROM attempts a
           WHERE a.delivery_id = ${i.id} AND a.backend_key = ${i.key} AND a.at = ${i.at} AND a.n = ${i.n})`
   )

@@ -1,7 +1,7 @@
 /** Statements as SQLite takes them. A bulk is run once for each row, which is faster there. */
 import * as Effect from "effect/Effect"
 import { type Bulk, type BulkRow, inColumns, jsonOf, type StoreDialect } from "../Dialect.ts"
-import { isConflict } from "../SqlErrors.ts"
+import { isConflict, isUnwritten } from "../SqlErrors.ts"
 import type { SqliteClient } from "./Client.ts"
 import type { StoreClock } from "./Clock.ts"
 
@@ -35,13 +35,14 @@ export const make = (sql: SqliteClient, clock: Pick<StoreClock, "ago" | "stops">
       return { columns, statement: made, ...numbered(made.compile()) }
     },
     atOnce: () => (parts) => {
-      const statements = parts.flatMap(([bulk, rows]) => rows.length === 0 ? [] : [fill(bulk, rows)])
-      if (statements.length === 0) return Effect.succeed({ isKnown: false, first: 0 })
+      const statements = parts.flatMap(([bulk, rows], at) =>
+        rows.length === 0 ? [] : [{ ...fill(bulk, rows), writesEach: at === 0 }]
+      )
+      if (statements.length === 0) return Effect.succeed(true)
       // The keys tell which rows are known.
-      return Effect.map(
-        sql.atomically(statements),
-        ([written]) => ({ isKnown: false, first: parts[0]![1].length === 0 ? 0 : written!.changes })
-      ).pipe(Effect.catchIf(isConflict, () => Effect.succeed({ isKnown: true, first: 0 })))
+      return Effect.as(sql.atomically(statements), true).pipe(
+        Effect.catchIf((error) => isConflict(error) || isUnwritten(error), () => Effect.succeed(false))
+      )
     },
     // All bytes go to the thread in one buffer.
     largeBodies: undefined,

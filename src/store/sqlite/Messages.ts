@@ -14,6 +14,8 @@ export interface WireStatement {
   readonly text: string | undefined
   readonly width: number
   readonly values: Array<unknown>
+  /** A run that writes no row fails. */
+  readonly writesEach: boolean
 }
 
 export interface WireRequest {

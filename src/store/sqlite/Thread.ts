@@ -28,6 +28,8 @@ export interface BulkStatement {
   readonly width: number
   /** A value of bytes may be in several chunks. */
   readonly values: ReadonlyArray<unknown>
+  /** A run that writes no row fails, as `isUnwritten` says. */
+  readonly writesEach?: boolean
 }
 
 /** Why something failed, as the `cause` of a `SqlError`. */
@@ -130,12 +132,12 @@ export class Thread {
     return this.exited
   })
 
-  #wire({ text, values, width }: BulkStatement, isKept: boolean): WireStatement {
+  #wire({ text, values, width, writesEach = false }: BulkStatement, isKept: boolean): WireStatement {
     const known = this.#texts.get(text)
-    if (known !== undefined) return { id: known, text: undefined, width, values: values as Array<unknown> }
+    if (known !== undefined) return { id: known, text: undefined, width, values: values as Array<unknown>, writesEach }
     const id = isKept && this.#texts.size < mostTexts ? this.#lastId += 1 : undefined
     if (id !== undefined) this.#texts.set(text, id)
-    return { id, text, width, values: values as Array<unknown> }
+    return { id, text, width, values: values as Array<unknown>, writesEach }
   }
 
   #reply(

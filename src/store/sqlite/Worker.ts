@@ -29,6 +29,12 @@ import {
 /** One question took too long, or its answer is too large. */
 class TooExpensive extends Error {}
 
+/** A row that a statement had to write is not as the statement takes it. */
+class Unwritten extends Error {
+  /** SQLITE_ABORT, as if a callback of SQLite's had ended the statement. */
+  readonly errcode = 4
+}
+
 /** The most values of an answer, because a thread that runs out of memory ends. */
 const mostValues = 1_000_000
 
@@ -76,7 +82,9 @@ const serve = (db: DatabaseSync, checkPlace: () => void) => {
     let changes = 0
     const run = (values: Array<SQLInputValue>) => {
       if (columns.length === 0) {
-        changes += Number(statement.run(...values).changes)
+        const written = Number(statement.run(...values).changes)
+        if (wire.writesEach && written === 0) throw new Unwritten("no row was written")
+        changes += written
         return
       }
       for (const row of statement.iterate(...values)) {

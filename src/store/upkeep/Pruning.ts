@@ -13,8 +13,8 @@
 import { Clock } from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { StoreSession } from "../Session.ts"
-import { lookAgain, youngFor } from "../Stage.ts"
-import { longestDelay } from "../contract/Row.ts"
+import { lookAgain } from "../Stage.ts"
+import { longestDelay, youngMillis } from "../contract/Row.ts"
 import type { Retention } from "../contract/Upkeep.ts"
 
 interface Candidate {
@@ -38,7 +38,7 @@ const longestRound = 60_000
 const tolerance = 5_000
 
 /** Milliseconds. Most younger deliveries are about to be settled, and are looked at only then. */
-const youngest = youngFor + tolerance
+const youngest = youngMillis + tolerance
 
 export const make = (session: StoreSession) => {
   const { dialect, lease, sql } = session

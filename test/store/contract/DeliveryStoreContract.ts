@@ -9,6 +9,7 @@ import * as Pruning from "./Pruning.ts"
 import * as Redeliveries from "./Redeliveries.ts"
 import * as Replicas from "./Replicas.ts"
 import * as Settling from "./Settling.ts"
+import * as Transactions from "./Transactions.ts"
 import * as Writing from "./Writing.ts"
 
 export const deliveryStoreContract = (
@@ -21,6 +22,7 @@ export const deliveryStoreContract = (
     Redeliveries.tests(it)
     Claiming.tests(it)
     Settling.tests(it)
+    Transactions.tests(it)
     Pruning.tests(it)
     Operating.tests(it)
     Backends.tests(it)

@@ -11,7 +11,7 @@ import * as SqlDeliveryStore from "../../../src/store/SqlDeliveryStore.ts"
 import type { NewDelivery } from "../../../src/store/contract/Queue.ts"
 import { StoreUnavailable } from "../../../src/store/contract/Unavailable.ts"
 import { listen } from "../../support/Backend.ts"
-import { attemptOf, Databases, newDelivery, numbered, opened } from "../../support/StoreDatabases.ts"
+import { attemptOf, Databases, newDelivery, newIn, numbered, opened } from "../../support/StoreDatabases.ts"
 import { postgresUnavailable, query, sharedPostgres, startPostgres } from "../../support/postgres/Postgres.ts"
 import { deliveryStoreContract } from "../contract/DeliveryStoreContract.ts"
 import { eventually } from "../contract/Subject.ts"
@@ -51,6 +51,14 @@ const databases = Layer.effect(
             ([row]) => Number(row!.now)
           )),
           elapse,
+          transactionsOf: (write: Effect.Effect<unknown, StoreUnavailable>) =>
+            newIn(
+              Effect.orDie(Effect.map(
+                client.unsafe<{ readonly xmin: string }>("SELECT DISTINCT xmin::text AS xmin FROM delivery_rows"),
+                (rows) => rows.map(({ xmin }) => xmin)
+              )),
+              write
+            ),
           setBack: (millis: number) => elapse(-millis)
         }
       }).pipe(Effect.provide(Reactivity.layer), Effect.orDie)

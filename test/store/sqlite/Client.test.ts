@@ -7,6 +7,7 @@ import { TestClock } from "effect/testing"
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { isUnwritten } from "../../../src/store/SqlErrors.ts"
 import * as SqliteClient from "../../../src/store/sqlite/Client.ts"
 
 const directory = Effect.acquireRelease(
@@ -30,6 +31,13 @@ const insert = (...rows: ReadonlyArray<readonly [number, string | null, Uint8Arr
   text: "INSERT INTO things VALUES (?, ?, ?) RETURNING id",
   width: 3,
   values: rows.flat()
+})
+
+const rename = (...ids: ReadonlyArray<number>) => ({
+  text: "UPDATE things SET name = 'b' WHERE id = ?",
+  width: 1,
+  values: ids,
+  writesEach: true
 })
 
 describe("SQLite in a thread", () => {
@@ -81,6 +89,17 @@ describe("SQLite in a thread", () => {
       assert.isTrue(Exit.isFailure(failed))
       // The last of them was not reached, and is known nevertheless.
       assert.deepStrictEqual((yield* sql.atomically([counted]))[0]?.rows, [{ n: 2 }])
+    }))
+
+  it.effect("keeps nothing of a transaction in which a run writes no row that has to", () =>
+    Effect.gen(function*() {
+      const { sql } = yield* withTable
+      yield* sql.atomically([insert([1, "a", null], [2, "a", null])])
+      const error = yield* Effect.flip(sql.atomically([insert([3, "a", null]), rename(1, 4, 2)]))
+      assert.isTrue(isUnwritten(error))
+      assert.deepStrictEqual(yield* sql`SELECT id, name FROM things`, [{ id: 1, name: "a" }, { id: 2, name: "a" }])
+      yield* sql.atomically([rename(1, 2)])
+      assert.deepStrictEqual(yield* sql`SELECT DISTINCT name FROM things`, [{ name: "b" }])
     }))
 
   it.effect("takes part in the transaction that is open", () =>
