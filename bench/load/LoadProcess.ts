@@ -46,7 +46,7 @@ const start = (): ChildProcess => {
   return spawn(command, args, { stdio: ["ignore", "inherit", "inherit", "ipc"], serialization: "advanced" })
 }
 
-/** One at a time. */
+/** Asks the load process, which answers one question at a time. */
 const ask = <Q extends Question>(child: ChildProcess, question: Q): Effect.Effect<Answers[Q["ask"]], LoadFailed> =>
   Effect.callback((resume) => {
     const fail = (reason: string) => resume(Effect.fail(new LoadFailed({ reason })))

@@ -2,6 +2,7 @@
 import type { Backend } from "../domain/Backend.ts"
 import type { Expiry } from "./Expiry.ts"
 
+/** A backend in the registry. Times are Unix times in milliseconds. */
 export interface Entry {
   readonly backend: Backend
   registeredAt: number
@@ -10,6 +11,7 @@ export interface Entry {
   lastOutcomeAt: number | undefined
 }
 
+/** Learns of each change of the set. */
 export interface EntriesObserver {
   readonly added: (backend: Backend) => void
   readonly removed: (backend: Backend, reason: string | undefined) => void

@@ -18,6 +18,7 @@ export interface SharedBackend {
   readonly expiresIn: number | undefined
 }
 
+/** Shares the dynamic backends of the registry. In durable mode the store does it. */
 export interface Membership {
   /**
    * Shares a backend. `added`, `renewed`: it is shared now. `limit`: there are as many as the settings allow.

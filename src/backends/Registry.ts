@@ -54,6 +54,7 @@ export class BackendLimitReached extends Schema.TaggedError<BackendLimitReached>
   limit: Schema.Int
 }) {}
 
+/** No backend with this URL is registered. */
 export class BackendNotFound extends Schema.TaggedError<BackendNotFound>()("BackendNotFound", {
   url: Schema.String
 }) {}

@@ -14,6 +14,7 @@ const Registered = Schema.Struct({
   lastOutcomeAt: Schema.NullOr(Schema.String)
 }).annotate({ identifier: "Backend" })
 
+/** The JSON answer of `GET /backends`. */
 export const BackendsAnswer = Schema.Array(Registered)
 
 export const backendsAnswer = (registrations: ReadonlyArray<Registration>): typeof BackendsAnswer.Type =>

@@ -10,6 +10,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { pathEnd } from "./RequestTarget.ts"
 
+/** Static backends come from the settings, dynamic ones were registered over HTTP. */
 export type BackendSource = "static" | "dynamic"
 
 export interface Backend {

@@ -9,6 +9,7 @@ const wholeBytes = 64 * 1024
  */
 const chunkBytes = 16 * 1024
 
+/** A complete body, kept as the chunks in which it came or was gathered. */
 export class Body {
   readonly length: number
   readonly #chunks: ReadonlyArray<Buffer>

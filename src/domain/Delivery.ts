@@ -36,6 +36,7 @@ export interface DeliveryTrace {
   readonly attempt: (backend: Backend, delivery: Delivery) => AttemptTrace
 }
 
+/** The trace of one attempt. */
 export interface AttemptTrace {
   /** The delivery's headers as this backend gets them: with a trace context that names this attempt. */
   readonly headers: Array<string>

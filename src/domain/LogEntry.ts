@@ -19,6 +19,7 @@ export class SharedFields {
   }
 }
 
+/** One log line, before it is rendered. */
 export interface LogEntry {
   readonly level: LogLevel
   readonly message: string

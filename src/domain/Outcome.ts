@@ -3,6 +3,11 @@
  * a 400 from a port for TLS is no rejection (`isOfTlsPort`).
  */
 
+/**
+ * `delivered`: 2xx. `rejected`: 400 or 413. `failed`: any other status. `unreachable`: the request surely did not
+ * arrive. `broken off`: it was sent and got no status line. `timed out`: the forwarding timeout or a shutdown ended the
+ * wait for a status line.
+ */
 export const outcomes = ["delivered", "rejected", "failed", "unreachable", "broken off", "timed out"] as const
 
 export type Outcome = typeof outcomes[number]

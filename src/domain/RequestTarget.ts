@@ -6,6 +6,7 @@ export const pathEnd = (target: string): number => {
   return queryAt < 0 ? target.length : queryAt
 }
 
+/** The path, without the query. */
 export const pathOf = (target: string): string => target.slice(0, pathEnd(target))
 
 /** The query, without its `?`. */

@@ -16,6 +16,7 @@ import type { CancelTimer } from "../runtime/Timers.ts"
 import type { Lane, Waiting } from "./BackendLane.ts"
 import { BackendRequest, type RequestOwner, type RequestResult } from "./BackendRequest.ts"
 
+/** Learns of the outcome and of the end of an attempt. */
 export interface AttemptObserver {
   /** The outcome is known. Called once. */
   readonly settled: (report: AttemptReport, backend: Backend) => void
@@ -26,6 +27,7 @@ export interface AttemptObserver {
   readonly ended: (backend: Backend) => void
 }
 
+/** The retries of an attempt. */
 export interface RetryPolicy {
   /** How often a request that surely did not arrive is sent again. */
   readonly retries: number

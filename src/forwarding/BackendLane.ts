@@ -12,6 +12,7 @@ import type { Sender } from "../backends/connections/Sender.ts"
 import type { Backend } from "../domain/Backend.ts"
 import type { CancelTimer, Timers } from "../runtime/Timers.ts"
 
+/** The limits of one lane. */
 export interface LaneLimits {
   /** The number of permits. */
   readonly concurrency: number

@@ -8,7 +8,7 @@ import type { AttemptReport } from "../domain/AttemptReport.ts"
 import type { Backend } from "../domain/Backend.ts"
 import type { Delivery } from "../domain/Delivery.ts"
 
-/** What the ledger says of one delivery, and is told of it. */
+/** The ledger's entry of one delivery: it says how to treat the delivery, and is told its outcomes. */
 export interface LedgerEntry {
   /** The backends that the delivery goes to now. */
   readonly backends: ReadonlyArray<Backend>

@@ -18,6 +18,7 @@ import { answerEarly } from "./EarlyAnswer.ts"
 
 const maxBodyBytes = 64 * 1024
 
+/** The body has more than 64 KiB. */
 export class BodyTooLarge extends Schema.TaggedError<BodyTooLarge>()("BodyTooLarge", { reason: Schema.String }) {
   override readonly [ErrorReporter.ignore] = true
 }

@@ -1,3 +1,4 @@
+/** Adds routes on exact paths to Effect's router, which itself matches loosely. */
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"

@@ -70,4 +70,5 @@ export const tellSenderClosed = (socket: ClientSocket): void => {
  */
 export const currentResponse = "_httpMessage"
 
+/** A connection of the public listener. */
 export type ClientSocket = Socket & { readonly [currentResponse]?: ServerResponse | null }

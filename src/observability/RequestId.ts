@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto"
 import { type IncomingMessage, ServerResponse } from "node:http"
 
+/** A new request id, for a reply or for an answer to what is no request. */
 export const newRequestId = (): string => randomUUID()
 
 /** The request id that a reply carries. Empty for a reply of a listener without ids. */

@@ -9,10 +9,12 @@ import type { StoredDelivery } from "../store/contract/Queue.ts"
 import type { StoredAttempt } from "../store/contract/Row.ts"
 import type { ListAnswer, ListedDelivery, ShownDelivery, Signature } from "./Answers.ts"
 
+/** A delivery with the attempts on its rows. */
 export type AttemptedDelivery = DeliveryView & {
   readonly attempts: ReadonlyArray<StoredAttempt & { readonly key: string }>
 }
 
+/** The JSON answer for a page of the list. */
 export const listAnswer = (page: Page): typeof ListAnswer.Type => ({
   deliveries: page.deliveries.map((view) => ({ ...summary(view), backends: view.rows.map(rowJson) })),
   next: page.next ?? null

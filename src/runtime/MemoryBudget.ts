@@ -36,6 +36,7 @@ export interface Reservation {
   readonly release: () => void
 }
 
+/** Bytes of the budget and in use, and the number of deliveries that wait. */
 export interface BudgetState {
   readonly capacity: number
   readonly used: number

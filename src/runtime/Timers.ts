@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { performance } from "node:perf_hooks"
 
+/** Cancels a timer. Does nothing if it has fired or was cancelled. */
 export type CancelTimer = () => void
 
 export class Timers extends Context.Service<Timers, {

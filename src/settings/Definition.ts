@@ -30,6 +30,7 @@ export class InvalidSetting extends Schema.TaggedError<InvalidSetting>()("Invali
   }
 }
 
+/** The error for a value that was refused. The value is cut to 256 characters. */
 export const invalidSetting = (setting: string, { allowed, value }: Refusal) =>
   new InvalidSetting({ setting, value: value.slice(0, 256), allowed })
 
@@ -41,6 +42,7 @@ interface Words {
   readonly description: string
 }
 
+/** One setting: how its text is found and decoded, and how the help shows it. */
 export interface Definition<A> extends Words {
   /** The placeholder in the help. */
   readonly metavar: string

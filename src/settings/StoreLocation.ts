@@ -10,6 +10,7 @@
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 
+/** A decoded `--store`. */
 export type StoreLocation =
   | { readonly kind: "sqlite"; readonly path: string }
   | {

@@ -11,6 +11,7 @@ export const clientVariables = { url: "SPRAYPROXY_URL", token: "SPRAYPROXY_TOKEN
 
 const off = { fallback: "false", bareValue: "true" }
 
+/** All settings, each declared once. The key is the name of a setting in the code. */
 export const definitions = {
   /** `""` is all interfaces, IPv4 and IPv6. */
   host: one(Kind.listenAddress, {

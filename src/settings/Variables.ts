@@ -12,6 +12,7 @@
  */
 import { clientVariables, definitions } from "./Table.ts"
 
+/** Environment variables, as in `process.env`. */
 export type Environment = Readonly<Record<string, string | undefined>>
 
 /** The environment without the variables that Kubernetes has put in the place of a setting. */

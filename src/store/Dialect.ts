@@ -11,6 +11,7 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment, Statement } from "effect/sql/Statement"
 
+/** The columns of a bulk's rows, with their types. */
 export type BulkColumns = Readonly<Record<string, "text" | "bigint" | "double precision" | "bytes">>
 
 type BulkStatement<Columns> = (
@@ -29,10 +30,12 @@ export class StoredParts {
   }
 }
 
+/** One row of a bulk. Bytes may be in several chunks, or already in the database. */
 export type BulkRow = Readonly<
   Record<string, string | number | Uint8Array | ReadonlyArray<Uint8Array> | StoredParts | null | undefined>
 >
 
+/** A statement over many rows, with its text made. */
 export interface Bulk {
   readonly columns: BulkColumns
   readonly statement: Statement<any>
@@ -40,6 +43,7 @@ export interface Bulk {
   readonly params: ReadonlyArray<unknown>
 }
 
+/** A bulk with the rows that it is run over. */
 export type BulkRows = readonly [bulk: Bulk, rows: ReadonlyArray<BulkRow>]
 
 /** Handles bodies that are too large to go whole. */
@@ -54,6 +58,7 @@ interface LargeBodies {
   readonly receive: (id: string, length: number) => Effect.Effect<Buffer | undefined, SqlError>
 }
 
+/** The statements of one database, as far as the two differ. */
 export interface StoreDialect {
   readonly kind: "sqlite" | "postgres"
   readonly sql: SqlClient

@@ -18,6 +18,7 @@ export interface StoreDatabase {
   readonly ready: Effect.Effect<void, SqlError | StoreUnusable>
 }
 
+/** A store's database, as this process uses it. */
 export interface StoreSession extends StoreDatabase {
   /** The name of this process on the rows that it owns. */
   readonly owner: string

@@ -57,7 +57,7 @@ export const isUnwritten = (error: SqlError): boolean => {
   return errno === aborted || code === invalidText
 }
 
-/** What the drivers say: a SQLSTATE or a system error code, SQLite's code, or why our own thread refused a file. */
+/** The drivers' own words: a SQLSTATE or a system error code, SQLite's code, or why our own thread refused a file. */
 interface Cause {
   readonly code?: string | undefined
   readonly errno?: number | undefined

@@ -61,7 +61,7 @@ export interface Admitted {
   /** A time of `Timers.now`. */
   readonly startedAt: number
   readonly verification: Verification
-  /** What is added to `Via`. */
+  /** The entry that is added to `Via`. */
   readonly via: string
   readonly trace: DeliveryTrace | undefined
 }

@@ -19,6 +19,7 @@ import * as Undici from "undici"
 import { portOf } from "../../domain/Origin.ts"
 import type { Timers } from "../../runtime/Timers.ts"
 
+/** The part of a connector that all its connections share. */
 export interface ConnectorOptions {
   readonly lookup: net.LookupFunction
   readonly timers: Timers["Service"]

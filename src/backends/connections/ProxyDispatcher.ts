@@ -34,6 +34,7 @@ export const forwarding = (proxy: URL, options: Undici.Agent.Options): ProxyDisp
   return { dispatcher, close: () => agent.close(), destroy: () => agent.destroy() }
 }
 
+/** How connections through tunnels are made. */
 export interface TunnelOptions {
   readonly agent: Undici.Agent.Options
   /** Connects to the proxy, unless it speaks SOCKS5. */
@@ -68,6 +69,7 @@ export const tunnelling = (
   return { dispatcher, close: () => proxyAgent.close(), destroy: () => proxyAgent.destroy() }
 }
 
+/** A dispatcher through a proxy. Whoever makes it ends it. */
 export interface ProxyDispatcher {
   readonly dispatcher: Undici.Dispatcher
   /** Ends the dispatcher when nothing is under way any more. */

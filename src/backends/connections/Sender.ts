@@ -1,5 +1,6 @@
 import type { Dispatcher } from "undici"
 
+/** A request to a backend, as undici takes it. */
 export interface OutgoingRequest {
   readonly origin: string
   readonly path: string

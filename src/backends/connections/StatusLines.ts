@@ -21,6 +21,7 @@
 import * as diagnostics from "node:diagnostics_channel"
 import type * as net from "node:net"
 
+/** The final status line of one answer. */
 export interface StatusLine {
   readonly status: number
   /** The value of `count` when this line was read, the line itself included. */

@@ -6,13 +6,14 @@
  */
 import * as Effect from "effect/Effect"
 
-/** What a writer needs of a stream; `process.stdout` is one. */
+/** A stream that a writer can write to, such as `process.stdout`. */
 export interface LogSink {
   write(chunk: Uint8Array, written: (error?: Error | null) => void): unknown
   on(event: "error", listener: (error: Error) => void): unknown
   readonly isTTY?: boolean | undefined
 }
 
+/** Writes lines to its sink. */
 export interface LogWriter {
   /** Takes one line with its newline. It goes out at the end of this turn of the event loop at the earliest. */
   readonly write: (line: string) => void

@@ -1,3 +1,6 @@
+/**
+ * The program's log. Its own lines and those of Effect's logger go to one stream, in the format that the settings say.
+ */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
@@ -59,7 +62,7 @@ export class Log extends Context.Service<Log, {
   })
 }
 
-/** What was written under `Log.layerTest`, oldest first. */
+/** The entries that were written under `Log.layerTest`, oldest first. */
 export class LogEntries extends Context.Service<LogEntries, {
   readonly entries: ReadonlyArray<LogEntry>
 }>()("sprayproxy/observability/logs/Logging/LogEntries") {}

@@ -7,6 +7,7 @@
  * working.
  */
 
+/** The name of a metric, and its help text. */
 export interface MetricName {
   readonly name: string
   readonly help: string

@@ -1,4 +1,4 @@
-/** What the exports of all three signals have in common: limits from the environment, and a last flush. */
+/** The part that the exports of all three signals share: limits from the environment, and a last flush. */
 import * as Otel from "@opentelemetry/api"
 import { getNumberFromEnv } from "@opentelemetry/core"
 import * as Effect from "effect/Effect"

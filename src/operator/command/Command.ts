@@ -17,6 +17,7 @@ type Asked<K> = Extract<DeliveriesRequest, { readonly kind: K }>
 export const run = (request: DeliveriesRequest, env: Environment): Effect.Effect<void, DeliveriesFailed> =>
   Effect.provide(execute(request, env), Output.layer(env))
 
+/** Does what was asked for, with any `Output`. */
 export const execute = (
   request: DeliveriesRequest,
   env: Environment

@@ -25,6 +25,7 @@ interface Common {
   readonly json: boolean
 }
 
+/** What the user asked for, as texts that are not yet checked. */
 export type DeliveriesRequest =
   & Common
   & (

@@ -12,6 +12,7 @@ export interface StoredBackend {
   readonly expiresIn: number | undefined
 }
 
+/** The operations on dynamic backends. */
 export interface BackendRecords {
   /** The backends whose time is not over. */
   readonly backends: Effect.Effect<ReadonlyArray<StoredBackend>, StoreUnavailable>

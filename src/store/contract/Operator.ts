@@ -4,6 +4,7 @@ import type { Outcome } from "../../domain/Outcome.ts"
 import type { RowState, StoredAttempt } from "./Row.ts"
 import type { StoreUnavailable } from "./Unavailable.ts"
 
+/** A row as operators see it. */
 export interface RowView {
   readonly key: string
   readonly url: string
@@ -18,6 +19,7 @@ export interface RowView {
   readonly settledAt: number | undefined
 }
 
+/** A delivery as operators see it, with all its rows. */
 export interface DeliveryView {
   readonly id: string
   readonly requestId: string
@@ -31,6 +33,7 @@ export interface DeliveryView {
   readonly rows: ReadonlyArray<RowView>
 }
 
+/** Conditions on deliveries. All that are given must hold. */
 export interface DeliveryFilter {
   /** A delivery matches if one of its rows matches `state` and `backend` together. */
   readonly state?: RowState | undefined
@@ -51,12 +54,14 @@ export interface RowName {
   readonly key: string
 }
 
+/** Conditions on rows. */
 export interface RowFilter extends DeliveryFilter {
   readonly id?: string | undefined
   /** Keys of backends. Rows of other backends do not match. */
   readonly among?: ReadonlyArray<string> | undefined
 }
 
+/** The result of redelivering. */
 export interface Redelivered {
   readonly redelivered: number
   /** How many matching rows there are beyond the limit. It is counted only without `after`. */
@@ -68,6 +73,7 @@ export interface Redelivered {
   readonly next: RowName | undefined
 }
 
+/** A page of the list. */
 export interface Page {
   /** Newest first. */
   readonly deliveries: ReadonlyArray<DeliveryView>
@@ -75,6 +81,7 @@ export interface Page {
   readonly next: string | undefined
 }
 
+/** The operations for operators. */
 export interface DeliveryRecords {
   /**
    * The newest deliveries before `after`, which is an id, newest first. There are fewer than `limit` if their rows

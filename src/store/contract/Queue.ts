@@ -11,6 +11,7 @@ export interface RowTarget {
   readonly held: boolean
 }
 
+/** A delivery that is to be written, with the backends that it goes to. */
 export interface NewDelivery {
   /** UUIDv7: ids sort by arrival. */
   readonly id: string
@@ -68,6 +69,7 @@ export interface StoredDelivery extends Omit<NewDelivery, "targets" | "bodyHash"
   readonly body: Buffer
 }
 
+/** The operations for writing and sending deliveries. */
 export interface DeliveryQueue {
   /**
    * Writes everything in one transaction, which is on disk when this succeeds. It is idempotent in the deliveries' ids

@@ -2,6 +2,7 @@
 import type * as Effect from "effect/Effect"
 import type { StoreUnavailable } from "./Unavailable.ts"
 
+/** How many rows of a backend are pending and dead. */
 export interface BackendBacklog {
   readonly key: string
   readonly pending: number
@@ -10,6 +11,7 @@ export interface BackendBacklog {
   readonly oldestAge: number | undefined
 }
 
+/** How long deliveries are kept. */
 export interface Retention {
   /** Milliseconds from a delivery's last settlement until its headers and body are removed. */
   readonly delivered: number
@@ -19,6 +21,7 @@ export interface Retention {
   readonly maxAge: number
 }
 
+/** The operations for the store's upkeep. */
 export interface StoreUpkeep {
   /**
    * Writes and syncs as much as a usual delivery, in a place of its own. This finds out whether the store takes writes

@@ -23,6 +23,7 @@ import type { StoreSession } from "../Session.ts"
 import type { RowFilter, RowName } from "../contract/Operator.ts"
 import * as StoreFilters from "./Filters.ts"
 
+/** The result of a search. */
 export interface Search<Row> {
   /** Up to one more than asked for. The one more says that there are more. */
   readonly found: ReadonlyArray<Row>

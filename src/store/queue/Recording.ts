@@ -21,6 +21,7 @@ import { freshlyRecorded, planOf } from "./Redelivery.ts"
 import * as Rows from "./Rows.ts"
 import * as Statements from "./Statements.ts"
 
+/** The content of one transaction. */
 export interface Batch {
   readonly deliveries: ReadonlyArray<NewDelivery>
   readonly settlements: ReadonlyArray<NumberedSettlement>

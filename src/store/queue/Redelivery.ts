@@ -14,6 +14,7 @@ export interface KnownRow {
   readonly is_leased: number
 }
 
+/** What is to be written for deliveries of which some are known. */
 export interface RecordingPlan {
   /** In the order of the deliveries. */
   readonly recorded: ReadonlyArray<Recorded>
@@ -85,6 +86,7 @@ export const planOf = (
   }
 }
 
+/** The record of a delivery that is not known yet. */
 export const freshlyRecorded = ({ id, targets }: NewDelivery): Recorded => ({
   id,
   isRedelivery: false,

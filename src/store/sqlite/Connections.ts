@@ -86,5 +86,6 @@ const openWritable = ({ patience, path }: SqliteOptions): DatabaseSync => {
   }
 }
 
+/** Runs a pragma, and returns the first value of its answer. */
 export const pragmaOf = (db: DatabaseSync) => (text: string) =>
   Object.values(db.prepare(`PRAGMA ${text}`).get() ?? {})[0]

@@ -18,6 +18,7 @@ export interface WireStatement {
   readonly writesEach: boolean
 }
 
+/** Statements for the thread, answered by one `WireReply`. */
 export interface WireRequest {
   /** The value of `store_now()` in the statements: a Unix time in milliseconds. */
   readonly now: number
@@ -34,6 +35,7 @@ export interface WireRequest {
   readonly bytes: Uint8Array<ArrayBuffer> | undefined
 }
 
+/** The result of one statement. */
 export interface WireResult {
   readonly columns: ReadonlyArray<string>
   /** All values, row after row. */
@@ -42,6 +44,7 @@ export interface WireResult {
   readonly changes: number
 }
 
+/** Why a request failed. */
 export interface WireError {
   readonly message: string
   /** SQLite's extended result code. */

@@ -25,6 +25,7 @@ export const finishMaking = ({ patience, path }: SqliteOptions): void => {
   }
 }
 
+/** Makes the file at `path`, which must be missing. */
 export const make = ({ applicationId, path }: SqliteOptions): void => {
   const made = `${path}-new`
   try {

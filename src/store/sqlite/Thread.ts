@@ -216,6 +216,7 @@ const errorOf = ({ errcode, isExpensive, isFatal, isPassing, message, refusal }:
   })
 }
 
+/** The error of a connection that is lost, or that can't be made now. */
 export const connectionError = (reason: string): SqlError => {
   const cause: SqliteCause = Object.assign(new Error(reason), { isPassing: true })
   return new SqlError({ reason: new ConnectionError({ cause, message: reason, operation: "execute" }) })

@@ -27,7 +27,7 @@ export interface OwnPostgres extends Postgres {
   readonly pid: () => number | undefined
 }
 
-/** What the setup of a test run found and started, for the processes that run the files. */
+/** The result of a test run's setup, for the processes that run the files. */
 export type RunPostgres = { readonly unavailable: true } | {
   readonly binaries: string
   readonly template: Template
