@@ -13,7 +13,9 @@
  * A change that is made at once is made whatever the clock says, because the clock may have been set back.
  */
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import type { Fragment } from "effect/sql/Statement"
+import * as Question from "./Question.ts"
 import type { StoreSession } from "./Session.ts"
 import { lookAgain } from "./Stage.ts"
 import type { StoredBackend } from "./contract/Backends.ts"
@@ -24,6 +26,14 @@ const clearedAfter = 60_000
 /** Milliseconds. A replica that was cut off for longer may bring back a backend that was unregistered meanwhile. */
 const forgottenAfter = 7 * 24 * 3_600_000
 
+const backendsOf = Question.rowsOf(Schema.Struct({
+  key: Schema.String,
+  url: Schema.String,
+  registered_at: Schema.Finite,
+  expires_at: Schema.NullOr(Schema.Finite),
+  expires_in: Schema.NullOr(Schema.Finite)
+}))
+
 export const make = (session: StoreSession) => {
   const { dialect, sql } = session
   const isLiving = () => sql`(expires_at IS NULL OR expires_at > ${dialect.now()})`
@@ -32,17 +42,9 @@ export const make = (session: StoreSession) => {
 
   const list = Effect.suspend(() =>
     Effect.map(
-      sql<
-        {
-          readonly key: string
-          readonly url: string
-          readonly registered_at: number
-          readonly expires_at: number | null
-          readonly expires_in: number | null
-        }
-      >`SELECT key, url, registered_at, expires_at, expires_at - ${dialect.now()} AS expires_in
+      backendsOf(sql`SELECT key, url, registered_at, expires_at, expires_at - ${dialect.now()} AS expires_in
         FROM backends ${dialect.using("backends_open")}
-        WHERE cleared = 0 AND ${isLiving()} ORDER BY registered_at, key`,
+        WHERE cleared = 0 AND ${isLiving()} ORDER BY registered_at, key`),
       (rows) =>
         rows.map(({ expires_at, expires_in, key, registered_at, url }): StoredBackend => ({
           key,

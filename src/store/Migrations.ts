@@ -18,8 +18,10 @@
  *   follows from the other.
  */
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import * as Migrator from "effect/sql/Migrator"
 import { SqlClient } from "effect/sql/SqlClient"
+import * as Question from "./Question.ts"
 
 /**
  * GitHub events that come all the time. An index of them would cost each delivery something, and a search always finds
@@ -190,9 +192,11 @@ const markFile = Effect.fnUntraced(function*(schema: number) {
   })
 })
 
-/** The schema that the store has. */
+const newestOf = Question.rowOf(Schema.Struct({ newest: Schema.NullOr(Schema.Finite) }))
+
+/** The schema that the store has; 0: none yet. */
 export const schemaOf = Effect.gen(function*() {
   const sql = yield* SqlClient
-  const [row] = yield* sql<{ newest: number }>`SELECT max(migration_id) AS newest FROM sprayproxy_migrations`
-  return row!.newest
+  const { newest } = yield* newestOf(sql`SELECT max(migration_id) AS newest FROM sprayproxy_migrations`)
+  return newest ?? 0
 })

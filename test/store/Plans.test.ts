@@ -1,17 +1,21 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { Statement } from "effect/sql/Statement"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { migrate } from "../../src/store/Migrations.ts"
+import * as Question from "../../src/store/Question.ts"
 import type { RowFilter } from "../../src/store/contract/Operator.ts"
 import * as StoreSearch from "../../src/store/operator/Search.ts"
 import * as SqliteClient from "../../src/store/sqlite/Client.ts"
 import * as SqliteDialect from "../../src/store/sqlite/Dialect.ts"
 import * as StorePruning from "../../src/store/upkeep/Pruning.ts"
 import { keyOf } from "../support/StoreDatabases.ts"
+
+const idsOf = Question.rowsOf(Schema.Struct({ id: Schema.String }))
 
 const backend = keyOf("a")
 
@@ -73,7 +77,7 @@ describe("what is asked of a large store goes by an index", () => {
   ])("by an operator: %o", ([filter, how]) =>
     Effect.gen(function*() {
       const { plans, session } = yield* setUp
-      yield* StoreSearch.make(session).deliveries(filter, { limit: 50, after: undefined }, "d.id AS id")
+      yield* StoreSearch.make(session).deliveries(filter, { limit: 50, after: undefined }, "d.id AS id", idsOf)
       const plan = yield* plans
       assert.include(plan, `SEARCH ${how}`)
       // Nothing else is read whole, but what was found.

@@ -4,6 +4,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { StoreSession } from "../Session.ts"
 import { lookAgain } from "../Stage.ts"
 import type { Redelivered, RowFilter, RowName } from "../contract/Operator.ts"
+import type { StoreUnavailable } from "../contract/Unavailable.ts"
 import * as StoreFilters from "./Filters.ts"
 import * as StoreSearch from "./Search.ts"
 
@@ -42,7 +43,7 @@ export const make = (session: StoreSession) => {
     filter: RowFilter,
     limit: number,
     after?: RowName
-  ): Effect.fn.Return<Redelivered, SqlError> {
+  ): Effect.fn.Return<Redelivered, SqlError | StoreUnavailable> {
     const { found, reached } = yield* search.rows(filter, { limit, after })
     const names = found.slice(0, limit)
     const isMore = found.length > limit

@@ -16,11 +16,14 @@
  */
 import { Clock } from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
 import { commonEvents, isRareEvent } from "../Migrations.ts"
+import * as Question from "../Question.ts"
 import type { StoreSession } from "../Session.ts"
 import type { RowFilter, RowName } from "../contract/Operator.ts"
+import type { StoreUnavailable } from "../contract/Unavailable.ts"
 import * as StoreFilters from "./Filters.ts"
 
 /** The result of a search. */
@@ -35,6 +38,14 @@ export interface Search<Row> {
 type Path = (range: ReadonlyArray<(id: Fragment) => Fragment>, order: Fragment) => Fragment
 
 type Order = "newest" | "oldest"
+
+type RowsOf<Row> = ReturnType<typeof Question.rowsOf<Row>>
+
+const boundsOf = Question.rowOf(Schema.Struct({ reached: Schema.NullOr(Schema.String), looked: Schema.Finite }))
+const lowestOf = Question.rowOf(Schema.Struct({ id: Schema.NullOr(Schema.String) }))
+const countOf = Question.rowOf(Schema.Struct({ n: Schema.Finite }))
+const countsOf = Question.rowsOf(Schema.Struct({ id: Schema.String, n: Schema.Finite }))
+const namesOf = Question.rowsOf(Schema.Struct({ id: Schema.String, key: Schema.String }))
 
 export const make = (session: StoreSession) => {
   const { dialect, reading: sql } = session
@@ -52,13 +63,11 @@ export const make = (session: StoreSession) => {
   /** Counts up to `most`. */
   const count = (source: Fragment, most: number) =>
     Effect.map(
-      sql<{ readonly n: number }>`SELECT count(*) AS n FROM (SELECT 1 AS one FROM ${source} LIMIT ${
-        number(most)
-      }) AS c`,
-      ([row]) => row!.n
+      countOf(sql`SELECT count(*) AS n FROM (SELECT 1 AS one FROM ${source} LIMIT ${number(most)}) AS c`),
+      ({ n }) => n
     )
 
-  const pathOf = Effect.fnUntraced(function*(filter: RowFilter): Effect.fn.Return<Path, SqlError> {
+  const pathOf = Effect.fnUntraced(function*(filter: RowFilter): Effect.fn.Return<Path, SqlError | StoreUnavailable> {
     const { event, guid, id, state } = filter
     if (id !== undefined) return ofDeliveries(undefined, [sql`d.id = ${id}`])
     if (guid !== undefined) return ofDeliveries("deliveries_fingerprint", [sql`d.guid = ${guid}`])
@@ -93,20 +102,21 @@ export const make = (session: StoreSession) => {
   const floorOf = (filter: RowFilter) =>
     Effect.map(
       // With plain ids PostgreSQL would look for the lowest in their own order, through all that is older.
-      sql<{ readonly id: string | null }>`SELECT min(d.id || '') AS id FROM deliveries d
-        ${dialect.using("deliveries_received")} WHERE ${received(filter)!} AND ${dialect.inTime(sql`d.id`)}`,
-      ([row]) => row!.id ?? undefined
+      lowestOf(sql`SELECT min(d.id || '') AS id FROM deliveries d
+        ${dialect.using("deliveries_received")} WHERE ${received(filter)!} AND ${dialect.inTime(sql`d.id`)}`),
+      ({ id }) => id ?? undefined
     )
 
-  /** `page` selects the rows to find, among the ids of a table `picked`. Each has an `id`. */
+  /** `page` selects the rows to find, among the ids of a table `picked`. `rowsOf` reads them. */
   const walk = Effect.fnUntraced(function*<Row extends { readonly id: string }>(
     filter: RowFilter,
     order: Order,
     after: string | undefined,
     page: Fragment,
+    rowsOf: RowsOf<Row>,
     isEnough: (found: ReadonlyArray<Row>) => boolean,
     longest = longestSearch
-  ): Effect.fn.Return<Search<Row>, SqlError> {
+  ): Effect.fn.Return<Search<Row>, SqlError | StoreUnavailable> {
     const clock = yield* Clock
     const end = clock.monotonicTimeNanosUnsafe() + longest
     const path = yield* pathOf(filter)
@@ -135,13 +145,13 @@ export const make = (session: StoreSession) => {
             : sql`${id} > ${from}`]),
         ...(lowest === undefined ? [] : [(id: Fragment) => sql`${id} >= ${lowest}`])
       ]
-      const rows = yield* sql<Row & { readonly reached: string | null; readonly looked: number }>`WITH
+      const rows = yield* sql<{ readonly id: string | null }>`WITH
         picked AS MATERIALIZED (${path(range, direction)} LIMIT ${number(step)}),
         bounds AS (SELECT ${furthest}(id) AS reached, count(*) AS looked FROM picked),
         page AS (${page})
         SELECT b.reached AS reached, b.looked AS looked, page.* FROM bounds b LEFT JOIN page ON 1 = 1`
-      found.push(...rows.filter(({ id }) => id !== null))
-      const { looked, reached: last } = rows[0]!
+      const { looked, reached: last } = yield* boundsOf(Effect.succeed(rows))
+      found.push(...(yield* rowsOf(Effect.succeed(rows.filter(({ id }) => id !== null)))))
       const isOver = looked < step
       if (isOver || isEnough(found) || clock.monotonicTimeNanosUnsafe() > end) {
         return { found, reached: isOver ? undefined : last ?? undefined }
@@ -150,7 +160,7 @@ export const make = (session: StoreSession) => {
     }
   })
 
-  const rowsOf = (filter: RowFilter, after: RowName | undefined): Fragment => {
+  const rowsToSend = (filter: RowFilter, after: RowName | undefined): Fragment => {
     const conditions = [
       sql`d.id = p.id`,
       sql`r.delivery_id = p.id`,
@@ -168,11 +178,12 @@ export const make = (session: StoreSession) => {
   }
 
   return {
-    /** Deliveries before `after`, newest first. `fields` are those of `d`, with `id` among them. */
+    /** Deliveries before `after`, newest first. `fields` are those of `d`, with `id` among them. `rowsOf` reads them. */
     deliveries: <Row extends { readonly id: string }>(
       filter: RowFilter,
       { after, limit }: { readonly limit: number; readonly after: string | undefined },
-      fields: string
+      fields: string,
+      rowsOf: RowsOf<Row>
     ) => {
       const rows = ofRow(filter)
       // A delivery has at most one row for a backend.
@@ -192,7 +203,7 @@ export const make = (session: StoreSession) => {
       const page = sql`SELECT ${sql.literal(fields)} ${from} WHERE ${sql.and(conditions)}
         ORDER BY d.id DESC LIMIT ${number(limit + 1)}`
       return Effect.map(
-        walk<Row>(filter, "newest", after, page, (found) => found.length > limit),
+        walk(filter, "newest", after, page, rowsOf, (found) => found.length > limit),
         ({ found, reached }): Search<Row> => ({
           found: found.toSorted((a, b) => a.id < b.id ? 1 : -1).slice(0, limit + 1),
           reached
@@ -202,12 +213,12 @@ export const make = (session: StoreSession) => {
 
     /** Rows after `after` that can be sent again. */
     rows: (filter: RowFilter, { after, limit }: { readonly limit: number; readonly after: RowName | undefined }) => {
-      const page = sql`SELECT r.delivery_id AS id, r.backend_key AS key ${rowsOf(filter, after)}
+      const page = sql`SELECT r.delivery_id AS id, r.backend_key AS key ${rowsToSend(filter, after)}
         ORDER BY r.delivery_id, r.backend_key LIMIT ${number(limit + 1)}`
       return Effect.map(
-        walk<RowName>(filter, "oldest", after?.id, page, (found) => found.length > limit),
+        walk(filter, "oldest", after?.id, page, namesOf, (found) => found.length > limit),
         ({ found, reached }): Search<RowName> => ({
-          found: found.map(({ id, key }) => ({ id, key })).toSorted(byName).slice(0, limit + 1),
+          found: found.toSorted(byName).slice(0, limit + 1),
           reached
         })
       )
@@ -215,9 +226,9 @@ export const make = (session: StoreSession) => {
 
     /** How many rows can be sent again. Undefined: it takes too long to count them. */
     countRows: (filter: RowFilter) => {
-      const page = sql`SELECT '' AS id, count(*) AS n ${rowsOf(filter, undefined)}`
+      const page = sql`SELECT '' AS id, count(*) AS n ${rowsToSend(filter, undefined)}`
       return Effect.map(
-        walk<{ readonly id: string; readonly n: number }>(filter, "oldest", undefined, page, () => false, longestCount),
+        walk(filter, "oldest", undefined, page, countsOf, () => false, longestCount),
         ({ found, reached }) => reached === undefined ? found.reduce((sum, { n }) => sum + n, 0) : undefined
       )
     }

@@ -1,7 +1,9 @@
 /** Reads deliveries and their rows for operators. */
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import type { SqlError } from "effect/sql/SqlError"
-import type { Outcome } from "../../domain/Outcome.ts"
+import { outcomes } from "../../domain/Outcome.ts"
+import * as Question from "../Question.ts"
 import type { StoreSession } from "../Session.ts"
 import {
   type DeliveryFilter,
@@ -11,20 +13,65 @@ import {
   rowsOnPage,
   type RowView
 } from "../contract/Operator.ts"
-import type { RowState, StoredAttempt } from "../contract/Row.ts"
+import { rowStates, type StoredAttempt } from "../contract/Row.ts"
+import type { StoreUnavailable } from "../contract/Unavailable.ts"
 import * as StoreSearch from "./Search.ts"
+
+const deliveryFields = `d.id AS id, d.request_id AS request_id, d.hook_id AS hook_id, d.guid AS guid, d.event AS event,
+  d.received_at AS received_at, d.body_length AS body_length, d.has_payload AS has_payload`
+
+const DeliveryRow = Schema.Struct({
+  id: Schema.String,
+  request_id: Schema.String,
+  hook_id: Schema.String,
+  guid: Schema.NullOr(Schema.String),
+  event: Schema.NullOr(Schema.String),
+  received_at: Schema.Finite,
+  body_length: Schema.Finite,
+  has_payload: Schema.Finite
+})
+type DeliveryRow = typeof DeliveryRow.Type
+
+const StoredRow = Schema.Struct({
+  id: Schema.String,
+  key: Schema.String,
+  url: Schema.String,
+  state: Schema.Literals(rowStates),
+  since: Schema.Finite,
+  tries: Schema.Finite,
+  due_at: Schema.Finite,
+  last_outcome: Schema.NullOr(Schema.Literals(outcomes)),
+  settled_at: Schema.NullOr(Schema.Finite),
+  under_way: Schema.Finite
+})
+
+const AttemptRow = Schema.Struct({
+  id: Schema.String,
+  key: Schema.String,
+  at: Schema.Finite,
+  outcome: Schema.Literals(outcomes),
+  status: Schema.NullOr(Schema.Finite),
+  latency: Schema.Finite,
+  error: Schema.NullOr(Schema.String),
+  answer: Schema.NullOr(Schema.String)
+})
+
+const deliveryRows = Question.rowsOf(DeliveryRow)
+const storedRows = Question.rowsOf(StoredRow)
+const attemptRows = Question.rowsOf(AttemptRow)
+const rowCounts = Question.rowsOf(Schema.Struct({ id: Schema.String, n: Schema.Finite }))
 
 export const make = (session: StoreSession) => {
   const { dialect, reading, sql } = session
   const search = StoreSearch.make(session)
 
   const rowsOf = (ids: ReadonlyArray<string>) =>
-    reading<StoredRow>`SELECT r.delivery_id AS id, r.backend_key AS key, r.backend_url AS url,
+    storedRows(reading`SELECT r.delivery_id AS id, r.backend_key AS key, r.backend_url AS url,
         r.state AS state, r.since AS since, r.tries AS tries, r.due_at AS due_at, r.last_outcome AS last_outcome,
         r.settled_at AS settled_at,
         CASE WHEN r.state = 'pending' AND r.owner IS NOT NULL AND r.due_at > ${dialect.now()} THEN 1 ELSE 0 END AS under_way
       FROM ${dialect.strings(ids)} JOIN delivery_rows r ON r.delivery_id = i.value
-      ORDER BY r.delivery_id DESC, r.backend_key`
+      ORDER BY r.delivery_id DESC, r.backend_key`)
 
   const views = Effect.fnUntraced(function*(deliveries: ReadonlyArray<DeliveryRow>) {
     const rows = yield* rowsOf(deliveries.map(({ id }) => id))
@@ -34,9 +81,9 @@ export const make = (session: StoreSession) => {
 
   /** As many deliveries as have all their rows on one page, and at least one. */
   const fitting = Effect.fnUntraced(function*(deliveries: ReadonlyArray<DeliveryRow>) {
-    const counted = yield* reading<{ readonly id: string; readonly n: number }>`SELECT i.value AS id, count(*) AS n
+    const counted = yield* rowCounts(reading`SELECT i.value AS id, count(*) AS n
       FROM ${dialect.strings(deliveries.map(({ id }) => id))} JOIN delivery_rows r ON r.delivery_id = i.value
-      GROUP BY i.value`
+      GROUP BY i.value`)
     const rowsOfId = new Map(counted.map(({ id, n }) => [id, n]))
     let rows = 0
     const end = deliveries.findIndex(({ id }, at) => (rows += rowsOfId.get(id) ?? 0) > rowsOnPage && at > 0)
@@ -46,24 +93,24 @@ export const make = (session: StoreSession) => {
   const list = Effect.fnUntraced(function*(
     filter: DeliveryFilter,
     { after, limit }: { readonly limit: number; readonly after?: string | undefined }
-  ): Effect.fn.Return<Page, SqlError> {
-    const { found, reached } = yield* search.deliveries<DeliveryRow>(filter, { after, limit }, deliveryFields)
+  ): Effect.fn.Return<Page, SqlError | StoreUnavailable> {
+    const { found, reached } = yield* search.deliveries(filter, { after, limit }, deliveryFields, deliveryRows)
     const page = yield* fitting(found.slice(0, limit))
     return { deliveries: yield* views(page), next: found.length > page.length ? page.at(-1)?.id : reached }
   })
 
   const show = Effect.fnUntraced(function*(guid: string) {
-    const found = yield* reading<DeliveryRow>`SELECT ${sql.literal(deliveryFields)} FROM deliveries d
-      WHERE d.guid = ${guid} OR d.id = ${guid} ORDER BY d.id DESC LIMIT ${sql.literal(String(mostShown))}`
+    const found = yield* deliveryRows(reading`SELECT ${sql.literal(deliveryFields)} FROM deliveries d
+      WHERE d.guid = ${guid} OR d.id = ${guid} ORDER BY d.id DESC LIMIT ${sql.literal(String(mostShown))}`)
     const shown = dialect.strings(found.map(({ id }) => id))
-    const attempts = yield* reading<AttemptRow>`SELECT a.delivery_id AS id, a.backend_key AS key, a.at AS at, a.n AS n,
+    const attempts = yield* attemptRows(reading`SELECT a.delivery_id AS id, a.backend_key AS key, a.at AS at, a.n AS n,
         a.outcome AS outcome, a.status AS status, a.latency AS latency, a.error AS error, a.answer AS answer
       FROM ${shown} JOIN attempts a ON a.delivery_id = i.value
       UNION ALL
       SELECT r.delivery_id, r.backend_key, r.attempt_at, r.attempt_n,
         'delivered', r.attempt_status, r.attempt_latency, NULL, NULL
       FROM ${shown} JOIN delivery_rows r ON r.delivery_id = i.value WHERE r.attempt_n IS NOT NULL
-      ORDER BY at, n`
+      ORDER BY at, n`)
     const byId = Map.groupBy(attempts, ({ id }) => id)
     return (yield* views(found)).map((view) =>
       Object.assign(view, { attempts: (byId.get(view.id) ?? []).map(attemptOf) })
@@ -73,45 +120,7 @@ export const make = (session: StoreSession) => {
   return { list, show }
 }
 
-const deliveryFields = `d.id AS id, d.request_id AS request_id, d.hook_id AS hook_id, d.guid AS guid, d.event AS event,
-  d.received_at AS received_at, d.body_length AS body_length, d.has_payload AS has_payload`
-
-interface DeliveryRow {
-  readonly id: string
-  readonly request_id: string
-  readonly hook_id: string
-  readonly guid: string | null
-  readonly event: string | null
-  readonly received_at: number
-  readonly body_length: number
-  readonly has_payload: number
-}
-
-interface StoredRow {
-  readonly id: string
-  readonly key: string
-  readonly url: string
-  readonly state: RowState
-  readonly since: number
-  readonly tries: number
-  readonly due_at: number
-  readonly under_way: number
-  readonly last_outcome: Outcome | null
-  readonly settled_at: number | null
-}
-
-interface AttemptRow {
-  readonly id: string
-  readonly key: string
-  readonly at: number
-  readonly outcome: Outcome
-  readonly status: number | null
-  readonly latency: number
-  readonly error: string | null
-  readonly answer: string | null
-}
-
-const deliveryView = (delivery: DeliveryRow, rows: ReadonlyArray<StoredRow>): DeliveryView => ({
+const deliveryView = (delivery: DeliveryRow, rows: ReadonlyArray<typeof StoredRow.Type>): DeliveryView => ({
   id: delivery.id,
   requestId: delivery.request_id,
   hookId: delivery.hook_id,
@@ -133,7 +142,7 @@ const deliveryView = (delivery: DeliveryRow, rows: ReadonlyArray<StoredRow>): De
   }))
 })
 
-const attemptOf = ({ answer, at, error, key, latency, outcome, status }: AttemptRow): StoredAttempt & {
+const attemptOf = ({ answer, at, error, key, latency, outcome, status }: typeof AttemptRow.Type): StoredAttempt & {
   readonly key: string
 } => ({
   key,

@@ -14,6 +14,7 @@ import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
@@ -21,6 +22,7 @@ import * as Reactivity from "effect/reactivity/Reactivity"
 import { SqlClient } from "effect/sql/SqlClient"
 import { AuthenticationError, isSqlError, type SqlError } from "effect/sql/SqlError"
 import { migrate, schemaOf } from "../Migrations.ts"
+import * as Question from "../Question.ts"
 import { newestSchema, tooNew } from "../Schema.ts"
 import type { StoreDatabase } from "../Session.ts"
 import { isDefinite, reasonOf } from "../SqlErrors.ts"
@@ -160,8 +162,8 @@ const checked = Effect.fnUntraced(function*(migrated: typeof migrate) {
   const sql = yield* SqlClient
   yield* beginning
   // `reset_val` is what new sessions get. This session's own value has been set by then.
-  const settings = yield* sql<{ readonly name: string; readonly reset_val: string }>`
-    SELECT name, reset_val FROM pg_settings WHERE name IN ('synchronous_commit', 'server_encoding')`
+  const settings = yield* settingsOf(sql`
+    SELECT name, reset_val FROM pg_settings WHERE name IN ('synchronous_commit', 'server_encoding')`)
   const valueOf = new Map(settings.map(({ name, reset_val }) => [name, reset_val]))
   if (valueOf.get("synchronous_commit") === "off") {
     return yield* unusable("its synchronous_commit is off: what it confirms could be lost")
@@ -184,7 +186,9 @@ const checked = Effect.fnUntraced(function*(migrated: typeof migrate) {
   }
   const schema = yield* schemaOf
   if (schema > newestSchema) return yield* unusable(tooNew(schema))
-})
+}, Effect.catchTag("StoreUnavailable", ({ reason }) => unusable(reason)))
+
+const settingsOf = Question.rowsOf(Schema.Struct({ name: Schema.String, reset_val: Schema.NullOr(Schema.String) }))
 
 /** Goes on when those who wait for it give up, because an index of millions of rows takes longer than anybody waits. */
 const unhurried = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, R>) {

@@ -20,12 +20,14 @@ import { Clock } from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { SqlClient } from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as Path from "node:path"
 import { migrate, schemaOf } from "../Migrations.ts"
+import * as Question from "../Question.ts"
 import { newestSchema, tooNew } from "../Schema.ts"
 import type { StoreDatabase } from "../Session.ts"
 import { reasonOf } from "../SqlErrors.ts"
@@ -119,8 +121,10 @@ export const open = Effect.fnUntraced(
         for (const warning of opening.warnings) warned.add(warning)
         last = opening
       }
-      yield* Effect.provideService(brought, SqlClient, client)
-      yield* resume(client, clock)
+      yield* Effect.provideService(brought, SqlClient, client).pipe(
+        Effect.andThen(resume(client, clock)),
+        Effect.catchTag("StoreUnavailable", ({ reason }) => unusable(reason))
+      )
       if (tidying === undefined || tidying.pollUnsafe() !== undefined) tidying = yield* Effect.forkIn(tidy, scope)
       yield* Fiber.join(tidying).pipe(Effect.timeoutOption(longestRelease), Effect.ignore)
       checked = opening
@@ -187,10 +191,13 @@ const brought = Effect.gen(function*() {
 
 /** The clock goes on from the last time that the file has seen. */
 const resume = Effect.fnUntraced(function*(sql: SqliteClient.SqliteClient, clock: StoreClock) {
-  const [row] = yield* sql<{ readonly seen_at: number }>`SELECT seen_at FROM store_clock`
-  const stops = yield* sql<Stop>`SELECT at, length FROM store_stops ORDER BY at DESC`
-  clock.resume(row!.seen_at === 0 ? undefined : row!.seen_at, stops)
+  const { seen_at } = yield* seenOf(sql`SELECT seen_at FROM store_clock`)
+  const stops = yield* stopsOf(sql`SELECT at, length FROM store_stops ORDER BY at DESC`)
+  clock.resume(seen_at === 0 ? undefined : seen_at, stops)
 })
+
+const seenOf = Question.rowOf(Schema.Struct({ seen_at: Schema.Finite }))
+const stopsOf = Question.rowsOf(Schema.Struct({ at: Schema.Finite, length: Schema.Finite }))
 
 /** Saves a stop together with the changes that it makes. */
 const saveStop = (sql: SqliteClient.SqliteClient, { at, length }: Stop) =>

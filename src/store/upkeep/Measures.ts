@@ -15,8 +15,14 @@
  * table that it has not analysed yet, or in which nothing was ever deleted, counts with all of its files.
  */
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Question from "../Question.ts"
 import type { StoreSession } from "../Session.ts"
 import type { BackendBacklog } from "../contract/Upkeep.ts"
+
+const usageOf = Question.rowOf(Schema.Struct({ bytes: Schema.Finite }))
+const pendingOf = Question.rowsOf(Schema.Struct({ key: Schema.String, n: Schema.Finite, age: Schema.Finite }))
+const deadOf = Question.rowsOf(Schema.Struct({ key: Schema.String, n: Schema.Finite }))
 
 export const make = ({ dialect, reading: sql }: StoreSession) => {
   const overhead = sql.literal(String(tupleOverhead))
@@ -24,12 +30,12 @@ export const make = ({ dialect, reading: sql }: StoreSession) => {
 
   const usage = Effect.suspend(() =>
     Effect.map(
-      sql.onDialectOrElse({
+      usageOf(sql.onDialectOrElse({
         orElse: () =>
-          sql<{ readonly bytes: number }>`SELECT (p.page_count - f.freelist_count) * s.page_size AS bytes
+          sql`SELECT (p.page_count - f.freelist_count) * s.page_size AS bytes
             FROM pragma_page_count() p, pragma_freelist_count() f, pragma_page_size() s`,
         pg: () =>
-          sql<{ readonly bytes: number }>`WITH
+          sql`WITH
             tables AS (SELECT c.oid AS oid, c.reltoastrelid AS toast, w.width AS width
               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
               LEFT JOIN LATERAL (SELECT ${overhead} + sum(s.avg_width * (1 - s.null_frac)) AS width
@@ -49,18 +55,18 @@ export const make = ({ dialect, reading: sql }: StoreSession) => {
             SELECT coalesce(sum((heap + indexes) *
               CASE WHEN heap = 0 OR full_of IS NULL THEN 1 ELSE least(1, greatest(0, full_of / heap)) END
             ), 0)::bigint AS bytes FROM sizes`
-      }),
-      ([row]) => row!.bytes
+      })),
+      ({ bytes }) => bytes
     )
   )
 
   const backlogs = Effect.gen(function*() {
-    const pending = yield* sql<{ readonly key: string; readonly n: number; readonly age: number }>`
+    const pending = yield* pendingOf(sql`
       SELECT backend_key AS key, count(*) AS n, ${dialect.now()} - min(since) AS age
-      FROM delivery_rows ${dialect.using("delivery_rows_open")} WHERE state = 'pending' GROUP BY backend_key`
-    const dead = yield* sql<{ readonly key: string; readonly n: number }>`SELECT backend_key AS key, count(*) AS n
+      FROM delivery_rows ${dialect.using("delivery_rows_open")} WHERE state = 'pending' GROUP BY backend_key`)
+    const dead = yield* deadOf(sql`SELECT backend_key AS key, count(*) AS n
       FROM delivery_rows ${dialect.using("delivery_rows_failed_by_id")}
-      WHERE state IN ('rejected', 'dead', 'cancelled') AND state = 'dead' GROUP BY backend_key`
+      WHERE state IN ('rejected', 'dead', 'cancelled') AND state = 'dead' GROUP BY backend_key`)
     const byKey = new Map<string, BackendBacklog>()
     for (const { age, key, n } of pending) byKey.set(key, { key, pending: n, dead: 0, oldestAge: Math.max(0, age) })
     for (const { key, n } of dead) {
