@@ -42,8 +42,8 @@ ENV NODE_ENV=production \
     UV_THREADPOOL_SIZE=16
 
 WORKDIR /app
-# The program, and the worker that SQLite runs in.
-COPY --from=build /build/dist/sprayproxy.js /build/dist/main.js /build/dist/SqliteWorker.js ./
+# The program, in parts that are loaded when they are needed, and the worker that SQLite runs in.
+COPY --from=build /build/dist ./
 
 # Where --store sqlite:/var/lib/sprayproxy/deliveries.db puts its file. A new named volume takes its owner over. Not declared
 # as a VOLUME: direct mode would get one too, and lose it.
