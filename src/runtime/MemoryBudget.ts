@@ -76,33 +76,33 @@ class Charge implements Reservation {
   isVerified = false
   released = false
   readonly age: number
-  readonly #ledger: Ledger
+  readonly #budget: Budget
 
-  constructor(ledger: Ledger, age: number) {
-    this.#ledger = ledger
+  constructor(budget: Budget, age: number) {
+    this.#budget = budget
     this.age = age
   }
 
   hold(bytes: number): boolean {
     if (this.released) return true
-    this.#ledger.change(this, this.bytes + bytes, 0)
-    return this.#ledger.fits(this, 0)
+    this.#budget.change(this, this.bytes + bytes, 0)
+    return this.#budget.fits(this, 0)
   }
 
   wait(next: number, resume: () => void): () => void {
-    return this.#ledger.enqueue({ charge: this, next, resume })
+    return this.#budget.enqueue({ charge: this, next, resume })
   }
 
   verified(): void {
-    this.#ledger.verify(this)
+    this.#budget.verify(this)
   }
 
   release(): void {
-    this.#ledger.release(this)
+    this.#budget.release(this)
   }
 }
 
-class Ledger {
+class Budget {
   used = 0
   #unverifiedLarge = 0
   #age = 0
@@ -209,9 +209,9 @@ class Ledger {
 
 /** A budget of `capacity` bytes. */
 export const make = (capacity: number): MemoryBudget["Service"] => {
-  const ledger = new Ledger(capacity)
+  const budget = new Budget(capacity)
   return {
-    open: () => ledger.open(),
-    state: () => ({ capacity, used: ledger.used, waiting: ledger.waiting })
+    open: () => budget.open(),
+    state: () => ({ capacity, used: budget.used, waiting: budget.waiting })
   }
 }
