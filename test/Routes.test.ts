@@ -31,7 +31,7 @@ import { WebhookVerifier } from "../src/webhook/Verifier.ts"
 import { type Reply } from "./support/GitHub.ts"
 import { openConnection, type RawConnection } from "./support/RawConnection.ts"
 
-/** What arrived at the spray, and what the next one comes to. */
+/** A spray that keeps the deliveries that arrive, and gives each the result that the test sets. */
 class Sprayed extends Context.Service<Sprayed, {
   readonly deliveries: Array<Delivery>
   result: SprayResult | "overloaded" | "a defect"

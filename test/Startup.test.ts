@@ -20,7 +20,7 @@ import type { Environment } from "../src/settings/Variables.ts"
 
 const backend = (url: string) => Result.getOrThrow(parse(url, "static"))
 
-/** What `announce` logs, and the ports it names as our own. */
+/** Runs `announce`. Returns its log lines, and the ports that it names as our own. */
 const announced = Effect.fnUntraced(function*(
   settings: Partial<Settings["Service"]>,
   address: NetAddress.SocketAddress = Result.getOrThrow(NetAddress.inetAddressFromIpString("127.0.0.1", 4711)),

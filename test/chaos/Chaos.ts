@@ -53,7 +53,7 @@ export interface ChaosReport {
   readonly lost: ReadonlyArray<string>
   /** Deliveries that came again, by why. */
   readonly duplicates: Readonly<Record<string, number>>
-  /** What should never happen, in words: among it each delivery that came again without an explanation. */
+  /** Things that should never happen, in words, such as a delivery that came again without an explanation. */
   readonly wrongs: ReadonlyArray<string>
   /** The most memory that a server took, in MiB; 0 where the system does not tell. */
   readonly peakMemory: number

@@ -1,4 +1,6 @@
-/** What goes wrong, each kind in a loop of its own until it is stopped; then all is well again. */
+/**
+ * The troubles of a chaos run. Each kind comes in a loop of its own until it is stopped, and then all is well again.
+ */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { createServer } from "node:http"

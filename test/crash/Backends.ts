@@ -98,7 +98,7 @@ export class CrashBackend {
     })
   }
 
-  /** What it has taken is answered; all else breaks off, and then it refuses connections. */
+  /** Requests that the backend has taken are answered, and all others break off. After that it refuses connections. */
   async down(): Promise<void> {
     if (!this.#isUp) return
     this.#isUp = false

@@ -48,7 +48,7 @@ interface CrashReport {
   readonly duplicates: Readonly<Record<string, number>>
   /** Arrivals that the server had called delivered before it was killed: none of these may come again. */
   readonly calledDelivered: number
-  /** What should never happen, in words. */
+  /** Things that should never happen, in words. */
   readonly wrongs: ReadonlyArray<string>
   readonly seconds: number
 }

@@ -1,4 +1,4 @@
-/** What an operator asks a server with a store, and what `/metrics` says of it. */
+/** An operator's requests to a server with a store, and the answers of its `/metrics`. */
 import { send } from "../support/GitHub.ts"
 import { Scrape } from "../support/Scrape.ts"
 import { eventually } from "../support/eventually.ts"

@@ -36,7 +36,7 @@ export class Targets {
   }
 
   remove(port: number): void {
-    // Whoever waits goes on waiting for the same.
+    // Those who wait already go on waiting for the same promise.
     if (this.#ports.delete(port) && this.#ports.size === 0) this.#someAreUp = Promise.withResolvers<void>()
   }
 

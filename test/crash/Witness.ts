@@ -1,5 +1,5 @@
 /**
- * Who saw what: the deliveries that were sent, what the sender was told, and what each backend took.
+ * The record of a crash run: the deliveries that were sent, what the sender was told, and what each backend took.
  *
  * **Details**
  *
@@ -41,7 +41,7 @@ export class Witness {
   readonly otherReplies = new Map<number, number>()
   /** Arrivals that the server has called delivered. */
   calledDelivered = 0
-  /** What should never happen, in words. */
+  /** Things that should never happen, in words. */
   readonly wrongs: Array<string> = []
   readonly #sent = new Map<string, Sent>()
   readonly #backends: ReadonlyMap<string, BackendRecord>

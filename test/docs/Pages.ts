@@ -13,7 +13,7 @@ export interface Page {
   readonly path: string
   readonly text: string
   readonly links: ReadonlyArray<string>
-  /** What its headings can be linked to by. */
+  /** The anchors by which its headings can be linked to. */
   readonly anchors: ReadonlyArray<string>
   /** Each piece of code within a sentence. */
   readonly names: ReadonlyArray<string>
@@ -21,7 +21,7 @@ export interface Page {
   readonly code: string
 }
 
-/** What is built, fetched or not ours. */
+/** Folders whose content is built, fetched or not ours. */
 const elsewhere = new Set(["node_modules", "dist", ".git"])
 
 /** Every file below a directory of the tree, from the root on. */

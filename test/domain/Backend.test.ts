@@ -6,7 +6,7 @@ import { forwardedTarget, parse } from "../../src/domain/Backend.ts"
 
 const parsed = (url: string) => Result.getOrThrow(parse(url, "dynamic"))
 
-/** What a path segment may look like on its way through; none of it is ours to read. */
+/** Segments of a path, as they may come in. None of them is ours to interpret. */
 const segment = Schema.Literals([
   "a",
   "proxy",

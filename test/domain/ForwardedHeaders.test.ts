@@ -91,7 +91,7 @@ describe("ForwardedHeaders", () => {
   })
 
   it("a Via of commas costs no more than one pass over it", () => {
-    // What tries again from each comma takes minutes for this one.
+    // An expression that tries again from each comma takes minutes for this one.
     assert.isFalse(isLoop(",".repeat(1_000_000), ["sprayproxy-a"]))
   })
 

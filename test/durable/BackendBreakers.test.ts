@@ -101,7 +101,7 @@ describe("a backend's breaker", () => {
         waits.push(waited)
         const admitted = given(breakers.admitStored(backend))
         assert.isUndefined(breakers.admitStored(backend))
-        // What has just come has a place of its own, and its failure is not the backlog's.
+        // A fresh delivery has a probe of its own, and its failure is not the backlog's.
         given(breakers.admitFresh(backend)).ended(away)
         admitted.ended(away)
       }

@@ -115,7 +115,7 @@ const advance = Effect.fnUntraced(function*(millis: number, step = 250) {
   for (let passed = 0; passed < millis; passed += step) yield* TestClock.adjust(Math.min(step, millis - passed))
 })
 
-/** What has become of the only delivery at this backend. */
+/** The state of the only delivery's row at this backend. */
 const stateAt = (database: MemoryDeliveryStore.MemoryDatabase, { key }: Backend) =>
   [...database.deliveries.values()][0]!.rows.get(key)!.state
 

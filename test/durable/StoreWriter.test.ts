@@ -363,7 +363,7 @@ describe("the store's writer", () => {
       yield* TestClock.adjust(100)
       write("2")
       yield* TestClock.adjust(1_950)
-      // Whoever comes while the store hangs does not wait at all; the second was never begun.
+      // A delivery that comes while the store hangs does not wait at all. The second was never begun.
       write("3")
       assert.deepStrictEqual(said, ["1 timeout", "2 unavailable", "3 unavailable"])
       yield* Deferred.succeed(disk, undefined)

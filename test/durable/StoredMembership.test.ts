@@ -258,7 +258,7 @@ describe("a process that has just started", () => {
       database.fail = true
       const replica = yield* startReplica(database)
       assert.isFalse(replica.registry.isKnown())
-      // What it is told itself is not all there is.
+      // A replica that has registered a backend itself still does not know the others.
       assert.strictEqual(yield* replica.register("a.test"), "registered")
       yield* TestClock.adjust("1 minute")
       assert.isFalse(replica.registry.isKnown())

@@ -779,7 +779,7 @@ class Play {
     this.sent.status(code)
   }
 
-  /** What undici does at the latest: it ends what was aborted, and gives connecting up. */
+  /** Does what undici does in the end: it ends aborted requests, and gives up connecting. */
   letGo(): void {
     if (this.sent.ended) return
     assert.isTrue(this.sent.aborted || !this.sent.started, "a request was left to itself")

@@ -42,7 +42,7 @@ const containersOf = (objects: ReadonlyArray<KubernetesObject>): ReadonlyArray<C
 
 const mebibytes = (quantity: string) => Number(/^(\d+)Mi$/.exec(quantity)?.[1])
 
-/** What lies in PostgreSQL or in a file: the targets with a store, by its kind. */
+/** The kind of store that a target has, if it has one. */
 const storeOf = (name: Target): "postgres" | "sqlite" | undefined =>
   name.includes("durable-sqlite") ? "sqlite" : name.includes("durable") ? "postgres" : undefined
 

@@ -1,4 +1,4 @@
-/** What a PromQL expression names, by Prometheus's own grammar. */
+/** Finds the names in a PromQL expression, with Prometheus's own grammar. */
 import { parser } from "@prometheus-io/lezer-promql"
 
 interface Matcher {

@@ -1,5 +1,5 @@
 /**
- * What is wrong with an object by its schema: Kubernetes's own, and those of the custom resources.
+ * Finds the faults of an object by its schema: Kubernetes's own schemas, and those of the custom resources.
  *
  * **Details**
  *

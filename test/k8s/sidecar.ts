@@ -70,7 +70,7 @@ export const refusal = (
 const covers = (url: string, path: string): boolean =>
   url.endsWith("*") ? path.startsWith(url.slice(0, -1)) : path === url
 
-/** What the cluster roles of these objects grant to a service account. */
+/** The rules that the cluster roles of these objects grant to a service account. */
 export const rulesOf = (objects: ReadonlyArray<KubernetesObject>, account: string): ClusterRole["rules"] => {
   const bindings = objects.filter((object): object is ClusterRoleBinding => object.kind === "ClusterRoleBinding")
   const roles = objects.filter((object): object is ClusterRole => object.kind === "ClusterRole")

@@ -49,7 +49,7 @@ describe("LiveSet", () => {
     "shows whoever stays exactly once, and nobody twice, while others leave",
     {
       count: below(12),
-      // Who leaves while the first one is visited, the second, …
+      // The members that leave while the first one is visited, the second, and so on.
       leaving: Arbitrary.array(Arbitrary.array(below(12), { maxLength: 4 }), { maxLength: 12 })
     },
     ({ count, leaving }) => {

@@ -22,7 +22,9 @@ const settingsOf = (flags: Flags, env: Environment = {}, isTerminal = false): Se
 const errorOf = (flags: Flags, env: Environment = secretEnv): InvalidSetting =>
   Result.getOrThrow(Result.flip(resolve(flags, env, { isTerminal: false })))
 
-/** What a test compares: durations as milliseconds, backends as their keys, options and secrets opened. */
+/**
+ * Values in a form that can be compared: durations as milliseconds, backends as their keys, options and secrets opened.
+ */
 const plain = (value: unknown): unknown => {
   if (Duration.isDuration(value)) return Duration.toMillis(value)
   if (Redacted.isRedacted(value)) return Redacted.value(value)

@@ -18,7 +18,7 @@ const upTo = (maximum: number) => Schema.Int.check(Schema.isBetween({ minimum: 0
 const replica = upTo(1)
 const whither = Schema.Literals(["sent", "held", "not at all"])
 
-/** What may happen. Whatever needs an attempt under way picks one of those there are. */
+/** The commands. One that needs an attempt under way picks one of those there are. */
 const Command = Schema.Union([
   Schema.TaggedStruct("Write", {
     replica,
@@ -50,7 +50,7 @@ type CommandOf<Tag extends Command["_tag"]> = Extract<Command, { readonly _tag: 
 
 const retention = { delivered: 60_000, dead: 150_000, maxAge: 200_000 }
 
-/** What a failed attempt makes of a row whose delivering has gone on for `age`. */
+/** The settlement of a failed attempt on a row whose delivering has gone on for `age`. */
 const afterFailure = (age: number, tries: number): Settlement["become"] =>
   age > retention.maxAge ? "dead" : { retryIn: Math.min(60_000, 1_000 * 2 ** tries) }
 
@@ -73,7 +73,7 @@ interface ModelDelivery {
   readonly rows: Map<string, ModelRow>
 }
 
-/** What the doc comments of `DeliveryStore` say, in as few words as possible. */
+/** The contract of `DeliveryStore`, in as little code as possible. */
 class Model {
   readonly deliveries = new Map<string, ModelDelivery>()
   now = 0
@@ -208,7 +208,7 @@ class Trial {
   #owners = 0
   /** Attempts under way; a process may have several of one row when its lease was over. */
   #attempts: Array<Attempt> = []
-  /** What a backend has taken, and nobody has asked for again. */
+  /** Deliveries that a backend has taken, and that nobody has asked for again. */
   readonly #taken = new Set<string>()
 
   constructor(database: Database, replicas: boolean) {
@@ -295,7 +295,7 @@ class Trial {
       const expected = this.model.write(owner, delivery)
       const [recorded] = yield* store.write({ deliveries: [delivery], settlements: [] })
       assert.deepStrictEqual(recorded, expected)
-      // Whoever has it gets it again only if all have it.
+      // A backend that has the delivery gets it again only if all have it.
       const rows = this.model.deliveries.get(expected.id)!.rows
       for (const { key } of delivery.targets) {
         if (rows.get(key)!.state === "pending") this.#taken.delete(`${expected.id} ${key}`)

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import type { SqlClient } from "effect/sql/SqlClient"
 import { faultOf, reasonOf } from "../../src/store/SqlErrors.ts"
 
-/** Whose fault these are, where what is late is called a question. */
+/** The faults of these statements. A statement that takes too long is the question's fault. */
 export const faults = Effect.fnUntraced(function*(
   sql: SqlClient,
   statements: ReadonlyArray<readonly [text: string, params: ReadonlyArray<unknown>]>

@@ -1,4 +1,4 @@
-/** What tests of a store's start share. */
+/** The parts that tests of a store's start share. */
 import { assert } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"

@@ -21,7 +21,7 @@ interface Deployment {
 const key = (secret: string) => createSecretKey(Buffer.from(secret))
 const usual = [key("secret")]
 
-/** What a process of a deployment goes by. */
+/** The pseudonyms of a process of a deployment. */
 const namesOf = ({ backends = [], secrets = () => usual, store }: Deployment = {}) =>
   Effect.map(Pseudonym, ({ names }) => names).pipe(Effect.provide(
     Pseudonym.layer.pipe(Layer.provide([

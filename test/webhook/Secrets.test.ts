@@ -79,7 +79,7 @@ const write = (path: string, content: string | Uint8Array) =>
     (fs) => fs.writeFile(path, typeof content === "string" ? Buffer.from(content) : content)
   )
 
-/** What kubelet does: a new directory, an atomic swap of `..data`, and the old directory is removed. */
+/** Does what kubelet does: it makes a new directory, swaps `..data` atomically, and removes the old directory. */
 const kubelet = Effect.fnUntraced(function*(mount: string, version: string, secrets: Readonly<Record<string, string>>) {
   const fs = yield* FileSystem.FileSystem
   const before = yield* Effect.option(fs.readLink(`${mount}/..data`))

@@ -148,7 +148,7 @@ describe("an answer", () => {
       const { attempts, reply } = yield* promise(() => spray(program))
       expect(reply.status).toBe(200)
       expect(attempts).toMatchObject([{ status: 200, outcome: "delivered" }])
-      // What the system's buffers take is sent although nobody reads it.
+      // The bytes that fit into the system's buffers are sent although nobody reads them.
       expect(yield* promise(() => closed.promise)).toBeLessThan(50 * MiB)
     }))
 

@@ -13,7 +13,7 @@ const seconds = Number(process.env["SPRAYPROXY_TEST_HANGING_SECONDS"] ?? 10)
 const perSecond = 300
 const MiB = 1024 * 1024
 
-/** What the process has had in memory at most, in bytes. */
+/** The most memory that the process has had, in bytes. */
 const peakMemory = ({ process: { pid } }: Program): number =>
   Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))![1]) * 1024
 

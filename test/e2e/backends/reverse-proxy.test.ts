@@ -61,7 +61,7 @@ const startReverseProxy = Effect.fnUntraced(function*(upstream: number, size = 3
       errors.push(String(error))
       response.writeHead(502).end("bad gateway")
     })
-    // What is left of a body that nobody wants is read, so that our own client gets its answer.
+    // The rest of a body that nobody wants is read, so that our own client gets its answer.
     response.on("close", () => {
       request.unpipe(forwarded)
       request.resume()

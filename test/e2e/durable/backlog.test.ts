@@ -72,7 +72,7 @@ describe("a backend with a backlog", () => {
         const again = guids[0]!
         assert.strictEqual(await redeliver(program.port, `/deliveries/${again}/redeliver`, { backend: well.url }), 1)
         await eventually(() => guidsOf(well).filter((guid) => guid === again).length === 2)
-        // What is under way is not sent twice.
+        // A row that is under way is not sent twice.
         await eventually(() => isInState(program, "delivered", well, again), "the outcome in the store")
         assert.strictEqual(await redeliver(program.port, `/deliveries/${again}/redeliver`), 2)
         await eventually(() => guidsOf(well).filter((guid) => guid === again).length === 3)
@@ -109,7 +109,7 @@ describe("a backend with a backlog", () => {
             msg === "a stored delivery could not be sent" && String(error).endsWith(reason)
           )
           assert.deepInclude(line, { backend: backend.host, outcome: "unreachable" })
-          // What is logged is on its way to the store.
+          // An attempt that is logged is on its way to the store.
           const shown = () => send(second.port, { method: "GET", path: `/deliveries/${guid}` })
           await eventually(async () => (await shown()).text.includes(reason), `that ${reason} is shown`)
           assert.isFalse(guidsOf(backend).slice(before).includes(guid))

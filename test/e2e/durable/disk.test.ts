@@ -45,7 +45,7 @@ describe("a program whose store", () => {
       yield* Effect.promise(async () => {
         assert.strictEqual((await deliver(program.port, "{}")).text, "accepted")
         rmSync(path)
-        // Whoever comes first, a delivery or a look at the store, finds out.
+        // The first to come finds out, be it a delivery or a look at the store.
         assert.include(["proxied", "accepted"], (await deliver(program.port, "{}")).text)
         await program.logged(({ msg }) => msg === "the store was opened anew: its file was removed or replaced")
         assert.isTrue(existsSync(path))

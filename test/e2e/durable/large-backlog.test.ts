@@ -1,4 +1,4 @@
-/** What a backlog of 100,000 deliveries does to the program. */
+/** The effect of a backlog of 100,000 deliveries on the program. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { layerWebCrypto, SecureRandom } from "effect/crypto/SecureRandom"

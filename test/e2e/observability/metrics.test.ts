@@ -177,7 +177,7 @@ describe("what was sent is what is counted", () => {
     }))
 })
 
-/** What attempts on one backend, all with the same outcome, are counted in. */
+/** The samples in which attempts on one backend, all with the same outcome, are counted. */
 const attempts = (host: string, outcome: string, error: string, count: number) => ({
   [`http_forwarded_requests_total{error="${error}",host="${host}"}`]: count,
   [`attempts_total{host="${host}",outcome="${outcome}"}`]: count,

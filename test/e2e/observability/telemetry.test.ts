@@ -6,7 +6,7 @@ import { deliver, githubHeaders, send } from "../../support/GitHub.ts"
 import { startProgram } from "../../support/Program.ts"
 import { type Collector, type Span, startCollector } from "../../support/otlp.ts"
 
-/** What is exported is exported soon. */
+/** Settings by which everything is exported soon. */
 const exportingTo = (url: string) => ({
   OTEL_EXPORTER_OTLP_ENDPOINT: url,
   OTEL_BSP_SCHEDULE_DELAY: "50",

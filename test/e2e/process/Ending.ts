@@ -49,7 +49,7 @@ export const rawDelivery = async (body: string) => {
 export interface RawConnection {
   readonly socket: Socket
   readonly text: () => string
-  /** What came until the connection was closed, and whether it was reset. */
+  /** Resolves with all that came until the connection was closed, and whether it was reset. */
   readonly closed: Promise<{ readonly text: string; readonly reset: boolean }>
 }
 

@@ -44,7 +44,7 @@ const launchInto = (writer: number, args: ReadonlyArray<string>) =>
       })
   )
 
-/** What a command makes of the pipe, which is closed here then. */
+/** Runs a command that reads the pipe, and returns its output. The pipe is closed on our side then. */
 const readBy = (command: string, args: ReadonlyArray<string>, reader: number): Promise<string> => {
   const child = spawn(command, args, { stdio: [reader, "pipe", "inherit"] })
   fs.closeSync(reader)

@@ -1,4 +1,4 @@
-/** What is taken in and what is not, and how that is said. */
+/** The lengths of bodies: which are taken, which are refused, and how the refusal is said. */
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { randomUUID } from "node:crypto"

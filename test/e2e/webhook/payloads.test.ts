@@ -1,4 +1,4 @@
-/** What GitHub sends is what every backend gets. */
+/** Every backend gets exactly what GitHub sends. */
 import { assert, layer } from "@effect/vitest"
 import { sign, verify } from "@octokit/webhooks-methods"
 import * as Context from "effect/Context"
@@ -36,7 +36,7 @@ class Sprayproxy extends Context.Service<Sprayproxy, {
   )
 }
 
-/** What each backend has received under a delivery's GUID. */
+/** The request that each backend has received under a delivery's GUID. */
 const receivedBy = (backends: ReadonlyArray<TestBackend>, guid: string): ReadonlyArray<Received> =>
   backends.map(({ received }) => {
     const [request, ...more] = received.filter(({ headers }) => headers["x-github-delivery"] === guid)

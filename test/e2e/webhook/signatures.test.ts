@@ -1,4 +1,4 @@
-/** What is taken in and what is not, and how that is said. */
+/** Signatures: which are taken, which are refused, and how the refusal is said. */
 import { assert, describe, layer, live } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { createHmac, randomUUID } from "node:crypto"

@@ -335,7 +335,7 @@ describe("the series of a removed backend", () => {
       assert.sameMembers(Array.from(again.keysWith("pac.example.com")), Array.from(first))
       assert.deepStrictEqual(first.filter((key) => again.value(key) !== 0), [])
 
-      // What is shown is what is counted now.
+      // The scrape shows the current counts.
       countEverything(metrics)
       const after = yield* scrape
       assert.deepStrictEqual(first.map((key) => after.value(key)), first.map((key) => before.value(key)))

@@ -31,7 +31,7 @@ import { scrape, withFreshMetrics } from "../../support/Scrape.ts"
 
 const fixture = (name: string) => fileURLToPath(new URL(`../../fixtures/tls/${name}.pem`, import.meta.url))
 
-/** What a start with everything on has to show: TLS, a secret, a backend. */
+/** A scrape with everything on: TLS, a secret, a backend. */
 const scrapeOfAll = withFreshMetrics(
   Effect.andThen(
     Layer.build(

@@ -142,7 +142,7 @@ describe("garbage collections", () => {
 const collections = (kind: string) =>
   Effect.map(scrape, (seen) => seen.value(`nodejs_gc_duration_seconds_count{kind="${kind}"}`))
 
-/** What `node --expose-gc` would have as `gc`. */
+/** Collects garbage, as `gc` of `node --expose-gc` does. */
 const collectGarbage = (): void => {
   setFlagsFromString("--expose-gc")
   runInNewContext("gc")()

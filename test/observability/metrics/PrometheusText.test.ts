@@ -76,7 +76,8 @@ describe("pieces", () => {
         const seen = new Scrape(all.join(""))
         assert.lengthOf(seen.keysWith("pac-999.example.com"), 26)
         assert.isAbove(seen.samples.size, 26_000)
-        // What is begun below the bound may be a histogram, and a new family brings two lines of its own.
+        // A piece that is just below the bound may still take a histogram, and a new family brings two lines of its
+        // own.
         assert.isBelow(Math.max(...all.map(linesOf)), linesAtOnce + 15 + 2 * 2)
         assert.isAbove(all.length, seen.samples.size / (linesAtOnce + 15))
       })))

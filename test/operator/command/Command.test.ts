@@ -39,7 +39,7 @@ interface Printed {
   readonly err: string
 }
 
-/** What a command prints to an output without colours: 120 columns of a terminal, or a pipe. */
+/** The output of a command without colours: on a terminal of 120 columns, or in a pipe. */
 const printed = Effect.fnUntraced(function*(
   request: DeliveriesRequest,
   env: Environment,

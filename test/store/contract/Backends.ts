@@ -72,7 +72,7 @@ export const tests = (it: ContractIt) => {
         for (let at = 0; at < deliveries.length; at += 250) yield* write(...deliveries.slice(at, at + 250))
         assert.isTrue(yield* store.deleteBackend(keyOf("a")))
         assert.deepStrictEqual(yield* store.backends, [])
-        // Whoever comes next finishes what another has begun.
+        // The next call finishes what an interrupted one has begun.
         const clearing = yield* Effect.forkChild(clear(store), { startImmediately: true })
         yield* Effect.yieldNow
         yield* Fiber.interrupt(clearing)

@@ -1,4 +1,4 @@
-/** Who may send what, and when. */
+/** The contract of claims: which process may send which row, and when. */
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type { NewDelivery } from "../../../src/store/contract/Queue.ts"

@@ -1,4 +1,4 @@
-/** What every `DeliveryStore` has to do, on whatever it is built. */
+/** The contract that every `DeliveryStore` must fulfil, on whatever it is built. */
 import { layer as testLayer } from "@effect/vitest"
 import type * as Layer from "effect/Layer"
 import type { Databases } from "../../support/StoreDatabases.ts"

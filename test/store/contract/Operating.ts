@@ -1,4 +1,4 @@
-/** What an operator sees and asks for. */
+/** The contract for operators: listing, showing and redelivering. */
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { type DeliveryFilter, mostShown, type RowName, rowsOnPage } from "../../../src/store/contract/Operator.ts"

@@ -1,4 +1,4 @@
-/** What goes, and when. */
+/** The contract of pruning: what is removed, and when. */
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type { Page } from "../../../src/store/contract/Operator.ts"

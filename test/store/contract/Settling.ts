@@ -1,4 +1,4 @@
-/** What becomes of rows. */
+/** The contract of settlements: what becomes of rows. */
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { randomBytes } from "node:crypto"
@@ -265,7 +265,7 @@ export const tests = (it: ContractIt) => {
         yield* store.write({ deliveries: [done], settlements: [settlements[0]!, later!] })
         assert.deepInclude((yield* view(failed.id)).rows[0], { tries: 2, dueAt: at + 2_000 + 9_000 })
         assert.strictEqual((yield* view(failed.id)).attempts.length, 3)
-        // What is under way anew is not given back by an old word.
+        // An old settlement does not give back a row that is under way again.
         yield* store.redeliver({ id: done.id }, 10)
         yield* store.claim(keyOf("a"), 10, "oldest")
         yield* store.write({ deliveries: [], settlements })

@@ -1,4 +1,4 @@
-/** What the parts of the contract share: a fresh store, and short words for what is done with it. */
+/** The parts that all of the contract's tests share: a fresh store, and short words for its operations. */
 import { assert, type Vitest } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type { DeliveryStore } from "../../../src/store/DeliveryStore.ts"
@@ -98,7 +98,7 @@ export const outcomeOf = (id: string, at: number, become: Settlement["become"]):
   become
 })
 
-/** What can't be kept as text may be replaced. */
+/** A text without NUL, which a store may replace. */
 export const withoutNul = ({ answer, ...attempt }: StoredAttempt & { readonly key: string }) => ({
   ...attempt,
   answer: answer?.replace(/[\0\ufffd]/, "")

@@ -1,4 +1,4 @@
-/** What is written, and what comes back of it. */
+/** The contract of writing: what is written, and what the write returns. */
 import { assert, describe } from "@effect/vitest"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
@@ -212,7 +212,7 @@ export const tests = (it: ContractIt) => {
         const store = yield* database.open("two")
         assert.isDefined(yield* store.load(delivery.id))
         assert.deepStrictEqual((yield* store.backends).map(({ key }) => key), keysOf("b"))
-        // Whoever began an attempt is gone: it is made again when the lease is over, at the latest.
+        // The process that began the attempts is gone. They are made again at the latest when the lease is over.
         yield* database.elapse(leaseMillis)
         assert.sameMembers([...yield* store.due(keysOf("ab"))], keysOf("ab"))
       }))

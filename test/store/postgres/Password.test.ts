@@ -6,7 +6,7 @@ import { passwordsOf } from "../../../src/store/postgres/Password.ts"
 import { opened } from "../../support/StoreDatabases.ts"
 import { postgresUnavailable, query, sharedPostgres } from "../../support/postgres/Postgres.ts"
 
-/** What PostgreSQL does with them: RFC 4013's examples, and what it can't prepare and takes as it is. */
+/** Passwords that PostgreSQL prepares (RFC 4013's examples), and ones that it can't prepare and takes as they are. */
 const passwords = {
   "letters beyond ASCII": "pässwörd",
   "letters that are put together": "pa\u0308sswo\u0308rd",

@@ -1,4 +1,7 @@
-/** What a store in a SQLite file survives: its disk, whoever removes its file, a death while it is made, and clocks. */
+/**
+ * The troubles that a store in a SQLite file survives: of its disk, of a file that is removed, of a death while the
+ * file is made, and of clocks.
+ */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
@@ -42,7 +45,7 @@ const used = (path: string, count = 1) =>
     yield* write(store, ...Array.from({ length: count }, () => newDelivery()))
   }))
 
-/** What is written fails, and who the backends are can be read. */
+/** Checks that writes fail and that the backends can be read. */
 const readable = Effect.fnUntraced(function*(store: Store, reason: string) {
   assert.strictEqual(yield* reasonFor(store), reason)
   assert.deepStrictEqual((yield* store.backends).map(({ key }) => key), [keyOf("a")])

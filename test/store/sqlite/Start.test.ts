@@ -21,7 +21,7 @@ const used = (path: string) =>
       store.write({ deliveries: Array.from({ length: 40 }, delivery), settlements: [] }))
   )
 
-/** What is there beside the lock, which stays. */
+/** The files beside the lock, which stays. */
 const filesIn = (path: string) => readdirSync(path).filter((name) => name !== "deliveries.db-lock")
 
 describe("a store in a SQLite file", () => {
