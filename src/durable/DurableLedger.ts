@@ -11,16 +11,17 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { uuidV7Unsafe } from "effect/crypto/SecureRandom"
 import { createHash, hash } from "node:crypto"
-import type { AttemptReport } from "../domain/AttemptReport.ts"
 import type { Backend } from "../domain/Backend.ts"
 import type { Delivery } from "../domain/Delivery.ts"
 import { headerOf } from "../domain/ForwardedHeaders.ts"
 import { Ledger, type LedgerEntry, unwritten } from "../forwarding/Ledger.ts"
 import { Timers } from "../runtime/Timers.ts"
 import type { NewDelivery, Recorded } from "../store/contract/Queue.ts"
+import type { Settlement } from "../store/contract/Row.ts"
 import { type Admission, BackendBreakers } from "./BackendBreakers.ts"
 import type { WriteRequest } from "./DeliveryWrite.ts"
-import { SettlementPolicy } from "./SettlementPolicy.ts"
+import * as Settling from "./Settling.ts"
+import type { OwnedRow } from "./Settling.ts"
 import { StoreWriter } from "./StoreWriter.ts"
 
 export const layer = Layer.effect(
@@ -28,27 +29,31 @@ export const layer = Layer.effect(
   Effect.gen(function*() {
     const writer = yield* StoreWriter
     const breakers = yield* BackendBreakers
-    const policy = yield* SettlementPolicy
+    const settling = yield* Settling.make
     const timers = yield* Timers
 
-    const settlementOf = (id: string, backend: Backend, report: AttemptReport, since: number, isFresh: boolean) =>
-      policy.settlement({ id, key: backend.key, tries: 0, isFresh, age: timers.now() - since }, report)
+    const durable = ({ id, isRedelivery }: Recorded, admissions: Admissions, since: number): LedgerEntry => {
+      const owned = (backend: Backend) => rowOf(backend, id, !isRedelivery, admissions, since)
+      return {
+        backends: [...admissions.keys()],
+        isDurable: true,
+        lateReply: "accepted",
+        settled: (backend, report) => settling.attempted(owned(backend), report),
+        abandoned: () => {
+          for (const backend of admissions.keys()) settling.giveBack(owned(backend), 0)
+        }
+      }
+    }
 
-    const durable = ({ id, isRedelivery }: Recorded, admissions: Admissions, since: number): LedgerEntry => ({
-      backends: [...admissions.keys()],
-      isDurable: true,
-      lateReply: "accepted",
+    const undurable = (id: string, admissions: Admissions, since: number, fallback: Fallback): LedgerEntry => ({
+      ...unwritten([...admissions.keys()]),
+      lateReply: "forwarding",
       settled: (backend, report) => {
-        admissions.get(backend)!.ended(report)
-        const settlement = settlementOf(id, backend, report, since, !isRedelivery)
-        writer.settle(settlement)
-        return settlement.become !== "dead"
+        settling.attempted(rowOf(backend, id, false, admissions, since), report, fallback.settle)
+        return false
       },
       abandoned: () => {
-        for (const [backend, admission] of admissions) {
-          admission.notMade()
-          writer.settle({ id, key: backend.key, attempt: undefined, become: { retryIn: 0 } })
-        }
+        for (const admission of admissions.values()) admission.notMade()
       }
     })
 
@@ -70,15 +75,12 @@ export const layer = Layer.effect(
         const id = uuidV7Unsafe()
         const since = timers.now()
         const admissions = admit(backends)
-        const fallback = new Fallback(
-          id,
-          (settledId, backend, report) => writer.settle(settlementOf(settledId, backend, report, since, false))
-        )
+        const fallback = new Fallback(writer.settle)
         const request: WriteRequest = {
           size: delivery.body.length,
           delivery: () => newDelivery(id, delivery, backends, admissions),
           written: (recorded) => done(durable(recorded, ownedOf(admissions, recorded.owned), since)),
-          refused: () => done(undurable(withHeld(backends, admissions), fallback)),
+          refused: () => done(undurable(id, withHeld(backends, admissions), since, fallback)),
           writtenLate: (recorded) => fallback.resolve(recorded)
         }
         writer.write(request)
@@ -89,6 +91,17 @@ export const layer = Layer.effect(
 
 /** The backends that may be attempted now. */
 type Admissions = ReadonlyMap<Backend, Admission>
+
+/** `since`: when the delivery came, on `Timers.now`. */
+const rowOf = (backend: Backend, id: string, isFresh: boolean, admissions: Admissions, since: number): OwnedRow => ({
+  id,
+  key: backend.key,
+  tries: 0,
+  isFresh,
+  age: 0,
+  ownedAt: since,
+  admission: admissions.get(backend)!
+})
 
 /** The backends whose rows this process owns. */
 const ownedOf = (admissions: Admissions, owned: ReadonlyArray<string>): Admissions => {
@@ -102,42 +115,28 @@ const ownedOf = (admissions: Admissions, owned: ReadonlyArray<string>): Admissio
   return left
 }
 
-/** Keeps the outcomes of a delivery that went without the store, in case it is in the store after all. */
+/** Keeps the settlements of a delivery that went without the store, in case it is in the store after all. */
 class Fallback {
-  readonly #settle: (id: string, backend: Backend, report: AttemptReport) => void
-  readonly #outcomes: Array<readonly [Backend, AttemptReport]> = []
-  #id: string
+  readonly #write: (settlement: Settlement) => void
+  readonly #waiting: Array<Settlement> = []
+  #id: string | undefined
   #isResolved = false
 
-  constructor(id: string, settle: (id: string, backend: Backend, report: AttemptReport) => void) {
-    this.#id = id
-    this.#settle = settle
+  constructor(write: (settlement: Settlement) => void) {
+    this.#write = write
   }
 
-  settled(backend: Backend, report: AttemptReport): void {
-    if (this.#isResolved) this.#settle(this.#id, backend, report)
-    else this.#outcomes.push([backend, report])
+  readonly settle = (settlement: Settlement): void => {
+    if (!this.#isResolved) this.#waiting.push(settlement)
+    else this.#write({ ...settlement, id: this.#id ?? settlement.id })
   }
 
   resolve(recorded: Recorded | undefined): void {
-    this.#id = recorded?.id ?? this.#id
+    this.#id = recorded?.id
     this.#isResolved = true
-    for (const [backend, report] of this.#outcomes.splice(0)) this.#settle(this.#id, backend, report)
+    for (const settlement of this.#waiting.splice(0)) this.settle(settlement)
   }
 }
-
-const undurable = (admissions: Admissions, fallback: Fallback): LedgerEntry => ({
-  ...unwritten([...admissions.keys()]),
-  lateReply: "forwarding",
-  settled: (backend, report) => {
-    admissions.get(backend)!.ended(report)
-    fallback.settled(backend, report)
-    return false
-  },
-  abandoned: () => {
-    for (const admission of admissions.values()) admission.notMade()
-  }
-})
 
 const newDelivery = (
   id: string,
