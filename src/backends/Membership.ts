@@ -37,7 +37,8 @@ export interface Membership {
   readonly remove: (key: string, isHere: boolean) => Effect.Effect<boolean | undefined>
   /**
    * Calls `hold` with the backends that all replicas share: once before it returns, unless that takes too long, and
-   * then each second. `hold` must leave the unsettled ones as they are.
+   * then each second. A backend is unsettled if it is being changed here, or has a change that is not shared yet. `hold`
+   * must leave such a backend as it is.
    */
   readonly follow: (
     hold: (shared: ReadonlyArray<SharedBackend>, isUnsettled: (key: string) => boolean) => void

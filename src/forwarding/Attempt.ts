@@ -79,7 +79,8 @@ export class Attempt implements Waiting, RequestOwner {
   }
 
   /**
-   * Every other backend has an outcome. Unless this attempt has one too, it alone holds `bytes` of memory from here on.
+   * Another backend has an outcome. Unless this attempt has one too, it is behind from here on: the delivery's `bytes`
+   * of memory are held for it.
    */
   behind(bytes: number): void {
     if (this.#settled || this.#behindBytes !== undefined) return

@@ -25,7 +25,7 @@ export interface NewDelivery {
   readonly target: string
   /** A flat list of names and values, as they go out. */
   readonly headers: ReadonlyArray<string>
-  /** The body's chunks in their order. The store only reads them, and does not keep them. */
+  /** The body's chunks in their order. The store only reads these buffers, and holds none of them after the write. */
   readonly body: ReadonlyArray<Buffer>
   /** SHA-256 of the body, hexadecimal. */
   readonly bodyHash: string

@@ -1,4 +1,4 @@
-/** Deliveries under load: which are taken, which are refused, and how the refusal is said. */
+/** Full memory and slow senders: which deliveries are taken, which are refused, and how the refusal is said. */
 import { assert, describe, live } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { randomUUID } from "node:crypto"
