@@ -42,7 +42,7 @@ const direct = { ledger: Ledger.layerDirect, backlog: Layer.empty, routes: Layer
 
 const durable = (location: StoreLocation) =>
   Effect.map(
-    Effect.promise(() => Promise.all([import("./durable/Durable.ts"), import("./operator/Routes.ts")])),
+    Effect.promise(() => Promise.all([import("./durable/Mode.ts"), import("./operator/Routes.ts")])),
     ([{ layerBacklog, layerLedger }, { DeliveryRoutes }]) => ({
       ledger: layerLedger(location),
       backlog: layerBacklog,

@@ -27,7 +27,7 @@ import { type Admission, BackendBreakers } from "./BackendBreakers.ts"
 import { BackendDrain, tickMillis } from "./BackendDrain.ts"
 import * as RowSending from "./RowSending.ts"
 import type { OwnedRow } from "./Settling.ts"
-import { StoreWriter } from "./StoreWriter.ts"
+import { StoreWriter } from "./writing/StoreWriter.ts"
 
 export const layer = Layer.effectDiscard(Effect.gen(function*() {
   const settings = yield* Settings

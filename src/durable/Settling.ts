@@ -12,7 +12,7 @@ import { Timers } from "../runtime/Timers.ts"
 import type { Settlement } from "../store/contract/Row.ts"
 import type { Admission } from "./BackendBreakers.ts"
 import { type AttemptedRow, SettlementPolicy } from "./SettlementPolicy.ts"
-import { StoreWriter } from "./StoreWriter.ts"
+import { StoreWriter } from "./writing/StoreWriter.ts"
 
 /** A row that this process owns, with the admission of its attempt. */
 export interface OwnedRow extends AttemptedRow {

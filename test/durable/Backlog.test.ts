@@ -16,10 +16,10 @@ import { Body } from "../../src/domain/Body.ts"
 import type { Delivery } from "../../src/domain/Delivery.ts"
 import { BackendBreakers } from "../../src/durable/BackendBreakers.ts"
 import * as Backlog from "../../src/durable/Backlog.ts"
-import * as DurableLedger from "../../src/durable/DurableLedger.ts"
 import { SettlementPolicy } from "../../src/durable/SettlementPolicy.ts"
 import { StoreMetrics } from "../../src/durable/StoreMetrics.ts"
-import { StoreWriter } from "../../src/durable/StoreWriter.ts"
+import * as StoredLedger from "../../src/durable/StoredLedger.ts"
+import { StoreWriter } from "../../src/durable/writing/StoreWriter.ts"
 import { Forwarder } from "../../src/forwarding/Forwarder.ts"
 import { Spray } from "../../src/forwarding/Spray.ts"
 import { Readiness } from "../../src/http/Readiness.ts"
@@ -53,7 +53,7 @@ const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Service"]>
     Backlog.layer.pipe(
       Layer.provideMerge(Spray.layer),
       Layer.provideMerge(Layer.mergeAll(Forwarder.layer, DeliveryLog.layer, MemoryBudget.layer, BackendRegistry.layer)),
-      Layer.provideMerge(DurableLedger.layer),
+      Layer.provideMerge(StoredLedger.layer),
       Layer.provideMerge(StoreWriter.layer),
       Layer.provideMerge(
         Layer.mergeAll(BackendBreakers.layer, SettlementPolicy.layer, StoreMetrics.layer, layerWebCrypto)

@@ -40,7 +40,7 @@ new RuleTester({ languageOptions: { parserOptions: { lang: "ts" } } }).run(
       against("backends/Registry.ts", `import type { A } from "../store/DeliveryStore.ts"`, "backends", "store/"),
       against("backends/connections/Pool.ts", `export * from "../../durable/A.ts"`, "backends", "durable/"),
       against("http/PlainText.ts", `export { routes } from "../Routes.ts"`, "http", "the files of the process"),
-      against("durable/Durable.ts", `const routes = import("../operator/Routes.ts")`, "durable", "operator/"),
+      against("durable/Mode.ts", `const routes = import("../operator/Routes.ts")`, "durable", "operator/"),
       against("domain/Body.ts", `type Lane = import("../forwarding/BackendLane.ts").Lane`, "domain", "forwarding/"),
       {
         filename: inSource("shed/A.ts"),

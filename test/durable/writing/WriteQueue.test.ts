@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { DeliveryWrite } from "../../src/durable/DeliveryWrite.ts"
-import { WriteQueue } from "../../src/durable/WriteQueue.ts"
-import type { NewDelivery } from "../../src/store/contract/Queue.ts"
+import { DeliveryWrite } from "../../../src/durable/writing/DeliveryWrite.ts"
+import { WriteQueue } from "../../../src/durable/writing/WriteQueue.ts"
+import type { NewDelivery } from "../../../src/store/contract/Queue.ts"
 
 const write = (size = 1) => {
   const request = { size, delivery: () => ({}) as NewDelivery, written() {}, refused() {}, writtenLate() {} }

@@ -9,7 +9,7 @@
  * - After each failure fewer are taken at a time, so that a slow store is not given too much for ever.
  */
 import { randomInt } from "node:crypto"
-import type { NumberedSettlement, Settlement } from "../store/contract/Row.ts"
+import type { NumberedSettlement, Settlement } from "../../store/contract/Row.ts"
 
 export class SettlementQueue {
   #waiting: Array<NumberedSettlement> = []

@@ -1,5 +1,5 @@
 /** The content of one transaction, and how it is split if something in it can't be written. */
-import type { NumberedSettlement } from "../store/contract/Row.ts"
+import type { NumberedSettlement } from "../../store/contract/Row.ts"
 import type { DeliveryWrite } from "./DeliveryWrite.ts"
 
 export interface StoreBatch {

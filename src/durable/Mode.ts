@@ -11,22 +11,22 @@ import type { StoreLocation } from "../settings/StoreLocation.ts"
 import * as SqlDeliveryStore from "../store/SqlDeliveryStore.ts"
 import { BackendBreakers } from "./BackendBreakers.ts"
 import * as Backlog from "./Backlog.ts"
-import * as DeliveryIds from "./DeliveryIds.ts"
-import * as DurableLedger from "./DurableLedger.ts"
 import { SettlementPolicy } from "./SettlementPolicy.ts"
-import * as StoreFailures from "./StoreFailures.ts"
 import * as StoreMaintenance from "./StoreMaintenance.ts"
 import { StoreMetrics } from "./StoreMetrics.ts"
-import { StoreWriter } from "./StoreWriter.ts"
+import * as StoredLedger from "./StoredLedger.ts"
 import * as StoredMembership from "./StoredMembership.ts"
+import * as WatchedStore from "./WatchedStore.ts"
+import * as DeliveryIds from "./writing/DeliveryIds.ts"
+import { StoreWriter } from "./writing/StoreWriter.ts"
 
 /** The part below the spray: the store, and the ledger that writes to it. */
 export const layerLedger = (location: StoreLocation) =>
-  Layer.mergeAll(DurableLedger.layer, StoredMembership.layer).pipe(
+  Layer.mergeAll(StoredLedger.layer, StoredMembership.layer).pipe(
     Layer.provideMerge(StoreWriter.layer),
     Layer.provideMerge(Layer.mergeAll(BackendBreakers.layer, SettlementPolicy.layer, DeliveryIds.layer)),
     Layer.provideMerge(
-      StoreFailures.layer.pipe(Layer.provide(Layer.unwrap(Effect.gen(function*() {
+      WatchedStore.layer.pipe(Layer.provide(Layer.unwrap(Effect.gen(function*() {
         const { name: instance } = yield* Instance
         const { forwardingTimeout } = yield* Settings
         // An attempt ends with the forwarding timeout, so a process that holds a row for longer is gone.

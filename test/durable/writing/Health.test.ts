@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { StoreHealth } from "../../src/durable/StoreHealth.ts"
+import { StoreHealth } from "../../../src/durable/writing/Health.ts"
 
 const setUp = () => {
   const changes: Array<boolean> = []

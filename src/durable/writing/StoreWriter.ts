@@ -21,18 +21,18 @@ import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
-import { Log } from "../observability/logs/Logging.ts"
-import { contained } from "../runtime/Contained.ts"
-import { Timers } from "../runtime/Timers.ts"
-import { Settings } from "../settings/Settings.ts"
-import { DeliveryStore } from "../store/DeliveryStore.ts"
-import type { Settlement } from "../store/contract/Row.ts"
+import { Log } from "../../observability/logs/Logging.ts"
+import { contained } from "../../runtime/Contained.ts"
+import { Timers } from "../../runtime/Timers.ts"
+import { Settings } from "../../settings/Settings.ts"
+import { DeliveryStore } from "../../store/DeliveryStore.ts"
+import type { Settlement } from "../../store/contract/Row.ts"
+import { StoreMetrics } from "../StoreMetrics.ts"
+import { afterOutage } from "./Batch.ts"
 import * as BatchWriter from "./BatchWriter.ts"
+import { StoreCapacity } from "./Capacity.ts"
 import { DeliveryWrite, type WriteRequest } from "./DeliveryWrite.ts"
-import { afterOutage } from "./StoreBatch.ts"
-import { StoreCapacity } from "./StoreCapacity.ts"
-import { StoreHealth } from "./StoreHealth.ts"
-import { StoreMetrics } from "./StoreMetrics.ts"
+import { StoreHealth } from "./Health.ts"
 import { WriteQueue } from "./WriteQueue.ts"
 
 export class StoreWriter extends Context.Service<StoreWriter, {
@@ -43,7 +43,7 @@ export class StoreWriter extends Context.Service<StoreWriter, {
    * ended may have been delivered.
    */
   readonly hasCaughtUp: () => boolean
-}>()("sprayproxy/durable/StoreWriter") {
+}>()("sprayproxy/durable/writing/StoreWriter") {
   static readonly layer = Layer.effect(
     StoreWriter,
     Effect.gen(function*() {

@@ -19,10 +19,10 @@ import { Timers } from "../runtime/Timers.ts"
 import type { NewDelivery, Recorded } from "../store/contract/Queue.ts"
 import type { Settlement } from "../store/contract/Row.ts"
 import { type Admission, BackendBreakers } from "./BackendBreakers.ts"
-import type { WriteRequest } from "./DeliveryWrite.ts"
 import * as Settling from "./Settling.ts"
 import type { OwnedRow } from "./Settling.ts"
-import { StoreWriter } from "./StoreWriter.ts"
+import type { WriteRequest } from "./writing/DeliveryWrite.ts"
+import { StoreWriter } from "./writing/StoreWriter.ts"
 
 export const layer = Layer.effect(
   Ledger,

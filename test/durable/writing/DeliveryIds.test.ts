@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { SecureRandom } from "effect/crypto/SecureRandom"
-import * as DeliveryIds from "../../src/durable/DeliveryIds.ts"
+import * as DeliveryIds from "../../../src/durable/writing/DeliveryIds.ts"
 
 describe("ids of deliveries", () => {
   it.effect("are all different, and sort by arrival, over many draws", () =>

@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { TestClock } from "effect/testing"
-import * as StoreFailures from "../../src/durable/StoreFailures.ts"
 import { StoreMetrics } from "../../src/durable/StoreMetrics.ts"
+import * as WatchedStore from "../../src/durable/WatchedStore.ts"
 import { Log, LogEntries } from "../../src/observability/logs/Logging.ts"
 import { Timers } from "../../src/runtime/Timers.ts"
 import { DeliveryStore } from "../../src/store/DeliveryStore.ts"
@@ -20,7 +20,7 @@ const counted = (...operations: ReadonlyArray<string>) =>
 const setUp = Effect.gen(function*() {
   const database = new MemoryDeliveryStore.MemoryDatabase()
   const services = yield* Layer.build(
-    StoreFailures.layer.pipe(
+    WatchedStore.layer.pipe(
       Layer.provide(MemoryDeliveryStore.layer({ shared: database })),
       Layer.provide(Timers.layerClock),
       Layer.provide(StoreMetrics.layer),

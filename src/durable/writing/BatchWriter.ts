@@ -10,14 +10,14 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type { Log } from "../observability/logs/Logging.ts"
-import type { Timers } from "../runtime/Timers.ts"
-import type { DeliveryStore } from "../store/DeliveryStore.ts"
-import { StoreUnavailable } from "../store/contract/Unavailable.ts"
+import type { Log } from "../../observability/logs/Logging.ts"
+import type { Timers } from "../../runtime/Timers.ts"
+import type { DeliveryStore } from "../../store/DeliveryStore.ts"
+import { StoreUnavailable } from "../../store/contract/Unavailable.ts"
+import type { StoreMetrics } from "../StoreMetrics.ts"
+import { isEmpty, joined, split, type StoreBatch, withoutTexts } from "./Batch.ts"
+import type { StoreHealth } from "./Health.ts"
 import type { SettlementQueue } from "./SettlementQueue.ts"
-import { isEmpty, joined, split, type StoreBatch, withoutTexts } from "./StoreBatch.ts"
-import type { StoreHealth } from "./StoreHealth.ts"
-import type { StoreMetrics } from "./StoreMetrics.ts"
 
 interface BatchWriterOptions {
   readonly store: DeliveryStore["Service"]

@@ -8,9 +8,9 @@
  *   goes with the next deliveries or after 20 ms, together with the other outcomes of its delivery.
  * - Transactions begin 3 ms apart, because each costs the same whatever it holds. A full one does not wait.
  */
+import type { StoreBatch } from "./Batch.ts"
 import type { DeliveryWrite } from "./DeliveryWrite.ts"
 import { SettlementQueue } from "./SettlementQueue.ts"
-import type { StoreBatch } from "./StoreBatch.ts"
 
 export class WriteQueue {
   readonly settlements = new SettlementQueue()

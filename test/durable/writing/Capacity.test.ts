@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { StoreCapacity } from "../../src/durable/StoreCapacity.ts"
+import { StoreCapacity } from "../../../src/durable/writing/Capacity.ts"
 
 describe("the store's capacity", () => {
   it("ends below the limit", () => {

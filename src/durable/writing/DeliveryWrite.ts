@@ -1,7 +1,7 @@
 /** A delivery on its way to the store. */
-import type { CancelTimer } from "../runtime/Timers.ts"
-import type { NewDelivery, Recorded } from "../store/contract/Queue.ts"
-import type { StoreFallback } from "./StoreMetrics.ts"
+import type { CancelTimer } from "../../runtime/Timers.ts"
+import type { NewDelivery, Recorded } from "../../store/contract/Queue.ts"
+import type { StoreFallback } from "../StoreMetrics.ts"
 
 /** A delivery that is to be written. Either `written` or `refused` is called, once. */
 export interface WriteRequest {

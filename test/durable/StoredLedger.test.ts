@@ -11,10 +11,10 @@ import { parse } from "../../src/domain/Backend.ts"
 import { Body } from "../../src/domain/Body.ts"
 import type { Delivery } from "../../src/domain/Delivery.ts"
 import { BackendBreakers } from "../../src/durable/BackendBreakers.ts"
-import type { WriteRequest } from "../../src/durable/DeliveryWrite.ts"
-import * as DurableLedger from "../../src/durable/DurableLedger.ts"
 import { SettlementPolicy } from "../../src/durable/SettlementPolicy.ts"
-import { StoreWriter } from "../../src/durable/StoreWriter.ts"
+import * as StoredLedger from "../../src/durable/StoredLedger.ts"
+import type { WriteRequest } from "../../src/durable/writing/DeliveryWrite.ts"
+import { StoreWriter } from "../../src/durable/writing/StoreWriter.ts"
 import { Ledger, type LedgerEntry } from "../../src/forwarding/Ledger.ts"
 import { Timers } from "../../src/runtime/Timers.ts"
 import { Settings } from "../../src/settings/Settings.ts"
@@ -55,7 +55,7 @@ const setUpWith = Effect.fnUntraced(function*(given: Partial<Settings["Service"]
     hasCaughtUp: () => true
   })
   const services = yield* Layer.build(
-    DurableLedger.layer.pipe(
+    StoredLedger.layer.pipe(
       Layer.provideMerge(Layer.mergeAll(
         Layer.succeed(StoreWriter, writer),
         BackendBreakers.layer,
