@@ -70,7 +70,7 @@ const groups = {
     }),
     dead: fanOut({
       ...troubled,
-      name: "push, one of 3 backends dead",
+      name: "push, one of 3 backends unreachable",
       backends: [{}, {}, { dead: true }],
       status: 502,
       notes: ["The server tries a refused connection three times in all before it replies; the floor gives up at once."]

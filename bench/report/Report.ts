@@ -22,20 +22,32 @@ export interface Report {
   readonly scenarios: ReadonlyArray<ScenarioResult>
 }
 
-const table = ({ machine, quick, scenarios }: Report): string =>
-  [
+const table = ({ machine, quick, scenarios }: Report): string => {
+  const brackets = scenarios.some(hasInterval)
+    ? "In brackets is the interval that holds the true ratio with a probability of 95 %. "
+    : ""
+  return [
     "| scenario | floor | logged floor | sprayproxy | × floor | × logged floor | target |",
     "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ...scenarios.flatMap(rows),
     "",
-    "In brackets is the interval that holds the true ratio with a probability of 95 %. " +
-    `\`npm run bench -- --report\` measures it again. ${quick ? "A quick run. " : ""}${machineLine(machine)}.`
+    `${brackets}\`npm run bench -- --report\` measures it again. ${quick ? "A quick run. " : ""}${
+      machineLine(machine)
+    }.`
   ].join("\n")
+}
 
 const rows = ({ headlines, measures, name, problems }: ScenarioResult): ReadonlyArray<string> => [
   ...measures.filter((measure) => headlines.includes(measure.name)).map((measure) => row(name, measure)),
   ...problems.map((problem) => `| **${name}** | | | **${problem}** | | | |`)
 ]
+
+/** Whether its rows show an interval. Ratios of older measurements have none. */
+const hasInterval = ({ headlines, measures }: ScenarioResult): boolean =>
+  measures.some(({ contenders, name }) =>
+    headlines.includes(name) &&
+    Object.values(contenders[serverName]?.ratios ?? {}).some(({ interval }) => interval !== undefined)
+  )
 
 const row = (scenario: string, measure: Measure): string => {
   const { [floorName]: floor, [loggedFloorName]: loggedFloor, [serverName]: ours } = measure.contenders

@@ -176,7 +176,7 @@ export const definitions = {
     flag: "retain-dead",
     variable: "SPRAYPROXY_RETAIN_DEAD",
     fallback: "168h",
-    description: "With a store: how long dead deliveries are kept."
+    description: "With a store: how long dead deliveries, and the records of all finished ones, are kept."
   }),
   /** Bytes. */
   storeLimit: one(Kind.size(1024 * 1024), {
