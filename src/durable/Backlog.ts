@@ -5,7 +5,7 @@
  *
  * - `BackendDrain` decides the pace. Behind an open breaker only one delivery goes at a time, as a probe.
  * - The row that has been due the longest goes first. Each fourth claim (each second probe) takes the latest arrival
- *   instead. Otherwise a delivery that came just before its backend recovered would wait behind hours of backlog.
+ *   instead. Otherwise a delivery that came just before its backend recovered would wait for hours of backlog before it.
  *
  * **Gotchas**
  *

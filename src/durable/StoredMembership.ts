@@ -95,7 +95,7 @@ export const layer = Layer.effect(
       }
     })
 
-    const look = Effect.fnUntraced(function*(hold: Parameters<Membership["follow"]>[0]) {
+    const look = Effect.fnUntraced(function*(apply: Parameters<Membership["follow"]>[0]) {
       // A store that takes no changes now may still tell those of others.
       yield* Effect.ignore(writeAll)
       unsettled.begin()
@@ -103,7 +103,7 @@ export const layer = Layer.effect(
         duration: longestWait,
         orElse: () => Effect.fail(new StoreUnavailable({ reason: "it took too long" }))
       })
-      hold(stored, (key) => unwritten.has(key) || unsettled.has(key))
+      apply(stored, (key) => unwritten.has(key) || unsettled.has(key))
       if (saidUnknown) log.write("info", "the backends are known")
       isKnown = true
       saidUnknown = false
@@ -132,9 +132,9 @@ export const layer = Layer.effect(
             return undefined
           })
         }),
-      follow: Effect.fnUntraced(function*(hold) {
+      follow: Effect.fnUntraced(function*(apply) {
         const first = yield* Deferred.make<void>()
-        const once = contained(look(hold))
+        const once = contained(look(apply))
         yield* Effect.andThen(once, Deferred.succeed(first, undefined)).pipe(
           Effect.andThen(Effect.forever(Effect.delay(once, "1 second"))),
           Effect.forkScoped

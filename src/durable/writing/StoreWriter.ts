@@ -58,12 +58,12 @@ export class StoreWriter extends Context.Service<StoreWriter, {
       const wake = yield* Latch.make()
       let dropped = 0
       /** How many of the outcomes that waited when the store came up are still waiting. */
-      let behind = 0
+      let leftOver = 0
 
       const health = new StoreHealth({
         changed: (isUp) => {
           Latch.openUnsafe(wake)
-          if (isUp) behind = settlements.length
+          if (isUp) leftOver = settlements.length
           if (!isUp) { for (const write of queue.removeDeliveries()) write.failed() }
         },
         told: (isUp, reason) => {
@@ -78,10 +78,10 @@ export class StoreWriter extends Context.Service<StoreWriter, {
       const writeNext = Effect.suspend(() => {
         const wasUp = health.isUp
         const taken = queue.take()
-        const batch = wasUp && behind === 0 ? taken : afterOutage(taken)
+        const batch = wasUp && leftOver === 0 ? taken : afterOutage(taken)
         return Effect.tap(writer.write(batch), (written) =>
           Effect.sync(() => {
-            if (written && wasUp) behind = Math.max(0, behind - batch.settlements.length)
+            if (written && wasUp) leftOver = Math.max(0, leftOver - batch.settlements.length)
           }))
       })
 
@@ -180,7 +180,7 @@ export class StoreWriter extends Context.Service<StoreWriter, {
           }
           if (queue.addedOutcome()) Latch.openUnsafe(wake)
         },
-        hasCaughtUp: () => health.isUp && behind === 0
+        hasCaughtUp: () => health.isUp && leftOver === 0
       })
     })
   )
