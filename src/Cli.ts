@@ -60,7 +60,7 @@ export const run = <E, R>(
     Effect.onError((cause) =>
       Cause.hasInterruptsOnly(cause)
         ? Effect.void
-        : Console.error(`sprayproxy: ${printable(oneLine(reason(cause)))}`)
+        : Console.error(`sprayproxy: ${printable(oneLine(reason(cause, argv)))}`)
     )
   )
 
@@ -164,13 +164,15 @@ const Surroundings = Layer.mergeAll(
   Unused
 )
 
-const reason = (cause: Cause.Cause<unknown>): string => {
+const reason = (cause: Cause.Cause<unknown>, argv: ReadonlyArray<string>): string => {
   const error = Cause.squash(cause)
   // A defect is a mistake in this program: its stack says where.
   if (cause.reasons.some(Cause.isDieReason)) return Cause.pretty(cause)
   if (isShowHelp(error)) {
     const [first] = error.errors
-    return first === undefined ? `${error.commandPath.slice(1).join(" ")} needs a command` : invocationReason(first)
+    return first === undefined
+      ? `${error.commandPath.slice(1).join(" ")} needs a command`
+      : invocationReason(first, argv)
   }
   return innermostMessage(error)
 }
@@ -179,20 +181,35 @@ const isShowHelp = (error: unknown): error is CliError.ShowHelp =>
   CliError.isCliError(error) && Predicate.isTagged(error, "ShowHelp")
 
 /** Effect's own messages take several lines and print values as they are. */
-const invocationReason = (error: CliError.NonShowHelpErrors): string =>
+const invocationReason = (error: CliError.NonShowHelpErrors, argv: ReadonlyArray<string>): string =>
   Match.value(error).pipe(
     Match.tags({
       UnrecognizedOption: ({ option, suggestions }) => `unknown flag ${option}${suggested(suggestions)}`,
       UnknownSubcommand: ({ subcommand, suggestions }) =>
         `unknown command ${quote(subcommand)}${suggested(suggestions)}`,
-      UnexpectedArgument: (given) =>
-        `unexpected argument ${quote(given.arguments[0] ?? "")}; a switch takes its value after =`,
+      UnexpectedArgument: ({ arguments: [argument = ""] }) =>
+        `unexpected argument ${quote(argument)}${
+          followsSwitch(argument, argv) ? "; a switch takes its value after =" : ""
+        }`,
       MissingArgument: ({ argument }) => `missing <${argument}>`,
       InvalidValue: ({ expected, option, value }) =>
-        value === "" ? `--${option} needs a value` : `invalid --${option} ${quote(value)}: expected ${expected}`
+        value === "" ? `--${option} needs a value` : `invalid --${option} ${quote(value)}: ${ruleOf(expected)}`
     }),
     Match.orElse(({ message }) => message)
   )
+
+/** Effect writes a choice as `"a" | "b"`. The settings have words of their own for it. */
+const ruleOf = (expected: string): string =>
+  expected.startsWith("\"")
+    ? `it is one of ${expected.replaceAll("\"", "").split(" | ").join(", ")}`
+    : `expected ${expected}`
+
+const followsSwitch = (argument: string, argv: ReadonlyArray<string>): boolean =>
+  argv.some((text, at) => text === argument && switches.has(argv[at - 1] ?? ""))
+
+const switches: ReadonlySet<string> = new Set(
+  Object.values(definitions).flatMap(({ bareValue, flag }) => bareValue === undefined ? [] : [`--${flag}`])
+)
 
 const suggested = (suggestions: ReadonlyArray<string>): string =>
   suggestions.length === 0 ? "" : `, did you mean ${suggestions.join(" or ")}?`

@@ -98,6 +98,8 @@ describe("starting", () => {
 
 const lines = (out: string) => out.split("\n")
 
+const helpOf = (command: string) => Effect.map(invoke(["deliveries", command, "--help"], { env: {} }), ({ out }) => out)
+
 describe("asking", () => {
   it.effect.each([["--help"], ["-h"]])("%j shows the commands", (argv) =>
     Effect.gen(function*() {
@@ -135,6 +137,17 @@ describe("asking", () => {
       assert.deepStrictEqual(lines(out).filter((line) => line.length > 120), [])
       assert.isTrue(Exit.isSuccess(exit))
       assert.deepStrictEqual([err, started], [[], []])
+    }))
+
+  it.effect("the help of a command names the defaults that it has, and no others", () =>
+    Effect.gen(function*() {
+      const redeliver = yield* helpOf("redeliver")
+      assert.match(redeliver, /--state <state> +Rows in this state \[default: dead\]/)
+      assert.match(redeliver, /--limit <count> .*\[default: 500\]/)
+      assert.match(redeliver, /--event <name> +Only this event, such as push\n/)
+      const list = yield* helpOf("list")
+      assert.notMatch(list, /--state .*default/)
+      assert.match(list, /--limit <count> .*\[default: 50, with --all 500\]/)
     }))
 
   it.effect.each([["--version"], ["-v"], ["server", "--version"]])(
@@ -177,6 +190,16 @@ describe("refusing", () => {
       "unexpected argument \"false\"; a switch takes its value after ="
     ))
 
+  it.effect.each([
+    [["deliveries", "show", "a", "b"], "b"],
+    [["deliveries", "list", "--json", "x"], "x"],
+    [["--port", "80", "81"], "81"],
+    [["server", "--host=a", "b"], "b"]
+  ])(
+    "an argument that no switch stands before: %j",
+    ([argv, argument]) => refused(argv as Array<string>, `unexpected argument "${argument as string}"`)
+  )
+
   it.effect("a bad flag", () =>
     refused(["--port", "x"], "invalid --port \"x\": a port is a whole number from 0 to 65535"))
 
@@ -207,7 +230,7 @@ describe("refusing", () => {
   it.effect("a state that is none", () =>
     refused(
       ["deliveries", "list", "--state", "ded"],
-      `invalid --state "ded": expected "pending" | "delivered" | "rejected" | "dead" | "cancelled"`
+      `invalid --state "ded": it is one of pending, delivered, rejected, dead, cancelled`
     ))
 
   it.effect("to send everything again", () =>

@@ -17,14 +17,13 @@ import * as OpenApi from "effect/http-api/OpenApi"
 import packageJson from "../../package.json" with { type: "json" }
 import { BackendsAnswer } from "../backends/Views.ts"
 import { ListAnswer, RedeliverAnswer, RedeliverMatchingAnswer, ShowAnswer } from "./Answers.ts"
+import { highestLimit, redeliveredState, usualLimit } from "./Defaults.ts"
 import {
-  highestLimit,
   ListParameters,
   RedeliverMatchingParameters,
   RedeliverParameters,
   ShowParameters,
-  strictly,
-  usualLimit
+  strictly
 } from "./Parameters.ts"
 import * as Refusals from "./Refusals.ts"
 
@@ -107,7 +106,7 @@ const redeliverMatching = HttpApiEndpoint.post("redeliverMatching", "/deliveries
 }).annotateMerge(OpenApi.annotations({
   summary: "Sends again all that match",
   description:
-    `Dead ones, unless a state is given; at most ${highestLimit} at once. Repeat it with \`next\` as \`cursor\` until ` +
+    `Rows that are ${redeliveredState}, unless a state is given; at most ${highestLimit} at once. Repeat it with \`next\` as \`cursor\` until ` +
     "that is null."
 }))
 

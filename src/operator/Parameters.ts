@@ -20,12 +20,7 @@ import { isoTime } from "../domain/Time.ts"
 import * as GoDuration from "../settings/GoDuration.ts"
 import type { RowName } from "../store/contract/Operator.ts"
 import { rowStates } from "../store/contract/Row.ts"
-
-/** The most deliveries on a page, and the most rows that one request redelivers. */
-export const highestLimit = 500
-
-/** The deliveries on a page if no limit is given. */
-export const usualLimit = 50
+import { highestLimit, redeliveredState } from "./Defaults.ts"
 
 /** The words of a refusal. They stand in the OpenAPI document too. */
 const allowed = {
@@ -75,8 +70,10 @@ const LimitText = textFor("limit", Schema.Finite, (value) => limitOf(value), Str
 const LimitNumber = Schema.Finite.annotate({ description: allowed.limit })
   .check(Schema.isInt(), Schema.isBetween({ minimum: 1, maximum: highestLimit }))
 
+const State = Schema.Literals(rowStates).annotate({ description: allowed.state })
+
 const filters = {
-  state: Schema.optionalKey(Schema.Literals(rowStates).annotate({ description: allowed.state })),
+  state: Schema.optionalKey(State),
   /** Decoded to the backend's key. */
   backend: Schema.optionalKey(textFor("backend", Schema.String, (value) => keyOf(value), (key) => key)),
   event: Schema.optionalKey(text("event")),
@@ -105,7 +102,8 @@ export const RedeliverParameters = Schema.Struct({ backend: filters.backend })
 /** The parameters of redelivering all that match. */
 export const RedeliverMatchingParameters = Schema.Struct({
   ...filters,
-  limit: Schema.optionalKey(Schema.Union([LimitNumber, LimitText])),
+  state: Schema.optionalKey(State.annotate({ default: redeliveredState })),
+  limit: Schema.optionalKey(Schema.Union([LimitNumber, LimitText]).annotate({ default: highestLimit })),
   cursor: Cursor
 })
 

@@ -24,6 +24,7 @@ import { DeliveryStore } from "../store/DeliveryStore.ts"
 import type { StoreUnavailable } from "../store/contract/Unavailable.ts"
 import type { RedeliverAnswer, RedeliverMatchingAnswer, ShowAnswer } from "./Answers.ts"
 import { DeliveriesApi, Guard, StrictQuery } from "./Api.ts"
+import * as Defaults from "./Defaults.ts"
 import * as Parameters from "./Parameters.ts"
 import { CannotRedeliver, InvalidQuery, NotKept, Unavailable } from "./Refusals.ts"
 import * as Showing from "./Showing.ts"
@@ -67,7 +68,7 @@ const Handlers = HttpApiBuilder.group(
             const after = yield* rowAt(cursor, invalidQuery)
             const page = yield* store.list(
               { state, backend, event, guid, ...since },
-              { limit: limit ?? Parameters.usualLimit, after: after?.id }
+              { limit: limit ?? Defaults.usualLimit, after: after?.id }
             )
             return json(listAnswer(page))
           },
@@ -109,7 +110,7 @@ const Handlers = HttpApiBuilder.group(
               return yield* cannotRedeliver("the delivery's body is no longer kept")
             }
             const which = views.some((view) => view.guid === guid) ? { guid } : { id: guid }
-            const { redelivered, remaining } = yield* store.redeliver({ ...which, among }, Parameters.highestLimit)
+            const { redelivered, remaining } = yield* store.redeliver({ ...which, among }, Defaults.highestLimit)
             log.write("info", "redelivery asked for", { delivery: guid, backend, redelivered, remaining })
             return json<typeof RedeliverAnswer.Type>({ redelivered, ...counted(remaining) })
           },
@@ -120,9 +121,10 @@ const Handlers = HttpApiBuilder.group(
         "redeliverMatching",
         Effect.fnUntraced(
           function*({ request }) {
-            const { backend, cursor, event, limit, since, state = "dead" } = yield* redeliverMatchingParameters(
-              yield* readBody(request)
-            )
+            const { backend, cursor, event, limit, since, state = Defaults.redeliveredState } =
+              yield* redeliverMatchingParameters(
+                yield* readBody(request)
+              )
             const after = yield* rowAt(cursor, cannotRedeliver)
             // Pending rows would match again and again, and they come to their backend by themselves.
             if (state === "pending") {
@@ -131,7 +133,7 @@ const Handlers = HttpApiBuilder.group(
             const among = yield* addressees(backend)
             const { next, redelivered, remaining } = yield* store.redeliver(
               { state, event, since: undefined, age: undefined, ...since, among },
-              limit ?? Parameters.highestLimit,
+              limit ?? Defaults.highestLimit,
               after
             )
             const matched = {

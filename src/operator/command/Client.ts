@@ -109,7 +109,7 @@ const parametersOf = <A>(schema: Schema.ConstraintDecoder<A>) => {
     Effect.catchTag(
       decode(Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))),
       "SchemaError",
-      ({ issue }) => failed(Parameters.reasonOf(issue))
+      ({ issue }) => said({ reason: Parameters.reasonOf(issue) })
     )
 }
 
@@ -181,6 +181,8 @@ const inWords = (server: string, hasToken: boolean) => {
   }
 }
 
-const said = ({ reason }: { readonly reason: string }) => failed(firstLine(reason))
+/** Over HTTP a bad parameter is named as it is there. On the command line it was a flag. */
+const said = ({ reason }: { readonly reason: string }) =>
+  failed(firstLine(reason).replace(/^invalid (?=(?:state|backend|event|since|limit) )/, "invalid --"))
 
 const firstLine = (text: string): string => text.trim().split("\n", 1)[0]!.slice(0, 512)

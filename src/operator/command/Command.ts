@@ -5,6 +5,7 @@ import * as Layer from "effect/Layer"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import type { Environment } from "../../settings/Variables.ts"
 import type { ListAnswer, RedeliverMatchingAnswer } from "../Answers.ts"
+import { highestLimit } from "../Defaults.ts"
 import { DeliveriesClient, DeliveriesFailed } from "./Client.ts"
 import type { DeliveriesRequest } from "./Flags.ts"
 import { Output } from "./Output.ts"
@@ -45,7 +46,7 @@ const list = Effect.fnUntraced(function*({ all, filter, json, limit }: Asked<"li
     return output.print(heading + DeliveriesTable.list(page.deliveries, output))
   }
   const ask = (cursor: string | undefined) =>
-    client.list({ ...filter, limit: limit ?? (all ? "500" : undefined), cursor })
+    client.list({ ...filter, limit: limit ?? (all ? String(highestLimit) : undefined), cursor })
   let page = yield* ask(undefined)
   yield* printPage(page, true)
   if (all) {
@@ -114,19 +115,26 @@ const redeliverMatching = Effect.fnUntraced(function*({ all, filter, json, limit
   )
   if (all && next !== null) yield* rest
   const remaining = total === undefined ? undefined : Math.max(0, total - redelivered)
-  yield* report({ redelivered, remaining: next === null ? 0 : remaining }, json)
+  yield* report({ redelivered, remaining: next === null ? 0 : remaining }, json, first.matched?.state)
 })
 
 const report = Effect.fnUntraced(function*(
   { redelivered, remaining }: { readonly redelivered: number; readonly remaining?: number | undefined },
-  json: boolean
+  json: boolean,
+  state?: string
 ) {
   const output = yield* Output
   yield* output.print(
     json
       ? `${JSON.stringify({ redelivered, remaining })}\n`
-      : `${redelivered === 0 ? "nothing to redeliver" : `redelivering ${redelivered}`}${
-        remaining === 0 ? "" : `, ${remaining ?? "more"} remaining`
+      : `${redelivered === 0 ? "nothing to redeliver" : `redelivering ${rows(redelivered)}`}${
+        remaining !== 0
+          ? `, ${remaining ?? "more"} remaining`
+          : redelivered === 0 && state !== undefined
+          ? `: no row that can be sent again is ${state} and matches`
+          : ""
       }\n`
   )
 })
+
+const rows = (count: number): string => count === 1 ? "1 row" : `${count} rows`

@@ -9,6 +9,7 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import { clientVariables } from "../../settings/Table.ts"
 import { rowStates } from "../../store/contract/Row.ts"
+import { highestLimit, redeliveredState, usualLimit } from "../Defaults.ts"
 
 /** Filters as they were given: the server reads them. */
 export interface GivenFilter {
@@ -47,7 +48,7 @@ export const deliveriesCommand = <E>(chosen: (request: DeliveriesRequest) => Eff
     Command.withSubcommands([
       Command.make(
         "list",
-        { ...filters, limit, all: allPages, ...common },
+        { state: stateToList, ...filters, limit: pageLimit, all: allPages, ...common },
         (given) => chosen({ kind: "list", filter: filterOf(given), ...pagesOf(given), ...commonOf(given) })
       ).pipe(
         Command.withDescription("List deliveries, newest first"),
@@ -65,8 +66,9 @@ export const deliveriesCommand = <E>(chosen: (request: DeliveriesRequest) => Eff
       ),
       Command.make("redeliver", {
         guid: Argument.String("guid").pipe(Argument.withDescription(guidText), Argument.optional),
+        state: stateToRedeliver,
         ...filters,
-        limit,
+        limit: batchLimit,
         all: allRows,
         ...common
       }, (given) =>
@@ -94,17 +96,25 @@ const switched = (name: string, description: string) =>
 
 const guidText = "X-GitHub-Delivery, or our own id"
 
-const filters = {
-  state: Flag.Literals("state", rowStates).pipe(
+const state = (description: string) =>
+  Flag.Literals("state", rowStates).pipe(
     Flag.withMetavar("<state>"),
-    Flag.withDescription("What became of it at a backend"),
+    Flag.withDescription(description),
     Flag.optional
-  ),
+  )
+
+const stateToList = state("Only in this state at a backend")
+const stateToRedeliver = state(`Rows in this state [default: ${redeliveredState}]`)
+const filters = {
   backend: text("backend", "<url>", "Only what goes to this backend"),
-  event: text("event", "<name>", "Only this event: push, pull_request"),
+  event: text("event", "<name>", "Only this event, such as push"),
   since: text("since", "<time>", "Received since 2026-01-02T03:04:05Z, or in the last 24h")
 }
-const limit = text("limit", "<count>", "At most this many at once, up to 500")
+const limit = (defaultText: string) =>
+  text("limit", "<count>", `At most this many at once, up to ${highestLimit} [default: ${defaultText}]`)
+
+const pageLimit = limit(`${usualLimit}, with --all ${highestLimit}`)
+const batchLimit = limit(String(highestLimit))
 const allPages = switched("all", "All that match, page after page")
 const allRows = switched("all", "All that match, batch after batch")
 const body = switched("body", "The payload too")

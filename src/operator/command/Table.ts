@@ -61,7 +61,7 @@ export const show = (delivery: ShownDelivery, { hasColours }: Pick<Width, "hasCo
   return [
     ...facts.map(([name, value]) => `${bold(hasColours, name.padEnd(10))}  ${printable(value)}`),
     ...delivery.headers === null ? [] : [
-      bold(hasColours, "headers"),
+      bold(hasColours, "headers, as they go out"),
       ...delivery.headers.map(([name, value]) => printable(`  ${name}: ${value}`))
     ],
     ...delivery.backends.flatMap((row) => [

@@ -208,7 +208,7 @@ hook id     292430182
 size        25 B
 request     POST /proxy?***
 signature   no longer valid: the secret has changed, and a backend would take the delivery and drop it
-headers
+headers, as they go out
   Content-Type: application/json
   X-Hub-Signature-256: ***
 dead, 2 tries, 01-02 03:04:06: https://a.example.com
@@ -240,6 +240,8 @@ body
     }).pipe(Effect.provide(OperatorServer())))
 })
 
+const none = (state: string) => `nothing to redeliver: no row that can be sent again is ${state} and matches\n`
+
 describe("redeliver", () => {
   it.effect("sends one delivery again, to all or to one backend", () =>
     Effect.gen(function*() {
@@ -247,7 +249,7 @@ describe("redeliver", () => {
       contents.kept.push(keep(1))
       contents.matching = 2
       const one = { ...redeliver, guid: "guid-1" }
-      assert.strictEqual((yield* prints(one)).out, "redelivering 2\n")
+      assert.strictEqual((yield* prints(one)).out, "redelivering 2 rows\n")
       yield* prints({ ...one, filter: { ...noFilter, backend: "https://a.example.com" } })
       assert.deepStrictEqual(contents.redeliveries.map(([filter]) => filter), [
         { guid: "guid-1", among: registeredKeys },
@@ -262,7 +264,7 @@ describe("redeliver", () => {
       const contents = yield* StoreContents
       contents.matching = 1_200
       assert.deepStrictEqual(yield* prints({ ...dead, limit: "10" }), {
-        out: "redelivering 10, 1190 remaining\n",
+        out: "redelivering 10 rows, 1190 remaining\n",
         err: ""
       })
       assert.deepStrictEqual(contents.redeliveries, [[
@@ -276,7 +278,7 @@ describe("redeliver", () => {
       const contents = yield* StoreContents
       contents.matching = 1_200
       assert.deepStrictEqual(yield* prints({ ...dead, all: true }), {
-        out: "redelivering 1200\n",
+        out: "redelivering 1200 rows\n",
         err: "redelivering: 500 of 1200\nredelivering: 1000 of 1200\nredelivering: 1200 of 1200\n"
       })
       const goesOn = { id: lastId, key: "https://z.example.com" }
@@ -295,9 +297,9 @@ describe("redeliver", () => {
     Effect.gen(function*() {
       const contents = yield* StoreContents
       Object.assign(contents, { matching: 1_200, isCounted: false })
-      assert.deepStrictEqual(yield* prints(dead), { out: "redelivering 500, more remaining\n", err: "" })
+      assert.deepStrictEqual(yield* prints(dead), { out: "redelivering 500 rows, more remaining\n", err: "" })
       assert.deepStrictEqual(yield* prints({ ...dead, all: true }), {
-        out: "redelivering 700\n",
+        out: "redelivering 700 rows\n",
         err: "redelivering: 500\nredelivering: 700\n"
       })
     }).pipe(Effect.provide(OperatorServer())))
@@ -311,9 +313,25 @@ describe("redeliver", () => {
         response.end(`{"redelivered":5,"remaining":10,"next":"${asked}"}`)
       }))
       const env = { SPRAYPROXY_URL: `http://127.0.0.1:${to}` }
-      assert.strictEqual((yield* printed({ ...dead, all: true }, env)).out, "redelivering 15\n")
+      assert.strictEqual((yield* printed({ ...dead, all: true }, env)).out, "redelivering 15 rows\n")
       assert.strictEqual(asked, 3)
     })))
+
+  it.effect("counts rows, of which one is no rows", () =>
+    Effect.gen(function*() {
+      ;(yield* StoreContents).matching = 4
+      assert.strictEqual((yield* prints({ ...dead, limit: "1" })).out, "redelivering 1 row, 3 remaining\n")
+    }).pipe(Effect.provide(OperatorServer())))
+
+  it.effect("says which state it looked for where nothing matches", () =>
+    Effect.gen(function*() {
+      const push = { ...redeliver, filter: { ...noFilter, event: "push" } }
+      assert.strictEqual((yield* prints(push)).out, none("dead"))
+      assert.strictEqual((yield* prints({ ...push, all: true })).out, none("dead"))
+      assert.strictEqual((yield* prints({ ...push, filter: { ...noFilter, state: "rejected" } })).out, none("rejected"))
+      ;(yield* StoreContents).kept.push(keep(1))
+      assert.strictEqual((yield* prints({ ...redeliver, guid: "guid-1" })).out, "nothing to redeliver\n")
+    }).pipe(Effect.provide(OperatorServer())))
 
   it.effect("does not guess what is meant", () =>
     Effect.gen(function*() {
@@ -336,12 +354,24 @@ describe("a failure", () => {
       yield* fails(
         { ...list, limit: "0" },
         env,
-        `invalid limit "0": a limit is a whole number from 1 to 500`
+        `invalid --limit "0": a limit is a whole number from 1 to 500`
       )
       contents.failure = new StoreUnavailable({ reason: "gone" })
       yield* fails(list, env, `${env["SPRAYPROXY_URL"]!.slice(0, -1)} answered 503: store unavailable`)
       const elsewhere = env["SPRAYPROXY_URL"] + "nowhere"
       yield* fails({ ...list, server: elsewhere }, env, `${elsewhere} keeps no deliveries: it runs without a store`)
+    }).pipe(Effect.provide(OperatorServer())))
+
+  it.effect.each([
+    ["limit", { limit: "x", filter: { ...noFilter, state: "dead" } }],
+    ["since", { filter: { ...noFilter, since: "yesterday" } }],
+    ["backend", { filter: { ...noFilter, backend: "a.example.com" } }],
+    ["event", { filter: { ...noFilter, event: "" } }],
+    ["state", { filter: { ...noFilter, state: "pending" } }]
+  ])("names the flag as it is written: --%s", ([name, given]) =>
+    Effect.gen(function*() {
+      const failure = yield* Effect.flip(printed({ ...redeliver, ...given as object }, yield* environment))
+      assert.match(failure.message, new RegExp(`^invalid --${name as string} "`))
     }).pipe(Effect.provide(OperatorServer())))
 
   it.live("names the server that is not there", () =>
