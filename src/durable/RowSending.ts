@@ -113,7 +113,10 @@ export const make = Effect.gen(function*() {
     const delivery = deliveryOf(stored.success)
     reservation.hold(delivery.body.length)
     yield* Effect.callback<void>((resume) =>
-      spray.begin(delivery, reservation, entryOf(row), () => resume(Effect.void))
+      spray.begin(delivery, reservation, entryOf(row), {
+        ended: () => resume(Effect.void),
+        died: (defect) => resume(Effect.die(defect))
+      })
     )
   })
 

@@ -8,15 +8,24 @@ import type { CancelTimer, Timers } from "../runtime/Timers.ts"
  */
 export type SprayResult = "proxied" | "failed" | "accepted" | "forwarding"
 
-/** Gets the reply of a delivery that is sprayed, and learns of the end of its attempts. */
-export interface SprayObserver {
+/** Learns of the end of the attempts on a delivery. */
+export interface EndObserver {
+  /** Nothing of the delivery is under way, and its memory can be given back. Called once. */
+  readonly ended: () => void
+  /**
+   * A defect has kept the delivery from beginning, whatever else it was told. Its memory can be given back. An exception
+   * would end the process, or keep the caller from the other deliveries of its batch.
+   */
+  readonly died: (defect: unknown) => void
+}
+
+/** Gets the reply of a delivery that is sprayed. */
+export interface SprayObserver extends EndObserver {
   /**
    * The reply is known. Called once. `overloaded`: there was no memory until the reply was due, and nothing was
    * attempted. `gone`: attempts have begun, and nobody waits for their outcomes.
    */
   readonly replied: (result: SprayResult | "overloaded" | "gone") => void
-  /** Nothing of the delivery is under way, and its memory can be given back. Called once. */
-  readonly ended: () => void
 }
 
 /** The attempts on one delivery, which have a result together. */

@@ -31,7 +31,7 @@ import { Settings } from "../settings/Settings.ts"
 import { Forwarder } from "./Forwarder.ts"
 import { InFlight, type InFlightObserver } from "./InFlight.ts"
 import { Ledger, type LedgerEntry } from "./Ledger.ts"
-import { Reply, type SprayObserver } from "./Reply.ts"
+import { type EndObserver, Reply, type SprayObserver } from "./Reply.ts"
 import { chargeOf, whenRoom } from "./Room.ts"
 
 /** An attempt that was ended before its outcome was known. */
@@ -52,8 +52,8 @@ export class Spray extends Context.Service<Spray, {
     replyDeadline: number,
     observer: SprayObserver
   ) => () => void
-  /** Starts the attempts of a delivery that nobody waits for. `ended`: see `SprayObserver`. */
-  readonly begin: (delivery: Delivery, reservation: Reservation, entry: LedgerEntry, ended: () => void) => void
+  /** Starts the attempts of a delivery that nobody waits for. */
+  readonly begin: (delivery: Delivery, reservation: Reservation, entry: LedgerEntry, observer: EndObserver) => void
   /** How many deliveries have something under way. */
   readonly inFlight: () => number
   /** Waits until nothing is under way. */
@@ -113,10 +113,10 @@ export class Spray extends Context.Service<Spray, {
         delivery: Delivery,
         reservation: Reservation,
         entry: LedgerEntry,
-        ended: () => void
+        observer: EndObserver
       ) => {
         const abandon = () => {
-          ended()
+          observer.ended()
           entry.abandoned()
           idleness.check()
         }
@@ -124,8 +124,11 @@ export class Spray extends Context.Service<Spray, {
         waiting += 1
         turns.run(() => {
           waiting -= 1
-          if (closed) return abandon()
-          start(delivery, reservation, entry, ended)
+          begun(observer, () => {
+            if (closed) return abandon()
+            start(delivery, reservation, entry, () => observer.ended())
+          })
+          idleness.check()
         })
       }
 
@@ -143,12 +146,13 @@ export class Spray extends Context.Service<Spray, {
         const hasRoom = reservation.hold(chargeOf(entry.backends))
         if (hasRoom && turns.isOpen()) return turns.run(begin)
         waiting += 1
-        const inTurn = () =>
-          turns.run(() => {
-            waiting -= 1
-            begin()
-            idleness.check()
-          })
+        const go = () => {
+          waiting -= 1
+          begun(reply.observer, begin)
+          idleness.check()
+        }
+        // A refusal needs no turn. It has to be out before the shutdown closes the connections.
+        const inTurn = () => closed ? go() : turns.run(go)
         if (hasRoom) return inTurn()
         whenRoom(reservation, reply.deadline, timers, inTurn, () => {
           waiting -= 1
@@ -164,14 +168,16 @@ export class Spray extends Context.Service<Spray, {
         spray: (delivery, reservation, replyDeadline, observer) => {
           const reply = new Reply(observer, replyDeadline, timers)
           reservation.verified()
-          ledger.record(delivery, registry.snapshot(), (entry) => {
-            if (!entry.isDurable) return startAndReply(delivery, reservation, entry, reply)
-            startDurable(delivery, reservation, entry, () => observer.ended())
-            reply.give("accepted")
-          })
+          ledger.record(delivery, registry.snapshot(), (entry) =>
+            begun(observer, () => {
+              if (!entry.isDurable) return startAndReply(delivery, reservation, entry, reply)
+              startDurable(delivery, reservation, entry, observer)
+              reply.give("accepted")
+            }))
           return () => reply.leave()
         },
-        begin: startDurable,
+        begin: (delivery, reservation, entry, observer) =>
+          begun(observer, () => startDurable(delivery, reservation, entry, observer)),
         inFlight: countInFlight,
         idle: idleness.await,
         cutOff: Effect.sync(() => {
@@ -183,4 +189,12 @@ export class Spray extends Context.Service<Spray, {
       })
     })
   )
+}
+
+const begun = (observer: EndObserver, begin: () => void): void => {
+  try {
+    begin()
+  } catch (defect) {
+    observer.died(defect)
+  }
 }

@@ -106,6 +106,8 @@ class Budget {
   used = 0
   #unverifiedLarge = 0
   #age = 0
+  #isServing = false
+  #isDue = false
   #beyondBudget: Charge | undefined
   #beyondHalf: Charge | undefined
   readonly #small: Array<Waiter> = []
@@ -185,9 +187,20 @@ class Budget {
     this.#serve()
   }
 
+  /** A waiter that is resumed may release at once. It is served in a loop, because a call for each would fill the stack. */
   #serve(): void {
-    this.#serveQueue(this.#small)
-    this.#serveQueue(this.#large)
+    this.#isDue = true
+    if (this.#isServing) return
+    this.#isServing = true
+    try {
+      while (this.#isDue) {
+        this.#isDue = false
+        this.#serveQueue(this.#small)
+        this.#serveQueue(this.#large)
+      }
+    } finally {
+      this.#isServing = false
+    }
   }
 
   #serveQueue(queue: Array<Waiter>): void {

@@ -51,6 +51,8 @@ export interface ReceptionHost {
   readonly refusals: Refusals
   /** Milliseconds. */
   readonly replyDeadline: number
+  /** Reports a defect of a request for which no fiber waits any more. */
+  readonly report: (defect: unknown) => void
   readonly spray: Spray["Service"]
   readonly timers: Timers["Service"]
 }
@@ -85,6 +87,8 @@ class Reception implements BodyObserver, SprayObserver {
   readonly #incoming: IncomingMessage
   #delivery: Delivery | undefined
   #isRefused = false
+  #isReplied = false
+  #hasLeft = false
   #stopReading: (() => void) | undefined
   #stopWaiting: (() => void) | undefined
 
@@ -119,9 +123,8 @@ class Reception implements BodyObserver, SprayObserver {
     try {
       this.#verify(body)
     } catch (defect) {
-      // An exception from a callback would end the process. The fiber reports the defect and answers 500.
-      this.ended()
-      this.#resume(Effect.die(defect))
+      // An exception from a callback would end the process.
+      this.died(defect)
     }
   }
 
@@ -152,6 +155,8 @@ class Reception implements BodyObserver, SprayObserver {
   }
 
   replied(result: SprayResult | "overloaded" | "gone"): void {
+    if (this.#isReplied) return
+    this.#isReplied = true
     if (result === "overloaded") return this.#refuse(result)
     const { log, metrics } = this.#host
     const elapsed = this.#elapsed()
@@ -166,8 +171,17 @@ class Reception implements BodyObserver, SprayObserver {
     this.#reservation.release()
   }
 
+  /** The fiber, if it still waits, reports the defect and answers 500. */
+  died(defect: unknown): void {
+    this.ended()
+    if (this.#isReplied || this.#hasLeft) return this.#host.report(defect)
+    this.#isReplied = true
+    this.#resume(Effect.die(defect))
+  }
+
   clientLeft(): void {
     if (this.#isRefused) return
+    this.#hasLeft = true
     if (this.#delivery !== undefined) return this.#stopWaiting?.()
     this.#stopReading?.()
     this.ended()

@@ -15,6 +15,7 @@ import { addPath } from "../http/MethodRoutes.ts"
 import { DeliveryLog } from "../observability/logs/DeliveryLog.ts"
 import { Metrics } from "../observability/metrics/Metrics.ts"
 import { Tracing } from "../observability/telemetry/Tracing.ts"
+import { contained } from "../runtime/Contained.ts"
 import { MemoryBudget } from "../runtime/MemoryBudget.ts"
 import { Timers } from "../runtime/Timers.ts"
 import { Settings } from "../settings/Settings.ts"
@@ -32,6 +33,7 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
   const registry = yield* BackendRegistry
   const tracing = yield* Tracing
   const pseudonym = yield* Pseudonym
+  const runFork = Effect.runForkWith(yield* Effect.context())
   const host: ReceptionHost = {
     budget: yield* MemoryBudget,
     log: yield* DeliveryLog,
@@ -39,6 +41,7 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
     reader: yield* BodyReader,
     refusals: yield* Refusals.make,
     replyDeadline: Duration.toMillis(settings.replyDeadline),
+    report: (defect: unknown) => void runFork(contained(Effect.die(defect))),
     spray: yield* Spray,
     timers: yield* Timers
   }

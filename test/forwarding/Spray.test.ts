@@ -334,7 +334,7 @@ describe("nobody who waits for a reply any more", () => {
       { ...delivery, body: new Body([], 0) } as unknown as Delivery,
       budget.open(),
       timers.now() + replyDeadline,
-      { replied: (result) => told.push(result), ended: () => told.push("ended") }
+      { replied: (result) => told.push(result), ended: () => told.push("ended"), died: () => told.push("died") }
     )
     leave()
     return { a, told }
@@ -511,6 +511,37 @@ describe("a delivery that the store has not taken", () => {
       yield* TestClock.adjust("9 seconds")
       expect(yield* Fiber.join(reply)).toBe("forwarding")
     }))
+})
+
+describe("a ledger that answers later", () => {
+  it.effect.each([true, false])(
+    "is not harmed by a defect, and its delivery keeps no memory: on disk %j",
+    (isDurable) =>
+      Effect.gen(function*() {
+        const answers: Array<() => void> = []
+        const later = Layer.succeed(
+          Ledger,
+          Ledger.of({
+            record: (_delivery, backends, done) => {
+              const entry = {
+                ...unwritten(backends),
+                isDurable,
+                get backends(): typeof backends {
+                  throw new Error("a defect")
+                }
+              }
+              answers.push(() => done(entry))
+            }
+          })
+        )
+        const { budget, spray, start } = yield* setUp(1, withoutRetries, later)
+        const reply = yield* start("guid", KiB)
+        for (const answer of answers) answer()
+        expect(Exit.hasDies(yield* Fiber.await(reply))).toBe(true)
+        expect(budget.state().used).toBe(0)
+        expect(spray.inFlight()).toBe(0)
+      })
+  )
 })
 
 describe("a delivery that is on disk", () => {

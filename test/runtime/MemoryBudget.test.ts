@@ -113,6 +113,25 @@ describe("MemoryBudget", () => {
     assert.deepStrictEqual(resumed, [0, 1])
   })
 
+  it("waiters that release as soon as they are resumed are served one after the other, however many", () => {
+    const budget = make(MiB)
+    const busy = budget.open()
+    busy.verified()
+    busy.hold(MiB)
+    budget.open().wait(1, () => {})
+    let resumed = 0
+    for (let n = 0; n < 20_000; n += 1) {
+      const waiter = budget.open()
+      waiter.verified()
+      waiter.wait(1, () => {
+        resumed += 1
+        waiter.release()
+      })
+    }
+    busy.release()
+    assert.strictEqual(resumed, 20_000)
+  })
+
   it("a waiter that leaves is not resumed", () => {
     const budget = make(1 * MiB)
     const busy = budget.open()

@@ -16,7 +16,11 @@ export const replyOf = (
   Effect.callback((resume) => {
     const leave = spray.spray(delivery, reservation, deadline, {
       replied: (result) => resume(result === "overloaded" ? Effect.fail(result) : Effect.succeed(result)),
-      ended: () => reservation.release()
+      ended: () => reservation.release(),
+      died: (defect) => {
+        reservation.release()
+        resume(Effect.die(defect))
+      }
     })
     return Effect.sync(leave)
   })

@@ -43,13 +43,16 @@ export class JoinedHeaders {
     if (this.#last.list !== request.headers) this.#last = join(request.headers)
     const { joined, own } = this.#last
     this.#next = joined
-    // Not blocking, because nothing waits behind it, and undici then looks at its queue once less.
-    client.dispatch(
-      { path: request.path, method: request.method, body: request.body, headers: own, blocking: false },
-      handler
-    )
-    // Still set only if undici has refused the request before creating it.
-    this.#next = undefined
+    try {
+      // Not blocking, because nothing waits behind it, and undici then looks at its queue once less.
+      client.dispatch(
+        { path: request.path, method: request.method, body: request.body, headers: own, blocking: false },
+        handler
+      )
+    } finally {
+      // Still set only if undici has refused the request before creating it.
+      this.#next = undefined
+    }
   }
 }
 

@@ -162,6 +162,22 @@ describe("headers that are joined", () => {
       }))
   )
 
+  it.live("go to nobody else's request when whoever is told of a refusal fails", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const headers = yield* subscribed
+      const { byUndici, requests } = yield* start
+      const unused = new Undici.Client("http://127.0.0.1:1")
+      const failing: Undici.Dispatcher.DispatchHandler = {
+        onResponseError: () => {
+          throw new Error("a defect")
+        }
+      }
+      const refused = { ...requestOf("http://127.0.0.1:1", ["X-A", "1"], whole), path: "/a b" }
+      assert.throws(() => headers.dispatch(unused, refused, failing), "a defect")
+      yield* byUndici(["X-B", "2"])
+      assert.notInclude(requests[0], "X-A")
+    })))
+
   it.live("are no more joined when that has ended", () =>
     Effect.scoped(Effect.gen(function*() {
       const first = yield* Effect.scoped(subscribed)
