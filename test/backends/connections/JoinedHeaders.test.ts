@@ -64,6 +64,12 @@ const subscribed = Effect.map(
   ({ headers }) => headers
 )
 
+const failing: Undici.Dispatcher.DispatchHandler = {
+  onResponseError: () => {
+    throw new Error("a defect")
+  }
+}
+
 const whole: Buffer = Buffer.from("the body's end")
 
 const requestOf = (origin: string, headers: Array<string>, body: Buffer): OutgoingRequest => ({
@@ -167,11 +173,6 @@ describe("headers that are joined", () => {
       const headers = yield* subscribed
       const { byUndici, requests } = yield* start
       const unused = new Undici.Client("http://127.0.0.1:1")
-      const failing: Undici.Dispatcher.DispatchHandler = {
-        onResponseError: () => {
-          throw new Error("a defect")
-        }
-      }
       const refused = { ...requestOf("http://127.0.0.1:1", ["X-A", "1"], whole), path: "/a b" }
       assert.throws(() => headers.dispatch(unused, refused, failing), "a defect")
       yield* byUndici(["X-B", "2"])
