@@ -2,7 +2,6 @@
  * `GET /metrics` on a listener of its own, for a sidecar or for Prometheus itself. The listener speaks plain HTTP, or
  * TLS with a certificate that is loaded again when its files change.
  */
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -15,6 +14,7 @@ import { Log } from "../observability/logs/Logging.ts"
 import * as PrometheusText from "../observability/metrics/PrometheusText.ts"
 import { OwnListeners } from "../runtime/OwnListeners.ts"
 import { Settings } from "../settings/Settings.ts"
+import * as Listener from "./Listener.ts"
 import { addNotFound, addPath, routerConfig } from "./MethodRoutes.ts"
 import { tlsServer } from "./MetricsCertificate.ts"
 
@@ -36,7 +36,7 @@ const announce = Layer.effectDiscard(Effect.gen(function*() {
 }))
 
 const listener = Layer.unwrap(Effect.gen(function*() {
-  const { host, metricsCert, metricsKey, metricsPort } = yield* Settings
+  const { metricsCert, metricsKey } = yield* Settings
   const server = Option.isNone(metricsCert) || Option.isNone(metricsKey)
     ? createServer()
     : yield* tlsServer(metricsCert.value, metricsKey.value)
@@ -46,11 +46,7 @@ const listener = Layer.unwrap(Effect.gen(function*() {
     server.closeAllConnections()
   })
   return Layer.effectDiscard(Effect.addFinalizer(() => end)).pipe(
-    Layer.provideMerge(NodeHttpServer.layerServer(() => server, {
-      port: metricsPort,
-      ...(host === "" ? {} : { host }),
-      disablePreemptiveShutdown: true
-    }))
+    Layer.provideMerge(Listener.layer("metricsPort", () => server, { disablePreemptiveShutdown: true }))
   )
 }))
 

@@ -1,5 +1,4 @@
 /** The public listener: the `node:http` server under Effect's, with its limits and its shutdown. */
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -12,6 +11,7 @@ import { LiveSet } from "../runtime/LiveSet.ts"
 import { Settings } from "../settings/Settings.ts"
 import { acceptQueueLength, acceptQueueTaken } from "./AcceptQueue.ts"
 import { answerClientErrors } from "./ClientErrors.ts"
+import * as Listener from "./Listener.ts"
 import { PublicResponse, tellSenderClosed } from "./PublicResponse.ts"
 import { Readiness } from "./Readiness.ts"
 
@@ -84,13 +84,7 @@ export class PublicServer extends Context.Service<PublicServer, {
   )
 
   /** Effect's `HttpServer` on this server. */
-  static readonly layerHttpServer = Layer.unwrap(Effect.gen(function*() {
-    const { server } = yield* PublicServer
-    const { host, port } = yield* Settings
-    return NodeHttpServer.layerServer(() => server, {
-      port,
-      backlog: acceptQueueLength,
-      ...(host === "" ? {} : { host })
-    })
-  }))
+  static readonly layerHttpServer = Layer.unwrap(
+    Effect.map(PublicServer, ({ server }) => Listener.layer("port", () => server, { backlog: acceptQueueLength }))
+  )
 }

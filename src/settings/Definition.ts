@@ -40,6 +40,8 @@ interface Words {
   readonly flag?: string
   readonly variable: string
   readonly description: string
+  /** The setting without which this one means nothing. */
+  readonly onlyWith?: "store" | "enableDynamicBackends"
 }
 
 /** One setting: how its text is found and decoded, and how the help shows it. */
@@ -127,6 +129,10 @@ const given = (definition: Definition<unknown>, flags: GivenFlags): ReadonlyArra
 /** The setting's name as the user wrote it. */
 export const source = (definition: Definition<unknown>, flags: GivenFlags): string =>
   given(definition, flags).length > 0 ? `--${definition.flag}` : definition.variable
+
+/** Whether the user gave it a value. */
+export const isGiven = (definition: Definition<unknown>, flags: GivenFlags, variable: string | undefined): boolean =>
+  (given(definition, flags).at(-1) ?? variable ?? "").trim() !== ""
 
 /** Reads one setting: the flag wins over the variable, and a blank variable is an unset one. */
 export const read = <A>(

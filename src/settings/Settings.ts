@@ -10,15 +10,20 @@ import * as Context from "effect/Context"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import { type GivenFlags, InvalidSetting, invalidSetting, read, source } from "./Definition.ts"
+import { type GivenFlags, InvalidSetting, invalidSetting, isGiven, read, source } from "./Definition.ts"
 import { definitions, flagOf, type SettingValues } from "./Table.ts"
 import { type Environment, withoutServiceLinks } from "./Variables.ts"
 
 /** Every setting, decoded and checked. */
-export class Settings extends Context.Service<Settings, SettingValues>()("sprayproxy/settings/Settings") {
+export interface ResolvedSettings extends SettingValues {
+  /** The names of those that were given, as the user wrote them. The others have their defaults. */
+  readonly given: Readonly<Partial<Record<keyof SettingValues, string>>>
+}
+
+export class Settings extends Context.Service<Settings, ResolvedSettings>()("sprayproxy/settings/Settings") {
   /** For tests: the defaults, with `partial` over them. Unlike `resolve`, this needs no secret. */
-  static readonly layerFrom = (partial: Partial<SettingValues>): Layer.Layer<Settings> =>
-    Layer.sync(Settings, () => ({ ...Result.getOrThrow(decode(definitions, {}, {})), ...partial }))
+  static readonly layerFrom = (partial: Partial<ResolvedSettings>): Layer.Layer<Settings> =>
+    Layer.sync(Settings, () => ({ ...Result.getOrThrow(decode(definitions, {}, {})), given: {}, ...partial }))
 }
 
 /** All settings from the command line and the environment. The failure names the first bad one. */
@@ -26,20 +31,28 @@ export const resolve = (
   flags: GivenFlags,
   env: Environment,
   options: { readonly isTerminal: boolean }
-): Result.Result<SettingValues, InvalidSetting> =>
+): Result.Result<ResolvedSettings, InvalidSetting> =>
   Result.gen(function*() {
+    const variables = withoutServiceLinks(env)
     const settings = yield* decode(
       options.isTerminal
         ? { ...definitions, logFormat: { ...definitions.logFormat, fallback: ["pretty"] } }
         : definitions,
       flags,
-      withoutServiceLinks(env)
+      variables
     )
     yield* requireBeside("metricsKey", "metricsCert", settings, flags)
     yield* requireBeside("metricsCert", "metricsKey", settings, flags)
     yield* requireSecret(settings)
-    return settings
+    return { ...settings, given: namesOfGiven(flags, variables) }
   })
+
+const namesOfGiven = (flags: GivenFlags, env: Environment): ResolvedSettings["given"] =>
+  Object.fromEntries(
+    Object.entries(definitions).flatMap(([field, definition]) =>
+      isGiven(definition, flags, env[definition.variable]) ? [[field, source(definition, flags)]] : []
+    )
+  )
 
 const decode = (
   table: typeof definitions,

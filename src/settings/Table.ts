@@ -125,6 +125,7 @@ export const definitions = {
   dynamicBackendAllow: many(Kind.hostPattern, {
     flag: "dynamic-backend-allow",
     variable: "SPRAYPROXY_DYNAMIC_BACKEND_ALLOW",
+    onlyWith: "enableDynamicBackends",
     separators: { flag: /,/, variable: /[\s,]+/ },
     defaultText: "all hosts",
     description:
@@ -134,6 +135,7 @@ export const definitions = {
   dynamicBackendLimit: one(Kind.count(0), {
     flag: "dynamic-backend-limit",
     variable: "SPRAYPROXY_DYNAMIC_BACKEND_LIMIT",
+    onlyWith: "enableDynamicBackends",
     fallback: "1000",
     description: "How many backends may be registered at once."
   }),
@@ -155,12 +157,14 @@ export const definitions = {
   maxDeliveryAge: one(Kind.duration("above 0s"), {
     flag: "max-delivery-age",
     variable: "SPRAYPROXY_MAX_DELIVERY_AGE",
+    onlyWith: "store",
     fallback: "72h",
     description: "With a store: how long a delivery is sent again before it is given up as dead."
   }),
   retryUnknown: one(Kind.bool, {
     flag: "retry-unknown",
     variable: "SPRAYPROXY_RETRY_UNKNOWN",
+    onlyWith: "store",
     fallback: "true",
     bareValue: "true",
     description:
@@ -169,12 +173,14 @@ export const definitions = {
   retainDelivered: one(Kind.duration("above 0s"), {
     flag: "retain-delivered",
     variable: "SPRAYPROXY_RETAIN_DELIVERED",
+    onlyWith: "store",
     fallback: "24h",
     description: "With a store: how long the bodies of finished deliveries are kept."
   }),
   retainDead: one(Kind.duration("above 0s"), {
     flag: "retain-dead",
     variable: "SPRAYPROXY_RETAIN_DEAD",
+    onlyWith: "store",
     fallback: "168h",
     description: "With a store: how long dead deliveries, and the records of all finished ones, are kept."
   }),
@@ -182,6 +188,7 @@ export const definitions = {
   storeLimit: one(Kind.size(1024 * 1024), {
     flag: "store-limit",
     variable: "SPRAYPROXY_STORE_LIMIT",
+    onlyWith: "store",
     fallback: "10GiB",
     description: "With a store: the most it may take up. When it is full, deliveries are forwarded without it."
   }),

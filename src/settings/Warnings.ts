@@ -1,12 +1,14 @@
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import { BlockList, isIP } from "node:net"
+import type { Definition } from "./Definition.ts"
 import { format as formatDuration } from "./GoDuration.ts"
+import type { ResolvedSettings } from "./Settings.ts"
 import { serverOf, type StoreLocation } from "./StoreLocation.ts"
-import { flagOf, type SettingValues } from "./Table.ts"
+import { definitions, flagOf, type SettingValues } from "./Table.ts"
 
 /** One line for each thing in the settings that is allowed and rarely meant. The start logs them. */
-export const warnings = (settings: SettingValues): ReadonlyArray<string> => {
+export const warnings = (settings: ResolvedSettings): ReadonlyArray<string> => {
   const longest = Duration.sum(settings.replyDeadline, settings.forwardingTimeout)
   const all: ReadonlyArray<readonly [holds: boolean, warning: string]> = [
     [
@@ -50,9 +52,19 @@ export const warnings = (settings: SettingValues): ReadonlyArray<string> => {
   ]
   return [
     ...all.flatMap(([holds, warning]) => holds ? [warning] : []),
+    ...inVain(settings),
     ...Option.match(settings.store, { onNone: () => [], onSome: storeWarnings })
   ]
 }
+
+/** Settings that were given and mean nothing without another one. */
+const inVain = (settings: ResolvedSettings): ReadonlyArray<string> =>
+  Object.entries(definitions as Readonly<Record<string, Definition<unknown>>>).flatMap(([field, { onlyWith }]) => {
+    const name = settings.given[field as keyof SettingValues]
+    if (name === undefined || onlyWith === undefined) return []
+    const isOn = onlyWith === "store" ? Option.isSome(settings.store) : settings[onlyWith]
+    return isOn ? [] : [`${name} is set and does nothing without ${flagOf(onlyWith)}`]
+  })
 
 const storeWarnings = (location: StoreLocation): ReadonlyArray<string> => {
   if (location.kind === "sqlite") return []

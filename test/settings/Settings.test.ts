@@ -7,7 +7,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { InvalidSetting } from "../../src/settings/Definition.ts"
 import { resolve, Settings } from "../../src/settings/Settings.ts"
-import { definitions } from "../../src/settings/Table.ts"
+import { definitions, type SettingValues } from "../../src/settings/Table.ts"
 import type { Environment } from "../../src/settings/Variables.ts"
 import { warnings } from "../../src/settings/Warnings.ts"
 
@@ -33,10 +33,10 @@ const plain = (value: unknown): unknown => {
   return value
 }
 
-const fields = Object.keys(definitions) as ReadonlyArray<keyof Service>
+const fields = Object.keys(definitions) as ReadonlyArray<keyof SettingValues>
 
 /** A text that is not the default, and what it means. Metrics certificate and key only go together. */
-const samples: { readonly [K in keyof Service]: readonly [text: string, value: unknown, usual: unknown] } = {
+const samples: { readonly [K in keyof SettingValues]: readonly [text: string, value: unknown, usual: unknown] } = {
   host: ["10.0.0.1", "10.0.0.1", ""],
   port: ["81", 81, 8080],
   backends: ["https://a.example.com/base/", ["https://a.example.com/base"], []],
@@ -73,7 +73,7 @@ const pair = {
   metricsCert: { SPRAYPROXY_SERVER_METRICS_KEY: "/k" },
   metricsKey: { SPRAYPROXY_SERVER_METRICS_CERT: "/c" }
 }
-const beside = (field: keyof Service): Environment => field in pair ? pair[field as keyof typeof pair] : {}
+const beside = (field: keyof SettingValues): Environment => field in pair ? pair[field as keyof typeof pair] : {}
 
 describe("every setting", () => {
   const flagged = fields.filter((field) => definitions[field].flag !== undefined)
@@ -353,7 +353,7 @@ describe("Settings.layerFrom", () => {
     Effect.gen(function*() {
       const settings = yield* Settings
       assert.strictEqual(settings.port, 1)
-      assert.deepStrictEqual(Object.keys(settings).toSorted(), fields.toSorted())
+      assert.deepStrictEqual(Object.keys(settings).toSorted(), [...fields, "given"].toSorted())
       for (const field of fields) {
         const fallback = field === "port" ? 1 : field === "webhookSecret" ? "none" : samples[field][2]
         assert.deepStrictEqual(plain(settings[field]), fallback, field)

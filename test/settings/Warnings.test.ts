@@ -64,6 +64,28 @@ describe("warnings", () => {
     )
   })
 
+  it.each([
+    ["max-delivery-age", "1h", "--store"],
+    ["retry-unknown", "true", "--store"],
+    ["retain-delivered", "24h", "--store"],
+    ["retain-dead", "1h", "--store"],
+    ["store-limit", "1GiB", "--store"],
+    ["dynamic-backend-allow", "a.example.com", "--enable-dynamic-backends"],
+    ["dynamic-backend-limit", "1000", "--enable-dynamic-backends"]
+  ])("say that --%s %s does nothing without %s, only where it was given", (flag, value, needed) => {
+    assert.deepStrictEqual(of({ [flag]: [value] }), [`--${flag} is set and does nothing without ${needed}`])
+    const enabled = needed === "--store" ? { store: ["sqlite:/d.db"] } : { "enable-dynamic-backends": ["true"] }
+    assert.deepStrictEqual(of({ [flag]: [value], host: ["127.0.0.1"], ...enabled }), [])
+  })
+
+  it("name the variable by which a setting was given in vain, and not an empty one", () => {
+    const env = { GH_APP_WEBHOOK_SECRET: "s3cret", SPRAYPROXY_RETAIN_DEAD: "1h", SPRAYPROXY_RETAIN_DELIVERED: " " }
+    assert.deepStrictEqual(
+      warnings(Result.getOrThrow(resolve({ backend: ["http://a"] }, env, { isTerminal: false }))),
+      ["SPRAYPROXY_RETAIN_DEAD is set and does nothing without --store"]
+    )
+  })
+
   it("are none for a plain configuration", () => {
     assert.deepStrictEqual(of({}), [])
   })

@@ -90,12 +90,16 @@ describe("a start that is refused says why in one line", () => {
       yield* refused(
         ["--host", "127.0.0.1", "--port", String(taken)],
         withSecret,
-        `listen EADDRINUSE: address already in use 127.0.0.1:${taken}`
+        `can't listen on --port ${taken} (--host 127.0.0.1): the port is in use already`
       )
     }))
 
   it.live("an address that is not ours", () =>
-    refused(["--host", "192.0.2.1", "--port", "0"], withSecret, /^sprayproxy: listen EADDRNOTAVAIL: /))
+    refused(
+      ["--host", "192.0.2.1", "--port", "0"],
+      withSecret,
+      "can't listen on --host 192.0.2.1: no interface of this machine has the address"
+    ))
 
   it.live("a --backend-ca that is missing, has no certificate, or a broken one", () =>
     Effect.all([
