@@ -11,6 +11,7 @@ WORKDIR /build
 COPY package.json package-lock.json ./
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 
+COPY build.ts ./
 COPY src ./src
 COPY docs/openapi.json ./docs/
 RUN npm run --silent build
