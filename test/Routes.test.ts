@@ -17,7 +17,7 @@ import { Spray } from "../src/forwarding/Spray.ts"
 import { PublicServer } from "../src/http/PublicServer.ts"
 import { Readiness } from "../src/http/Readiness.ts"
 import { DeliveryLog } from "../src/observability/logs/DeliveryLog.ts"
-import { Log } from "../src/observability/logs/Logging.ts"
+import { Log, LogEntries } from "../src/observability/logs/Logging.ts"
 import { RefusalLog } from "../src/observability/logs/RefusalLog.ts"
 import { Metrics } from "../src/observability/metrics/Metrics.ts"
 import { Tracing } from "../src/observability/telemetry/Tracing.ts"
@@ -30,6 +30,7 @@ import { WebhookSecrets } from "../src/webhook/Secrets.ts"
 import { WebhookVerifier } from "../src/webhook/Verifier.ts"
 import { type Reply } from "./support/GitHub.ts"
 import { openConnection, type RawConnection } from "./support/RawConnection.ts"
+import { scrape } from "./support/Scrape.ts"
 
 /** A spray that keeps the deliveries that arrive, and gives each the result that the test sets. */
 class Sprayed extends Context.Service<Sprayed, {
@@ -217,6 +218,37 @@ layer(TestLayer(), { excludeTestServices: true })("Routes", (it) => {
       is(yield* ask(yield* connect, request("POST", "/", [signed("{}"), ...via], "{}")), 508, "loop")
       assert.strictEqual(sprayed.deliveries.length, before)
     }))
+
+  it.effect.each(["/", "/proxy"] as const)(
+    "a request to POST %s in an unknown transfer coding is refused, logged and counted",
+    (path) =>
+      Effect.gen(function*() {
+        const counted = Effect.map(scrape, (seen) => [
+          seen.value("sprayproxy_http_inbound_requests_total"),
+          seen.value(`sprayproxy_deliveries_total{answer="refused",reason="transfer coding unknown"}`)
+        ])
+        const ask501 = (method: string) =>
+          Effect.flatMap(connect, (connection) =>
+            ask(
+              connection,
+              `${method} ${path} HTTP/1.1\r\nHost: x\r\nX-GitHub-Delivery: guid\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n`
+            ))
+        const before = yield* counted
+        const reply = yield* ask501("POST")
+        is(reply, 501, "transfer coding not implemented")
+        const { entries } = yield* LogEntries
+        assert.deepInclude(entries.at(-1)!.fields, {
+          "request-id": String(reply.headers["x-request-id"]),
+          reason: "transfer coding unknown",
+          status: 501,
+          delivery: "guid",
+          path
+        })
+        // A probe is no webhook request.
+        is(yield* ask501("GET"), 501, "transfer coding not implemented")
+        assert.deepStrictEqual(yield* counted, before.map((count) => Number(count) + 1))
+      })
+  )
 
   it.effect.each(["h2c", "websocket", "TLS/1.0"])(
     "a delivery that offers another protocol, %s, is a delivery",

@@ -25,7 +25,8 @@ export type Handlers = Readonly<Partial<Record<"GET" | "POST" | "DELETE", Handle
 
 /**
  * Adds one path with a handler for each of its methods. Every other method is answered 405, and `HEAD` is answered as
- * `GET`. One segment of the path may be a variable: `/deliveries/:guid`.
+ * `GET`. One segment of the path may be a variable: `/deliveries/:guid`. `unknownCoding` has handlers, by method, that
+ * answer 501 to a body in a transfer coding that is not known here. Without one the answer is written down nowhere.
  *
  * The router itself takes a path with escapes or parameters for the path that it stands for: `/%70roxy` would be
  * `/proxy`. So paths are compared once more here, exactly, because the sidecar in front of us lets exact paths pass.
@@ -33,7 +34,8 @@ export type Handlers = Readonly<Partial<Record<"GET" | "POST" | "DELETE", Handle
 export const addPath = (
   router: HttpRouter.HttpRouter,
   path: `/${string}`,
-  handlers: Handlers
+  handlers: Handlers,
+  unknownCoding: Handlers = {}
 ) => {
   const allow = Object.keys(handlers).join(", ")
   const variableOf = matcher(path)
@@ -45,7 +47,9 @@ export const addPath = (
       if (variable === undefined) return notFound(request)
       const incoming = NodeHttpServerRequest.toIncomingMessage(request)
       // Not `request.headers`: Effect would copy all headers for one look.
-      const unreadable = incoming.headers["transfer-encoding"] === undefined ? undefined : codingRefusal(request)
+      const unreadable = incoming.headers["transfer-encoding"] === undefined
+        ? undefined
+        : codingRefusal(request, unknownCoding)
       if (unreadable !== undefined) return unreadable
       const method = request.method === "HEAD" ? "GET" : request.method
       const handler = handlers[method as keyof typeof handlers]
@@ -61,7 +65,7 @@ export const addPath = (
  * Refuses a body in a transfer coding that is not known here, and in any coding if the request is HTTP/1.0 (RFC 9112
  * §6.1). A body whose last coding is not `chunked` has no end that can be found. Node answers that itself.
  */
-const codingRefusal = (request: HttpServerRequest) => {
+const codingRefusal = (request: HttpServerRequest, unknownCoding: Handlers) => {
   const { httpVersion } = NodeHttpServerRequest.toIncomingMessage(request)
   const codings = (request.headers["transfer-encoding"] ?? "").toLowerCase().split(",").map((coding) => coding.trim())
   if (codings.at(-1) !== "chunked") return undefined
@@ -70,7 +74,9 @@ const codingRefusal = (request: HttpServerRequest) => {
     response.shouldKeepAlive = false
     return answerEarly(request, 400, "bad request")
   }
-  return codings.length === 1 ? undefined : answerEarly(request, 501, "transfer coding not implemented")
+  if (codings.length === 1) return undefined
+  const handler = unknownCoding[request.method as keyof typeof unknownCoding]
+  return handler === undefined ? answerEarly(request, 501, "transfer coding not implemented") : handler(request, "")
 }
 
 /** Finds the variable in a path that matches. Undefined for any other path. */

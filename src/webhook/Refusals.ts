@@ -33,7 +33,8 @@ const refusals: Readonly<Record<RefusalReason, Refusal>> = {
   "sender too slow": { status: 408, text: "request timeout" },
   "signature malformed": badRequest,
   "signature mismatch": badRequest,
-  "signature missing": badRequest
+  "signature missing": badRequest,
+  "transfer coding unknown": { status: 501, text: "transfer coding not implemented" }
 }
 
 export interface Refusals {

@@ -70,6 +70,17 @@ export const WebhookRoutes = HttpRouter.use(Effect.fnUntraced(function*(router) 
     return receive(host, { request, startedAt, verification, via: `1.1 ${names[0]}`, trace })
   }
 
-  yield* addPath(router, "/", { GET: () => healthy, POST: handler })
-  yield* addPath(router, "/proxy", { GET: () => healthy, POST: handler })
+  const unknownCoding = (request: HttpServerRequest) => {
+    const startedAt = timers.now()
+    metrics.inbound()
+    tracing.begin(
+      NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage,
+      NodeHttpServerRequest.toServerResponse(request) as ServerResponse
+    )
+    return refuse(request, "transfer coding unknown", startedAt)
+  }
+
+  for (const path of ["/", "/proxy"] as const) {
+    yield* addPath(router, path, { GET: () => healthy, POST: handler }, { POST: unknownCoding })
+  }
 }))

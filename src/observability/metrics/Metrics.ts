@@ -33,7 +33,8 @@ const refusalReasons = [
   "sender too slow",
   "signature malformed",
   "signature mismatch",
-  "signature missing"
+  "signature missing",
+  "transfer coding unknown"
 ] as const
 export type RefusalReason = typeof refusalReasons[number]
 

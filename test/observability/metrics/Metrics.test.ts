@@ -133,7 +133,8 @@ describe("deliveries", () => {
           "refused: sender too slow",
           "refused: signature malformed",
           "refused: signature mismatch",
-          "refused: signature missing"
+          "refused: signature missing",
+          "refused: transfer coding unknown"
         ]
       )
     })))
