@@ -1,12 +1,11 @@
 /** Words for people who read a terminal or a log. */
 
-/** Escapes all that can break, hide or turn a line: control characters, line separators, marks of direction. */
+/** All that can break, hide or turn a line: control characters, line separators, marks of direction. */
+export const unprintable = /[\p{Cc}\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/gu
+
+/** Escapes what is `unprintable`. */
 export const printable = (text: string): string =>
-  text.replace(
-    // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
-    /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`
-  )
+  text.replace(unprintable, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`)
 
 /** The text as a JSON string, which stays on one line whatever is in it. */
 export const quote = (text: string): string => printable(JSON.stringify(text))

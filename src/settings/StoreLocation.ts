@@ -45,8 +45,7 @@ const sqlite = (text: string): Result.Result<StoreLocation, string> => {
     ? "no shell replaces the ~"
     : path.endsWith("/")
     ? "it is a directory"
-    // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
-    : /[\u0000-\u001f\u007f]/.test(path)
+    : /\p{Cc}/u.test(path)
     ? "a path has no control characters"
     : undefined
   return reason === undefined

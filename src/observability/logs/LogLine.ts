@@ -6,6 +6,7 @@
  * Control characters, line separators and bidirectional overrides are escaped.
  */
 import type { LogFields, LogLevel, SharedFields } from "../../domain/LogEntry.ts"
+import { unprintable } from "../../domain/Text.ts"
 
 /**
  * Renders an entry as a line that ends in a newline. `millis` is Unix time. `json` may be given beside `fields` and is
@@ -93,14 +94,11 @@ export const makePretty = (options: { readonly colors: boolean }): RenderLine =>
 const DIM = 2
 const COLORS: Record<LogLevel, number> = { debug: 90, info: 32, warn: 33, error: 31 }
 
-/** All that could end a line, steer a terminal (C0, DEL, C1) or reorder what is shown (bidirectional overrides). */
-// oxlint-disable-next-line no-control-regex -- control characters are what it looks for
-const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g
 const SHORT: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" }
 
 const visible = (text: string): string =>
   text.toWellFormed().replace(
-    UNSAFE,
+    unprintable,
     (character) => SHORT[character] ?? `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`
   )
 
