@@ -26,7 +26,7 @@ import type { FlagDoc } from "effect/cli/HelpDoc"
 import { ChildProcessSpawner, make as makeSpawner } from "effect/process/ChildProcessSpawner"
 import packageJson from "../package.json" with { type: "json" }
 import { innermostMessage, oneLine, printable, quote } from "./domain/Text.ts"
-import type { DeliveriesFailed } from "./operator/command/Client.ts"
+import type { CommandFailed } from "./operator/command/Failures.ts"
 import { deliveriesCommand, type DeliveriesRequest } from "./operator/command/Flags.ts"
 import type { InvalidSetting } from "./settings/Definition.ts"
 import { settingsHelp } from "./settings/Help.ts"
@@ -45,8 +45,8 @@ export const run = <E, R>(
   env: Environment,
   handler: (settings: Service) => Effect.Effect<void, E, R>,
   isTerminal = process.stdout.isTTY === true
-): Effect.Effect<void, E | InvalidSetting | CliError.CliError | DeliveriesFailed, R> =>
-  parse<Effect.Effect<void, E | DeliveriesFailed, R>, InvalidSetting>(argv, {
+): Effect.Effect<void, E | InvalidSetting | CliError.CliError | CommandFailed, R> =>
+  parse<Effect.Effect<void, E | CommandFailed, R>, InvalidSetting>(argv, {
     server: (flags) => Effect.map(Effect.fromResult(resolve(flags, env, { isTerminal })), handler),
     deliveries: (request) =>
       Effect.succeed(

@@ -6,7 +6,8 @@ import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import type { Environment } from "../../settings/Variables.ts"
 import type { ListAnswer, RedeliverMatchingAnswer } from "../Answers.ts"
 import { highestLimit } from "../Defaults.ts"
-import { DeliveriesClient, DeliveriesFailed } from "./Client.ts"
+import { DeliveriesClient } from "./Client.ts"
+import { CommandFailed } from "./Failures.ts"
 import type { DeliveriesRequest } from "./Flags.ts"
 import { Output } from "./Output.ts"
 import * as ProgressBar from "./ProgressBar.ts"
@@ -15,14 +16,14 @@ import * as DeliveriesTable from "./Table.ts"
 type Asked<K> = Extract<DeliveriesRequest, { readonly kind: K }>
 
 /** Does what was asked for, and prints to the process's own stdout and stderr. */
-export const run = (request: DeliveriesRequest, env: Environment): Effect.Effect<void, DeliveriesFailed> =>
+export const run = (request: DeliveriesRequest, env: Environment): Effect.Effect<void, CommandFailed> =>
   Effect.provide(execute(request, env), Output.layer(env))
 
 /** Does what was asked for, with any `Output`. */
 export const execute = (
   request: DeliveriesRequest,
   env: Environment
-): Effect.Effect<void, DeliveriesFailed, Output> =>
+): Effect.Effect<void, CommandFailed, Output> =>
   Effect.suspend(() => {
     switch (request.kind) {
       case "list":
@@ -72,7 +73,7 @@ const show = Effect.fnUntraced(function*({ body, guid, json }: Asked<"show">) {
 const redeliver = Effect.fnUntraced(function*({ all, filter, json, limit }: Asked<"redeliver">, guid: string) {
   const { backend, ...others } = filter
   if (all || limit !== undefined || Object.values(others).some((value) => value !== undefined)) {
-    return yield* new DeliveriesFailed({ reason: "beside a delivery's GUID only --backend can be given" })
+    return yield* new CommandFailed({ reason: "beside a delivery's GUID only --backend can be given" })
   }
   const client = yield* DeliveriesClient
   yield* report(yield* client.redeliver(guid, backend), json)
@@ -80,7 +81,7 @@ const redeliver = Effect.fnUntraced(function*({ all, filter, json, limit }: Aske
 
 const redeliverMatching = Effect.fnUntraced(function*({ all, filter, json, limit }: Asked<"redeliver">) {
   if (Object.values(filter).every((value) => value === undefined)) {
-    return yield* new DeliveriesFailed({
+    return yield* new CommandFailed({
       reason: "name a delivery by its GUID, or several with --state, --backend, --event or --since"
     })
   }
@@ -108,7 +109,7 @@ const redeliverMatching = Effect.fnUntraced(function*({ all, filter, json, limit
   }).pipe(
     Effect.ensuring(ProgressBar.leave(output)),
     Effect.mapError(({ reason }) =>
-      new DeliveriesFailed({
+      new CommandFailed({
         reason: `after redelivering ${redelivered}${total === undefined ? "" : ` of ${total}`}: ${reason}`
       })
     )

@@ -7,9 +7,9 @@ import * as Option from "effect/Option"
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import { clientVariables } from "../../settings/Table.ts"
 import { rowStates } from "../../store/contract/Row.ts"
 import { highestLimit, redeliveredState, usualLimit } from "../Defaults.ts"
+import { type Common, common, commonOf, type Optional, switched, text } from "./CommonFlags.ts"
 
 /** Filters as they were given: the server reads them. */
 export interface GivenFilter {
@@ -17,13 +17,6 @@ export interface GivenFilter {
   readonly backend: string | undefined
   readonly event: string | undefined
   readonly since: string | undefined
-}
-
-interface Common {
-  /** Undefined if it was not given: the environment says it then. */
-  readonly server: string | undefined
-  readonly tokenFile: string | undefined
-  readonly json: boolean
 }
 
 /** What the user asked for, as texts that are not yet checked. */
@@ -88,12 +81,6 @@ export const deliveriesCommand = <E>(chosen: (request: DeliveriesRequest) => Eff
     ])
   )
 
-const text = (name: string, metavar: string, description: string) =>
-  Flag.String(name).pipe(Flag.withMetavar(metavar), Flag.withDescription(description), Flag.optional)
-
-const switched = (name: string, description: string) =>
-  Flag.Boolean(name).pipe(Flag.withDescription(description), Flag.withDefault(false), Flag.withoutNegation)
-
 const guidText = "X-GitHub-Delivery, or our own id"
 
 const state = (description: string) =>
@@ -118,13 +105,6 @@ const batchLimit = limit(String(highestLimit))
 const allPages = switched("all", "All that match, page after page")
 const allRows = switched("all", "All that match, batch after batch")
 const body = switched("body", "The payload too")
-const common = {
-  server: text("server", "<url>", `The running server [env: ${clientVariables.url}]`),
-  tokenFile: text("token-file", "<path>", `File with a bearer token [env: ${clientVariables.token}]`),
-  json: switched("json", "Print JSON")
-}
-
-type Optional<K extends string> = { readonly [P in K]: Option.Option<string> }
 
 const filterOf = (given: Optional<keyof GivenFilter>): GivenFilter => ({
   state: Option.getOrUndefined(given.state),
@@ -136,10 +116,4 @@ const filterOf = (given: Optional<keyof GivenFilter>): GivenFilter => ({
 const pagesOf = (given: Optional<"limit"> & { readonly all: boolean }) => ({
   limit: Option.getOrUndefined(given.limit),
   all: given.all
-})
-
-const commonOf = (given: Optional<"server" | "tokenFile"> & { readonly json: boolean }): Common => ({
-  server: Option.getOrUndefined(given.server),
-  tokenFile: Option.getOrUndefined(given.tokenFile),
-  json: given.json
 })
