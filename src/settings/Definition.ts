@@ -41,7 +41,7 @@ interface Words {
   readonly variable: string
   readonly description: string
   /** The setting without which this one means nothing. */
-  readonly onlyWith?: "store" | "enableDynamicBackends"
+  readonly onlyWith?: "store" | "enableDynamicBackends" | "githubAppId"
 }
 
 /** One setting: how its text is found and decoded, and how the help shows it. */

@@ -11,6 +11,7 @@ import * as SchemaTransformation from "effect/SchemaTransformation"
 import { isIP } from "node:net"
 import * as Backend from "../domain/Backend.ts"
 import { ByteSize, format as formatSize } from "./ByteSize.ts"
+import * as GitHubUrl from "./GitHubUrl.ts"
 import { GoDuration } from "./GoDuration.ts"
 import * as StoreLocation from "./StoreLocation.ts"
 
@@ -71,6 +72,13 @@ const whole = (metavar: string, subject: string, minimum: number, maximum: numbe
 /** A whole number. */
 export const count = (minimum: number, maximum = Number.MAX_SAFE_INTEGER): Kind<number> =>
   whole("<count>", "a count", minimum, maximum)
+
+/** A GitHub App's id. */
+export const appId: Kind<number> = kind(
+  "<id>",
+  "an App id is a whole number of at least 1, as on the App's page; its client id (Iv…) is not meant",
+  Digits.check(Schema.isBetween({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }))
+)
 
 /** A TCP port; 0 takes a free one. */
 export const port: Kind<number> = whole("<port>", "a port", 0, 65_535)
@@ -159,4 +167,11 @@ export const store: Kind<StoreLocation.StoreLocation> = {
   metavar: "<url>",
   decode: (text) =>
     Result.mapError(StoreLocation.parse(text), (allowed) => ({ value: Backend.withoutSecrets(text), allowed }))
+}
+
+/** The base URL of GitHub's API, without a slash at its end. A refused one is shown without what may be a token. */
+export const githubApiUrl: Kind<string> = {
+  metavar: "<url>",
+  decode: (text) =>
+    Result.mapError(GitHubUrl.parse(text), (allowed) => ({ value: Backend.withoutSecrets(text), allowed }))
 }

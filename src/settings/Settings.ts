@@ -41,8 +41,7 @@ export const resolve = (
       flags,
       variables
     )
-    yield* requireBeside("metricsKey", "metricsCert", settings, flags)
-    yield* requireBeside("metricsCert", "metricsKey", settings, flags)
+    for (const [given, needed] of together) yield* requireBeside(needed, given, settings, flags)
     yield* requireSecret(settings)
     return { ...settings, given: namesOfGiven(flags, variables) }
   })
@@ -69,18 +68,30 @@ const decode = (
   return Result.all(results)
 }
 
+/** Each first one is refused without the second. */
+const together = [
+  ["metricsCert", "metricsKey"],
+  ["metricsKey", "metricsCert"],
+  ["githubAppId", "githubPrivateKeyFile"],
+  ["githubPrivateKeyFile", "githubAppId"],
+  ["githubAppId", "store"]
+] as const
+
 const requireBeside = (
-  needed: "metricsCert" | "metricsKey",
-  given: "metricsCert" | "metricsKey",
+  needed: typeof together[number][1],
+  given: typeof together[number][0],
   settings: SettingValues,
   flags: GivenFlags
-): Result.Result<void, InvalidSetting> =>
-  Option.isSome(settings[given]) && Option.isNone(settings[needed])
+): Result.Result<void, InvalidSetting> => {
+  const value: Option.Option<unknown> = settings[given]
+  const other: Option.Option<unknown> = settings[needed]
+  return Option.isSome(value) && Option.isNone(other)
     ? Result.fail(invalidSetting(source(definitions[given], flags), {
-      value: settings[given].value,
+      value: String(value.value),
       allowed: `it goes together with ${flagOf(needed)} (${definitions[needed].variable})`
     }))
     : Result.void
+}
 
 const requireSecret = (settings: SettingValues): Result.Result<void, InvalidSetting> =>
   Option.isNone(settings.webhookSecret) && settings.webhookSecretFiles.length === 0 &&

@@ -5,6 +5,7 @@
 import { logLevels } from "../domain/LogEntry.ts"
 import { type Definition, many, one, optional } from "./Definition.ts"
 import * as Kind from "./Kinds.ts"
+import { recoveryDefinitions } from "./RecoveryTable.ts"
 
 /** The variables of `sprayproxy deliveries`: the server's URL, and the bearer token for what guards the server. */
 export const clientVariables = { url: "SPRAYPROXY_URL", token: "SPRAYPROXY_TOKEN" }
@@ -192,6 +193,7 @@ export const definitions = {
     fallback: "10GiB",
     description: "With a store: the most it may take up. When it is full, deliveries are forwarded without it."
   }),
+  ...recoveryDefinitions,
   shutdownDelay: one(Kind.duration("0s or more"), {
     flag: "shutdown-delay",
     variable: "SPRAYPROXY_SHUTDOWN_DELAY",

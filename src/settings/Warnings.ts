@@ -1,8 +1,8 @@
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
-import { BlockList, isIP } from "node:net"
 import type { Definition } from "./Definition.ts"
 import { format as formatDuration } from "./GoDuration.ts"
+import { isLoopback } from "./Loopback.ts"
 import type { ResolvedSettings } from "./Settings.ts"
 import { serverOf, type StoreLocation } from "./StoreLocation.ts"
 import { definitions, flagOf, type SettingValues } from "./Table.ts"
@@ -62,8 +62,10 @@ const inVain = (settings: ResolvedSettings): ReadonlyArray<string> =>
   Object.entries(definitions as Readonly<Record<string, Definition<unknown>>>).flatMap(([field, { onlyWith }]) => {
     const name = settings.given[field as keyof SettingValues]
     if (name === undefined || onlyWith === undefined) return []
-    const isOn = onlyWith === "store" ? Option.isSome(settings.store) : settings[onlyWith]
-    return isOn ? [] : [`${name} is set and does nothing without ${flagOf(onlyWith)}`]
+    const other: boolean | Option.Option<unknown> = settings[onlyWith]
+    return other === true || (Option.isOption(other) && Option.isSome(other))
+      ? []
+      : [`${name} is set and does nothing without ${flagOf(onlyWith)}`]
   })
 
 const storeWarnings = (location: StoreLocation): ReadonlyArray<string> => {
@@ -87,10 +89,3 @@ const storeWarnings = (location: StoreLocation): ReadonlyArray<string> => {
     ? unencrypted
     : [...unencrypted, `parameters of ${url} that mean nothing here, or are misspelt: ${ignored.join(", ")}`]
 }
-
-const loopback = new BlockList()
-loopback.addSubnet("127.0.0.0", 8)
-loopback.addAddress("::1", "ipv6")
-
-const isLoopback = (host: string): boolean =>
-  host.toLowerCase() === "localhost" || (isIP(host) !== 0 && loopback.check(host, isIP(host) === 4 ? "ipv4" : "ipv6"))

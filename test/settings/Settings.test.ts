@@ -35,7 +35,7 @@ const plain = (value: unknown): unknown => {
 
 const fields = Object.keys(definitions) as ReadonlyArray<keyof SettingValues>
 
-/** A text that is not the default, and what it means. Metrics certificate and key only go together. */
+/** A text that is not the default, and what it means. */
 const samples: { readonly [K in keyof SettingValues]: readonly [text: string, value: unknown, usual: unknown] } = {
   host: ["10.0.0.1", "10.0.0.1", ""],
   port: ["81", 81, 8080],
@@ -63,17 +63,25 @@ const samples: { readonly [K in keyof SettingValues]: readonly [text: string, va
   retainDelivered: ["1h", 3_600_000, 86_400_000],
   retainDead: ["1h", 3_600_000, 604_800_000],
   storeLimit: ["2MiB", 2_097_152, 10_737_418_240],
+  githubAppId: ["17", 17, "none"],
+  githubPrivateKeyFile: ["/key.pem", "/key.pem", "none"],
+  githubApiUrl: ["https://GHE.example.com/api/v3/", "https://ghe.example.com/api/v3", "https://api.github.com"],
+  recoveryInterval: ["5m", 300_000, 60_000],
+  recoveryMaxAge: ["168h", 604_800_000, 259_200_000],
+  recoveryPace: ["0s", 0, 1000],
   shutdownDelay: ["5s", 5000, 0],
   shutdownGrace: ["1h", 3_600_000, 25_000],
   logLevel: ["DEBUG", "debug", "info"],
   logFormat: ["pretty", "pretty", "json"]
 }
 
-const pair = {
+/** The variables without which a setting is refused. */
+const needed: { readonly [K in keyof SettingValues]?: Environment } = {
   metricsCert: { SPRAYPROXY_SERVER_METRICS_KEY: "/k" },
-  metricsKey: { SPRAYPROXY_SERVER_METRICS_CERT: "/c" }
+  metricsKey: { SPRAYPROXY_SERVER_METRICS_CERT: "/c" },
+  githubAppId: { SPRAYPROXY_GITHUB_PRIVATE_KEY_FILE: "/k", SPRAYPROXY_STORE: "sqlite:/d.db" },
+  githubPrivateKeyFile: { SPRAYPROXY_GITHUB_APP_ID: "17", SPRAYPROXY_STORE: "sqlite:/d.db" }
 }
-const beside = (field: keyof SettingValues): Environment => field in pair ? pair[field as keyof typeof pair] : {}
 
 describe("every setting", () => {
   const flagged = fields.filter((field) => definitions[field].flag !== undefined)
@@ -83,7 +91,7 @@ describe("every setting", () => {
   })
 
   it.each(fields)("%s is read from its variable", (field) => {
-    const settings = settingsOf({}, { ...beside(field), [definitions[field].variable]: samples[field][0] })
+    const settings = settingsOf({}, { ...needed[field], [definitions[field].variable]: samples[field][0] })
     assert.deepStrictEqual(plain(settings[field]), samples[field][1])
   })
 
@@ -98,7 +106,7 @@ describe("every setting", () => {
 
   it.each(flagged)("%s is read from its flag, before its variable", (field) => {
     const { flag, variable } = definitions[field]
-    const settings = settingsOf({ [`${flag}`]: [samples[field][0]] }, { ...beside(field), [variable]: "\"bad\"" })
+    const settings = settingsOf({ [`${flag}`]: [samples[field][0]] }, { ...needed[field], [variable]: "\"bad\"" })
     assert.deepStrictEqual(plain(settings[field]), samples[field][1])
   })
 
@@ -192,7 +200,10 @@ describe("values", () => {
     ["--body-memory", "1MiB"],
     ["--port", "0"],
     ["--port", "65535"],
-    ["--shutdown-grace", "596h"]
+    ["--shutdown-grace", "596h"],
+    ["--github-api-url", "http://127.0.0.1:8080"],
+    ["--github-api-url", "http://[::1]:8080/api/v3"],
+    ["--github-api-url", "http://localhost"]
   ])("%s %s is allowed", (flag, text) => {
     assert.doesNotThrow(() => settingsOf({ [flag.slice(2)]: [text] }))
   })
@@ -214,6 +225,8 @@ const size = (least: string) => `a size is a whole number of bytes, or one with 
 const word = "a switch is one of 1, t, T, TRUE, true, True, 0, f, F, FALSE, false, False"
 const pattern = "a pattern is a host name, *. and a host name, * for all names, or an IP address"
 const retries = "a count is a whole number from 0 to 10"
+const appId = "an App id is a whole number of at least 1, as on the App's page; its client id (Iv…) is not meant"
+const apiUrl = "the API is at https://api.github.com, or on GitHub Enterprise Server at https://HOST/api/v3"
 
 const bad: ReadonlyArray<readonly [flag: string, text: string, allowed: string]> = [
   ["host", "a b", "a host is an IP address or a host name"],
@@ -251,6 +264,17 @@ const bad: ReadonlyArray<readonly [flag: string, text: string, allowed: string]>
   ["dynamic-backend-allow", "a.example:443", pattern],
   ["dynamic-backend-allow", "a..example", pattern],
   ["dynamic-backend-allow", "*.10.0.0.1", pattern],
+  ["github-app-id", "Iv23liABCDEF", appId],
+  ["github-app-id", "0", appId],
+  ["github-app-id", "my-app", appId],
+  ["github-api-url", "api.github.com", apiUrl],
+  ["github-api-url", "https://", apiUrl],
+  ["github-api-url", "http://ghe.example.com/api/v3", `http is for loopback only: ${apiUrl}`],
+  ["github-api-url", "https://github.com", `a website's address is not its API's: ${apiUrl}`],
+  ["github-api-url", "https://www.github.com/apps/x", `a website's address is not its API's: ${apiUrl}`],
+  ["recovery-interval", "0s", duration("above 0s")],
+  ["recovery-max-age", "3d", duration("above 0s")],
+  ["recovery-pace", "-1s", duration("0s or more")],
   ["log-level", "trace", "it is one of debug, info, warn, error"],
   ["log-format", "text", "it is one of json, pretty"]
 ]
@@ -296,6 +320,17 @@ describe("a bad value", () => {
   ])("of a backend is shown without its secrets: %s", (url, shown, allowed) => {
     assert.strictEqual(errorOf({ backend: [url] }).message, `invalid --backend "${shown}": ${allowed}`)
   })
+
+  it.each([
+    ["https://user:hunter2@ghe.example.com/api/v3", "https://***@ghe.example.com/api/v3", "it has no credentials"],
+    ["https://ghe.example.com/api/v3?token=hunter2", "https://ghe.example.com/api/v3?***", "it has no query"],
+    ["https://ghe.example.com/api/v3#hunter2", "https://ghe.example.com/api/v3#***", "it has no fragment"]
+  ])("of GitHub's API is shown without its secrets: %s", (url, shown, reason) => {
+    assert.strictEqual(
+      errorOf({ "github-api-url": [url] }).message,
+      `invalid --github-api-url "${shown}": ${reason}: ${apiUrl}`
+    )
+  })
 })
 
 describe("a port that Kubernetes has set for a Service", () => {
@@ -332,6 +367,22 @@ describe("settings together", () => {
     assert.strictEqual(
       errorOf({}, { ...secretEnv, SPRAYPROXY_SERVER_METRICS_KEY: "/k" }).message,
       "invalid SPRAYPROXY_SERVER_METRICS_KEY \"/k\": it goes together with --metrics-cert (SPRAYPROXY_SERVER_METRICS_CERT)"
+    )
+  })
+
+  it("have a GitHub App with its key and a store, or no App", () => {
+    const store = { store: ["sqlite:/d.db"] }
+    assert.strictEqual(
+      errorOf({ "github-app-id": ["17"], ...store }).message,
+      "invalid --github-app-id \"17\": it goes together with --github-private-key-file (SPRAYPROXY_GITHUB_PRIVATE_KEY_FILE)"
+    )
+    assert.strictEqual(
+      errorOf(store, { ...secretEnv, SPRAYPROXY_GITHUB_PRIVATE_KEY_FILE: "/k" }).message,
+      "invalid SPRAYPROXY_GITHUB_PRIVATE_KEY_FILE \"/k\": it goes together with --github-app-id (SPRAYPROXY_GITHUB_APP_ID)"
+    )
+    assert.strictEqual(
+      errorOf({ "github-app-id": ["17"], "github-private-key-file": ["/k"] }).message,
+      "invalid --github-app-id \"17\": it goes together with --store (SPRAYPROXY_STORE)"
     )
   })
 })

@@ -70,11 +70,20 @@ describe("warnings", () => {
     ["retain-delivered", "24h", "--store"],
     ["retain-dead", "1h", "--store"],
     ["store-limit", "1GiB", "--store"],
+    ["github-api-url", "https://ghe.example.com/api/v3", "--github-app-id"],
+    ["recovery-interval", "5m", "--github-app-id"],
+    ["recovery-max-age", "1h", "--github-app-id"],
+    ["recovery-pace", "1s", "--github-app-id"],
     ["dynamic-backend-allow", "a.example.com", "--enable-dynamic-backends"],
     ["dynamic-backend-limit", "1000", "--enable-dynamic-backends"]
   ])("say that --%s %s does nothing without %s, only where it was given", (flag, value, needed) => {
     assert.deepStrictEqual(of({ [flag]: [value] }), [`--${flag} is set and does nothing without ${needed}`])
-    const enabled = needed === "--store" ? { store: ["sqlite:/d.db"] } : { "enable-dynamic-backends": ["true"] }
+    const enabled = {
+      store: ["sqlite:/d.db"],
+      "enable-dynamic-backends": ["true"],
+      "github-app-id": ["17"],
+      "github-private-key-file": ["/key.pem"]
+    }
     assert.deepStrictEqual(of({ [flag]: [value], host: ["127.0.0.1"], ...enabled }), [])
   })
 
