@@ -76,7 +76,7 @@ const samples: { readonly [K in keyof SettingValues]: readonly [text: string, va
 }
 
 /** The variables without which a setting is refused. */
-const needed: { readonly [K in keyof SettingValues]?: Environment } = {
+const neededBy: { readonly [K in keyof SettingValues]?: Environment } = {
   metricsCert: { SPRAYPROXY_SERVER_METRICS_KEY: "/k" },
   metricsKey: { SPRAYPROXY_SERVER_METRICS_CERT: "/c" },
   githubAppId: { SPRAYPROXY_GITHUB_PRIVATE_KEY_FILE: "/k", SPRAYPROXY_STORE: "sqlite:/d.db" },
@@ -91,7 +91,7 @@ describe("every setting", () => {
   })
 
   it.each(fields)("%s is read from its variable", (field) => {
-    const settings = settingsOf({}, { ...needed[field], [definitions[field].variable]: samples[field][0] })
+    const settings = settingsOf({}, { ...neededBy[field], [definitions[field].variable]: samples[field][0] })
     assert.deepStrictEqual(plain(settings[field]), samples[field][1])
   })
 
@@ -106,7 +106,7 @@ describe("every setting", () => {
 
   it.each(flagged)("%s is read from its flag, before its variable", (field) => {
     const { flag, variable } = definitions[field]
-    const settings = settingsOf({ [`${flag}`]: [samples[field][0]] }, { ...needed[field], [variable]: "\"bad\"" })
+    const settings = settingsOf({ [`${flag}`]: [samples[field][0]] }, { ...neededBy[field], [variable]: "\"bad\"" })
     assert.deepStrictEqual(plain(settings[field]), samples[field][1])
   })
 
