@@ -42,6 +42,11 @@ export const targets = {
   "cert-manager, durable-sqlite, dynamic backends": {
     resources: ["k8s/overlays/cert-manager"],
     components: ["k8s/components/durable-sqlite", "k8s/components/dynamic-backends-shared"]
+  },
+  "durable-recovery": { resources: ["k8s/overlays/durable-recovery"], components: [] },
+  "cert-manager, durable-sqlite, recovery": {
+    resources: ["k8s/overlays/cert-manager"],
+    components: ["k8s/components/durable-sqlite", "k8s/components/recovery"]
   }
 } as const
 

@@ -46,6 +46,8 @@ const mebibytes = (quantity: string) => Number(/^(\d+)Mi$/.exec(quantity)?.[1])
 const storeOf = (name: Target): "postgres" | "sqlite" | undefined =>
   name.includes("durable-sqlite") ? "sqlite" : name.includes("durable") ? "postgres" : undefined
 
+const hasRecovery = (name: Target): boolean => name.includes("recovery")
+
 const clusterScoped = new Set(["Namespace", "ClusterRole", "ClusterRoleBinding"])
 
 describe.skipIf(kustomize() === undefined)("k8s", () => {
@@ -216,7 +218,7 @@ describe.skipIf(kustomize() === undefined)("k8s", () => {
       }
     })
 
-    it("lets the pod reach DNS, backends, the API server and its store, not the port of cloud metadata", () => {
+    it("lets the pod reach DNS, backends, GitHub, the API server and its store, not the port of cloud metadata", () => {
       const { egress } = find<NetworkPolicy>(render(name), "NetworkPolicy").spec
       assert.sameMembers([...new Set(egress.flatMap(({ ports }) => ports.map(({ port }) => port)))], [
         53,
@@ -225,6 +227,7 @@ describe.skipIf(kustomize() === undefined)("k8s", () => {
         6443,
         ...(storeOf(name) === "postgres" ? [5432] : [])
       ])
+      assert.strictEqual(new URL(settingsOf(render(name)).githubApiUrl).port, "", "GitHub's API is on 443")
     })
 
     it("keeps deliveries where its name says, and nothing where it says nothing", () => {
@@ -240,6 +243,36 @@ describe.skipIf(kustomize() === undefined)("k8s", () => {
         assert.strictEqual(Option.getOrUndefined(settingsOf(render(name)).store)?.kind, storeOf(name))
       }
       assert.strictEqual(kinds.includes("PersistentVolumeClaim"), storeOf(name) === "sqlite")
+    })
+
+    it("gives the App's credentials to the service alone, and only for recovery", () => {
+      const { initContainers, volumes } = podOf(render(name))
+      const secret = "pipelines-as-code-secret"
+      const id = serviceOf(render(name)).env?.find((entry) => entry.name === "SPRAYPROXY_GITHUB_APP_ID")
+      const mounted = volumes.filter((volume) =>
+        volume.secret?.secretName === secret && volume.name !== "webhook-secret"
+      )
+      if (!hasRecovery(name)) {
+        assert.isUndefined(id)
+        assert.deepStrictEqual(mounted, [])
+        return
+      }
+      assert.deepStrictEqual(id?.valueFrom, { secretKeyRef: { name: secret, key: "github-application-id" } })
+      assert.deepStrictEqual(mounted.map((volume) => volume.secret), [{
+        secretName: secret,
+        optional: true,
+        items: [{ key: "github-private-key", path: "github-private-key" }]
+      }])
+      const [volume] = mounted
+      const mount = serviceOf(render(name)).volumeMounts.find((candidate) => candidate.name === volume?.name)
+      assert.deepStrictEqual(mount, { name: volume!.name, mountPath: "/etc/sprayproxy/github", readOnly: true })
+      assert.deepStrictEqual(
+        Option.getOrUndefined(settingsOf(render(name)).githubPrivateKeyFile),
+        `${mount?.mountPath}/github-private-key`
+      )
+      for (const { volumeMounts } of initContainers) {
+        assert.notInclude(volumeMounts.map((candidate) => candidate.name), volume?.name)
+      }
     })
 
     it("grants each account one thing", () => {
@@ -339,18 +372,21 @@ describe.skipIf(kustomize() === undefined)("k8s", () => {
     }
   )
 
-  it.each(["durable", "cert-manager, durable"] as const)("%s: runs as many replicas as without a store", (name) => {
-    const { replicas, strategy } = find<Deployment>(render(name), "Deployment").spec
-    const base = find<Deployment>(render("base"), "Deployment").spec
-    assert.strictEqual(replicas, base.replicas)
-    assert.deepStrictEqual(strategy, base.strategy)
-    assert.deepStrictEqual(
-      podOf(render(name)).topologySpreadConstraints,
-      podOf(render("base")).topologySpreadConstraints
-    )
-    assert.include(render(name).map(({ kind }) => kind), "PodDisruptionBudget")
-    assert.isFalse(settingsOf(render(name)).enableDynamicBackends)
-  })
+  it.each(["durable", "cert-manager, durable", "durable-recovery"] as const)(
+    "%s: runs as many replicas as without a store",
+    (name) => {
+      const { replicas, strategy } = find<Deployment>(render(name), "Deployment").spec
+      const base = find<Deployment>(render("base"), "Deployment").spec
+      assert.strictEqual(replicas, base.replicas)
+      assert.deepStrictEqual(strategy, base.strategy)
+      assert.deepStrictEqual(
+        podOf(render(name)).topologySpreadConstraints,
+        podOf(render("base")).topologySpreadConstraints
+      )
+      assert.include(render(name).map(({ kind }) => kind), "PodDisruptionBudget")
+      assert.isFalse(settingsOf(render(name)).enableDynamicBackends)
+    }
+  )
 
   it.each(["durable, autoscaling, dynamic backends", "cert-manager, durable-sqlite, dynamic backends"] as const)(
     "%s: registers backends in the store, and lets a registrar do nothing else",
@@ -364,7 +400,13 @@ describe.skipIf(kustomize() === undefined)("k8s", () => {
     }
   )
 
-  it.each(["durable-sqlite", "cert-manager, durable-sqlite, dynamic backends"] as const)(
+  it.each(
+    [
+      "durable-sqlite",
+      "cert-manager, durable-sqlite, dynamic backends",
+      "cert-manager, durable-sqlite, recovery"
+    ] as const
+  )(
     "%s: one pod has the file, and gives it up before the next one starts",
     (name) => {
       const objects = render(name)
@@ -395,12 +437,12 @@ describe.skipIf(kustomize() === undefined)("k8s", () => {
     }
   )
 
-  it("grants /deliveries to nobody by itself, and redelivering to fewer than reading", () => {
+  it("grants /deliveries and /recovery to nobody by itself, and redelivering to fewer than reading", () => {
     for (const name of names) {
       const objects = render(name)
       const roles = objects.filter((object): object is ClusterRole => object.kind === "ClusterRole")
       const granting = roles.filter(({ rules }) =>
-        rules.some(({ nonResourceURLs = [] }) => nonResourceURLs.some((url) => url.startsWith("/deliveries")))
+        rules.some(({ nonResourceURLs = [] }) => nonResourceURLs.some((url) => /^\/(deliveries|recovery)/.test(url)))
       )
       assert.deepStrictEqual(
         granting.map(({ metadata }) => metadata.name),
@@ -408,8 +450,11 @@ describe.skipIf(kustomize() === undefined)("k8s", () => {
       )
       const bound = objects.filter((object): object is ClusterRoleBinding => object.kind === "ClusterRoleBinding")
       for (const { roleRef } of bound) assert.notInclude(granting.map(({ metadata }) => metadata.name), roleRef.name)
-      const [read] = granting
-      if (read !== undefined) assert.deepStrictEqual(read.rules.flatMap(({ verbs }) => verbs), ["get"])
+      const [read, redeliver] = granting
+      if (read === undefined) continue
+      assert.deepStrictEqual(read.rules.flatMap(({ verbs }) => verbs), ["get"])
+      const creating = redeliver!.rules.filter(({ verbs }) => verbs.includes("create"))
+      assert.deepStrictEqual(creating.flatMap(({ nonResourceURLs }) => nonResourceURLs), ["/deliveries/*", "/recovery"])
     }
   })
 

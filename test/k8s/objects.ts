@@ -9,7 +9,11 @@ export interface Container {
   readonly name: string
   readonly image: string
   readonly args: ReadonlyArray<string>
-  readonly env?: ReadonlyArray<{ readonly name: string; readonly value?: string; readonly valueFrom?: unknown }>
+  readonly env?: ReadonlyArray<{
+    readonly name: string
+    readonly value?: string
+    readonly valueFrom?: { readonly secretKeyRef: { readonly name: string; readonly key: string } }
+  }>
   readonly ports?: ReadonlyArray<{ readonly name: string; readonly containerPort: number }>
   readonly restartPolicy?: string
   readonly startupProbe: Probe
@@ -21,7 +25,12 @@ export interface Container {
     readonly readOnlyRootFilesystem: boolean
     readonly capabilities: { readonly drop: ReadonlyArray<string>; readonly add?: ReadonlyArray<string> }
   }
-  readonly volumeMounts: ReadonlyArray<{ readonly name: string; readonly mountPath: string; readonly subPath?: string }>
+  readonly volumeMounts: ReadonlyArray<{
+    readonly name: string
+    readonly mountPath: string
+    readonly readOnly?: boolean
+    readonly subPath?: string
+  }>
 }
 
 export interface PodSpec {
@@ -125,8 +134,18 @@ export const podOf = (objects: ReadonlyArray<KubernetesObject>): PodSpec =>
 
 export const serviceOf = (objects: ReadonlyArray<KubernetesObject>): Container => podOf(objects).containers[0]!
 
-/** The environment that the service is started with; what comes from elsewhere in the cluster is left out. */
+/** Samples of what users keep in their Secrets, by Secret and key. */
+const secrets: Readonly<Record<string, string>> = {
+  "sprayproxy-store/url": "postgres://sprayproxy@postgres.example.com:5432/sprayproxy?sslmode=verify-full",
+  "pipelines-as-code-secret/github-application-id": "12345"
+}
+
+/** The environment that the service is started with. */
 export const environmentOf = (objects: ReadonlyArray<KubernetesObject>): Record<string, string> =>
   Object.fromEntries(
-    (serviceOf(objects).env ?? []).flatMap(({ name, value }) => value === undefined ? [] : [[name, value]])
+    (serviceOf(objects).env ?? []).flatMap(({ name, value, valueFrom }) => {
+      const { key, name: secret } = valueFrom?.secretKeyRef ?? {}
+      const given = value ?? secrets[`${secret}/${key}`]
+      return given === undefined ? [] : [[name, given]]
+    })
   )
