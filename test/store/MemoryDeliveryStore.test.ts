@@ -5,9 +5,11 @@ import { TestClock } from "effect/testing"
 import { StoreUnavailable } from "../../src/store/contract/Unavailable.ts"
 import * as MemoryDeliveryStore from "../support/MemoryDeliveryStore.ts"
 import { Databases, newDelivery, opened } from "../support/StoreDatabases.ts"
-import { deliveryStoreContract } from "./contract/DeliveryStoreContract.ts"
+import { deliveryStoreContract, recoveryContract } from "./contract/DeliveryStoreContract.ts"
 
 deliveryStoreContract("memory", Databases.layerMemory, { replicas: true })
+
+recoveryContract("memory", Databases.layerMemory, { replicas: true })
 
 const store = (shared: MemoryDeliveryStore.MemoryDatabase) => opened(MemoryDeliveryStore.layer({ shared }))
 

@@ -9,11 +9,13 @@
  */
 import * as Layer from "effect/Layer"
 import { DeliveryStore } from "../../src/store/DeliveryStore.ts"
+import { RecoveryStore } from "../../src/store/RecoveryStore.ts"
 import { leaseMillis } from "../../src/store/contract/Row.ts"
 import { backendRecords } from "./memory/Backends.ts"
 import { MemoryDatabase } from "./memory/Database.ts"
 import { records } from "./memory/Operator.ts"
 import { queue } from "./memory/Queue.ts"
+import { recoveryRecords } from "./memory/Recovery.ts"
 import { upkeep } from "./memory/Upkeep.ts"
 
 export { MemoryDatabase } from "./memory/Database.ts"
@@ -27,8 +29,19 @@ export interface Options {
 
 export const layer = (
   { lease = leaseMillis, owner = "memory", shared }: Options = {}
-): Layer.Layer<DeliveryStore> =>
-  Layer.sync(DeliveryStore, () => {
+): Layer.Layer<DeliveryStore | RecoveryStore> =>
+  Layer.suspend(() => {
     const replica = { database: shared ?? new MemoryDatabase(), owner, lease }
-    return DeliveryStore.of({ ...queue(replica), ...upkeep(replica), ...records(replica), ...backendRecords(replica) })
+    return Layer.mergeAll(
+      Layer.succeed(
+        DeliveryStore,
+        DeliveryStore.of({
+          ...queue(replica),
+          ...upkeep(replica),
+          ...records(replica),
+          ...backendRecords(replica)
+        })
+      ),
+      Layer.succeed(RecoveryStore, RecoveryStore.of(recoveryRecords(replica)))
+    )
   })

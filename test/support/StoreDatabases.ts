@@ -11,6 +11,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Body } from "../../src/domain/Body.ts"
 import { DeliveryStore } from "../../src/store/DeliveryStore.ts"
+import { RecoveryStore } from "../../src/store/RecoveryStore.ts"
 import * as SqlDeliveryStore from "../../src/store/SqlDeliveryStore.ts"
 import type { NewDelivery } from "../../src/store/contract/Queue.ts"
 import type { NumberedSettlement, Settlement, StoredAttempt } from "../../src/store/contract/Row.ts"
@@ -21,6 +22,8 @@ import * as MemoryDeliveryStore from "./MemoryDeliveryStore.ts"
 export interface Database {
   /** A store on the database, until the scope ends. Two at a time are allowed only if replicas are. */
   readonly open: (owner: string, lease?: number) => Effect.Effect<DeliveryStore["Service"], never, Scope.Scope>
+  /** The same with recovery. */
+  readonly openRecovering?: (owner: string) => Effect.Effect<RecoveringStore, never, Scope.Scope>
   /** The time of the store's clock. */
   readonly now: Effect.Effect<number>
   /** Lets time pass for the store. */
@@ -29,6 +32,11 @@ export interface Database {
   readonly transactionsOf: (write: Effect.Effect<unknown, StoreUnavailable>) => Effect.Effect<number, StoreUnavailable>
   /** Sets the clock back while no store is open. */
   readonly setBack: (millis: number) => Effect.Effect<void>
+}
+
+interface RecoveringStore {
+  readonly store: DeliveryStore["Service"]
+  readonly recovery: RecoveryStore["Service"]
 }
 
 export class Databases extends Context.Service<Databases, {
@@ -43,7 +51,8 @@ export class Databases extends Context.Service<Databases, {
           ...testTime,
           transactionsOf: (write) => newIn(Effect.sync(() => Array(shared.operations).keys()), write),
           open: (owner, lease) =>
-            opened(MemoryDeliveryStore.layer({ owner, shared, ...(lease === undefined ? {} : { lease }) }))
+            opened(MemoryDeliveryStore.layer({ owner, shared, ...(lease === undefined ? {} : { lease }) })),
+          openRecovering: (owner) => openedRecovering(MemoryDeliveryStore.layer({ owner, shared }))
         }
       })
     })
@@ -93,6 +102,14 @@ const commitsIn = (log: string): ReadonlyArray<number> => {
 /** The store of a layer, until the scope ends. */
 export const opened = <E>(layer: Layer.Layer<DeliveryStore, E>) =>
   Effect.orDie(Effect.map(Layer.build(layer), Context.get(DeliveryStore)))
+
+const openedRecovering = <E>(layer: Layer.Layer<DeliveryStore | RecoveryStore, E>) =>
+  Effect.orDie(
+    Effect.map(Layer.build(layer), (services): RecoveringStore => ({
+      store: Context.get(services, DeliveryStore),
+      recovery: Context.get(services, RecoveryStore)
+    }))
+  )
 
 /** The time of a store that runs on Effect's clock. */
 const testTime = {

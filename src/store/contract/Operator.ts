@@ -1,6 +1,7 @@
 /** The part of the store's contract for operators: deliveries are shown, and sent again. */
 import type * as Effect from "effect/Effect"
 import type { Outcome } from "../../domain/Outcome.ts"
+import type { RecoveryView } from "./Recovery.ts"
 import type { RowState, StoredAttempt } from "./Row.ts"
 import type { StoreUnavailable } from "./Unavailable.ts"
 
@@ -31,6 +32,8 @@ export interface DeliveryView {
   /** Whether headers and body are still kept. */
   readonly hasBody: boolean
   readonly rows: ReadonlyArray<RowView>
+  /** GitHub could not deliver it at first. It is told only if recovery is on. */
+  readonly recovery?: RecoveryView
 }
 
 /** Conditions on deliveries. All that are given must hold. */

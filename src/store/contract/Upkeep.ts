@@ -19,6 +19,11 @@ export interface Retention {
   readonly dead: number
   /** Milliseconds. A pending row whose delivering began longer ago becomes dead. */
   readonly maxAge: number
+  /**
+   * Milliseconds from the end of a recovery until it is forgotten, and the same for a delivery that went without the
+   * store. Undefined: recovery is off, and nothing of it is touched.
+   */
+  readonly recovery?: number | undefined
 }
 
 /** The operations for the store's upkeep. */

@@ -6,6 +6,7 @@ import * as Backends from "./Backends.ts"
 import * as Claiming from "./Claiming.ts"
 import * as Operating from "./Operating.ts"
 import * as Pruning from "./Pruning.ts"
+import * as Recovering from "./Recovering.ts"
 import * as Redeliveries from "./Redeliveries.ts"
 import * as Replicas from "./Replicas.ts"
 import * as Settling from "./Settling.ts"
@@ -27,4 +28,14 @@ export const deliveryStoreContract = (
     Operating.tests(it)
     Backends.tests(it)
     if (replicas) Replicas.tests(it)
+  })
+
+/** The contract that it must fulfil beside that if recovery is on. */
+export const recoveryContract = (
+  what: string,
+  databases: Layer.Layer<Databases>,
+  { replicas }: { readonly replicas: boolean }
+) =>
+  testLayer(databases, { timeout: "60 seconds" })(`${what} as a store with recovery`, (it) => {
+    Recovering.tests(it, { replicas })
   })

@@ -9,6 +9,7 @@ import type { StoreUnavailable } from "../../../src/store/contract/Unavailable.t
 import type { Retention } from "../../../src/store/contract/Upkeep.ts"
 import {
   attemptOf,
+  type Database,
   Databases,
   type Described,
   keyOf,
@@ -37,7 +38,10 @@ export const keep: Retention = { delivered: 1e12, dead: 1e12, maxAge: 1e12 }
 export const setUp = Effect.gen(function*() {
   const { create } = yield* Databases
   const database = yield* create
-  const store = yield* database.open("one")
+  return subjectOf(database, yield* database.open("one"))
+})
+
+export const subjectOf = (database: Database, store: Store) => {
   const { elapse, now } = database
 
   const write = (...deliveries: ReadonlyArray<NewDelivery>) => store.write({ deliveries, settlements: [] })
@@ -74,7 +78,7 @@ export const setUp = Effect.gen(function*() {
   const listed = (filter: DeliveryFilter) =>
     Effect.map(store.list(filter, { limit: 100 }), ({ deliveries }) => deliveries.map(({ id }) => id))
   return { cancel, claim, database, elapse, isDue, listed, now, prune, row, settle, settleAll, store, view, write }
-})
+}
 
 /** Of what a database tells late, by a clock that is not the test's. All its connections have something to do meanwhile. */
 export const eventually = Effect.fnUntraced(function*(store: Store, isSo: Effect.Effect<boolean, StoreUnavailable>) {

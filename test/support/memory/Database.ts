@@ -4,6 +4,7 @@ import * as Latch from "effect/Latch"
 import type { Outcome } from "../../../src/domain/Outcome.ts"
 import type { StoredBackend } from "../../../src/store/contract/Backends.ts"
 import type { NewDelivery } from "../../../src/store/contract/Queue.ts"
+import type { CompletePass, FallbackRecord, RecoveryState, Wanted } from "../../../src/store/contract/Recovery.ts"
 import type { RowState, StoredAttempt } from "../../../src/store/contract/Row.ts"
 import { StoreUnavailable } from "../../../src/store/contract/Unavailable.ts"
 
@@ -24,6 +25,11 @@ export class MemoryDatabase {
   seenAt = 0
   readonly deliveries = new Map<string, Delivery>()
   readonly backends = new Map<string, KeptBackend>()
+  /** By GUID. */
+  readonly recoveries = new Map<string, Recovery>()
+  /** By fingerprint. */
+  readonly fallbacks = new Map<string, Fallback>()
+  readonly reconciliation: Reconciliation = {}
   /** The error for a change of this backend, if the store refuses it. */
   refusesBackend: (key: string) => StoreUnavailable | undefined = () => undefined
   readonly #passage = Latch.makeUnsafe(true)
@@ -63,6 +69,31 @@ export class MemoryDatabase {
 interface KeptBackend extends Omit<StoredBackend, "expiresIn"> {
   readonly changedAt: number
   isCleared: boolean
+}
+
+/** The progress of recovery. */
+export interface Reconciliation {
+  startedAt?: number
+  hookId?: string
+  failures?: CompletePass
+  full?: CompletePass
+  lease?: { readonly owner: string; readonly until: number }
+}
+
+export interface Recovery extends Wanted {
+  attemptId: string
+  failedAt: number
+  run?: string | undefined
+  state: RecoveryState
+  asks: number
+  dueAt: number
+  askedAt?: number | undefined
+  endedAt?: number | undefined
+  reason?: string | undefined
+}
+
+export interface Fallback extends FallbackRecord {
+  readonly keptAt: number
 }
 
 export interface Delivery {

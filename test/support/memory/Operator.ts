@@ -9,6 +9,7 @@ import {
   type RowView
 } from "../../../src/store/contract/Operator.ts"
 import type { Delivery, Replica, Row } from "./Database.ts"
+import { recoveryOf } from "./Recovery.ts"
 import { askFor, isDue, isUnderWay, newestFirst, rowsOf } from "./Rows.ts"
 
 export const records = ({ database }: Replica): DeliveryRecords => {
@@ -25,14 +26,17 @@ export const records = ({ database }: Replica): DeliveryRecords => {
         const end = matching.slice(0, limit).findIndex((delivery, at) => !fits(delivery, at))
         const page = matching.slice(0, end < 0 ? limit : end)
         return {
-          deliveries: page.map((delivery) => viewOf(delivery, now)),
+          deliveries: page.map((delivery) => viewOf(delivery, now, recoveryOf(database, delivery.head))),
           next: matching.length > page.length ? page.at(-1)?.id : undefined
         }
       }),
     show: (guid) =>
       database.operation((now) =>
         newestFirst(deliveries).filter(({ head, id }) => head.guid === guid || id === guid).slice(0, mostShown).map(
-          (delivery) => Object.assign(viewOf(delivery, now), { attempts: attemptsOf(delivery) })
+          (delivery) =>
+            Object.assign(viewOf(delivery, now, recoveryOf(database, delivery.head)), {
+              attempts: attemptsOf(delivery)
+            })
         )
       ),
     redeliver: (filter, limit, after) =>
@@ -75,7 +79,8 @@ const matches = ({ head, receivedAt }: Delivery, { age, event, guid, since }: De
   (event === undefined || head.event === event) && (guid === undefined || head.guid === guid) &&
   (since === undefined || receivedAt >= since) && (age === undefined || receivedAt >= now - age)
 
-const viewOf = (delivery: Delivery, now: number): DeliveryView => ({
+const viewOf = (delivery: Delivery, now: number, recovery: Pick<DeliveryView, "recovery">): DeliveryView => ({
+  ...recovery,
   id: delivery.id,
   requestId: delivery.head.requestId,
   hookId: delivery.head.hookId,

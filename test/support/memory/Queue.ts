@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import type { Claimed, DeliveryQueue, NewDelivery, Recorded, RowTarget } from "../../../src/store/contract/Queue.ts"
 import type { NumberedSettlement } from "../../../src/store/contract/Row.ts"
 import type { Delivery, Replica, Row } from "./Database.ts"
+import { arrives, takeFallback } from "./Recovery.ts"
 import { askFor, end, isDue, isUnderWay, newestFirst, newRow, rowsOf } from "./Rows.ts"
 
 export const queue = ({ database, lease, owner }: Replica): DeliveryQueue => {
@@ -14,10 +15,12 @@ export const queue = ({ database, lease, owner }: Replica): DeliveryQueue => {
       const owned = [...known.rows.values()].filter((row) => isUnderWay(row, now) && row.owner === owner)
       return { id: known.id, isRedelivery: false, owned: owned.map(({ key }) => key) }
     }
+    const isAnswer = arrives(database, now, delivery)
+    const fallback = takeFallback(database, delivery)
     const earlier = delivery.guid === undefined
       ? undefined
       : newestFirst(deliveries).find((stored) => isSame(stored, delivery))
-    if (earlier !== undefined) return writeAgain(now, delivery, earlier)
+    if (earlier !== undefined) return writeAgain(now, delivery, earlier, isAnswer)
     const { body, bodyHash, headers, targets, ...head } = delivery
     const stored: Delivery = {
       id: delivery.id,
@@ -29,15 +32,22 @@ export const queue = ({ database, lease, owner }: Replica): DeliveryQueue => {
       rows: new Map()
     }
     deliveries.set(delivery.id, stored)
-    return { id: delivery.id, isRedelivery: false, owned: begin(now, stored, targets) }
+    for (const { key, url } of targets) {
+      const state = fallback?.get(key)
+      if (state !== undefined) {
+        stored.rows.set(key, { ...newRow(key), url, since: now, dueAt: now, state, settledAt: now })
+      }
+    }
+    return { id: delivery.id, isRedelivery: false, owned: begin(now, stored, toSend(now, stored, targets, isAnswer)) }
   }
 
-  const writeAgain = (now: number, { body, headers, targets }: NewDelivery, earlier: Delivery): Recorded => {
-    const lacking = targets.filter(({ key }) => !has(earlier.rows.get(key)))
-    const idle = (lacking.length === 0 ? targets : lacking).filter(({ key }) => {
-      const row = earlier.rows.get(key)
-      return row === undefined || !isUnderWay(row, now)
-    })
+  const writeAgain = (
+    now: number,
+    { body, headers, targets }: NewDelivery,
+    earlier: Delivery,
+    isAnswer: boolean
+  ): Recorded => {
+    const idle = toSend(now, earlier, targets, isAnswer)
     if (idle.length > 0) earlier.content = { headers: [...headers], body: Buffer.concat(body) }
     return { id: earlier.id, isRedelivery: true, owned: begin(now, earlier, idle) }
   }
@@ -133,6 +143,16 @@ export const queue = ({ database, lease, owner }: Replica): DeliveryQueue => {
  * not help.
  */
 const has = (row: Row | undefined): boolean => row?.state === "delivered" || row?.state === "rejected"
+
+/** The backends that a delivery goes to. */
+const toSend = (now: number, { rows }: Delivery, targets: ReadonlyArray<RowTarget>, isAnswer: boolean) => {
+  const lacking = targets.filter(({ key }) => !has(rows.get(key)))
+  return (lacking.length === 0 && !isAnswer ? targets : lacking).filter(({ key }) => {
+    const row = rows.get(key)
+    // Dead rows were given up, perhaps because they may have arrived. They are sent again only if somebody asks.
+    return row === undefined || (!isUnderWay(row, now) && !(isAnswer && row.state === "dead"))
+  })
+}
 
 const isSame = (stored: Delivery, { bodyHash, guid, hookId }: NewDelivery): boolean =>
   stored.head.guid === guid && stored.head.hookId === hookId && stored.bodyHash === bodyHash

@@ -2,6 +2,7 @@
 import { longestDelay } from "../../../src/store/contract/Row.ts"
 import type { Retention, StoreUpkeep } from "../../../src/store/contract/Upkeep.ts"
 import type { Delivery, MemoryDatabase, Replica, Row } from "./Database.ts"
+import { pruneRecoveries } from "./Recovery.ts"
 import { end, isUnderWay, rowsOf } from "./Rows.ts"
 
 export const upkeep = ({ database, lease }: Replica): StoreUpkeep => {
@@ -50,6 +51,7 @@ const prune = (database: MemoryDatabase, retention: Retention, { lease, limit, n
     if (pruneDelivery(deliveries, delivery, retention, { furthest, lease, now })) looked += 1
   }
   database.seenAt = now
+  if (retention.recovery !== undefined) pruneRecoveries(database, retention.recovery, now)
   return false
 }
 
