@@ -1,8 +1,9 @@
 /** GitHub's side: real payloads, signed and sent as GitHub does it, and requests that GitHub would never send. */
-import examples from "@octokit/webhooks-examples/api.github.com/index.json" with { type: "json" }
 import * as Effect from "effect/Effect"
-import { createHmac, randomUUID } from "node:crypto"
+import { randomUUID } from "node:crypto"
 import * as Http from "node:http"
+import * as Example from "../test/support/github/Delivery.ts"
+import { headersOf, sign } from "../test/support/github/Headers.ts"
 
 export interface Reply {
   readonly status: number
@@ -21,13 +22,6 @@ export interface Delivery {
     readonly arrivals?: number
   }
 }
-
-/** The secret of GitHub's documentation. */
-export const secret = "It's a Secret to Everybody"
-
-/** https://docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries */
-export const sign = (body: Uint8Array, key = secret): string =>
-  `sha256=${createHmac("sha256", key).update(body).digest("hex")}`
 
 const proxied = { status: 200, text: "proxied" }
 const refused = (refusal: string) => ({ status: 400, text: "bad request", refusal })
@@ -50,28 +44,12 @@ const delivery = (event: string, action: string | undefined, variation: Variatio
     label: variation.label ?? [event, action].join(" ").trim(),
     body,
     expected,
-    headers: {
-      "Content-Type": contentType,
-      "Content-Length": String(body.length),
-      "User-Agent": "GitHub-Hookshot/044aadd",
-      "X-GitHub-Event": event,
-      "X-GitHub-Delivery": guid,
-      "X-GitHub-Hook-ID": "292430182",
-      "X-GitHub-Hook-Installation-Target-ID": "79929171",
-      "X-GitHub-Hook-Installation-Target-Type": "integration",
-      ...(signature === null ? {} : { "X-Hub-Signature-256": signature })
-    }
+    headers: headersOf({ guid, event, body, signature, contentType })
   }
 }
 
-/** The first published example of an event (with that action), as compact JSON. */
-const example = (event: string, action?: string): Buffer => {
-  const payload = examples.find(({ name }) => name === event)?.examples.find((one) =>
-    action === undefined || ("action" in one && one.action === action)
-  )
-  if (payload === undefined) throw new Error(`there is no example of ${event} ${action ?? ""}`)
-  return Buffer.from(JSON.stringify(payload))
-}
+/** A published payload, as compact JSON. */
+const example = (event: string, action?: string): Buffer => Buffer.from(JSON.stringify(Example.example(event, action)))
 
 export const genuine = (): ReadonlyArray<Delivery> => [
   delivery("ping", undefined),

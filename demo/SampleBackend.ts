@@ -9,7 +9,7 @@ import { once } from "node:events"
 import * as Http from "node:http"
 import type { AddressInfo } from "node:net"
 import { buffer } from "node:stream/consumers"
-import { secret, sign } from "./GitHub.ts"
+import { secret, sign } from "../test/support/github/Headers.ts"
 import { Journal } from "./Journal.ts"
 import { digestOf } from "./Row.ts"
 

@@ -7,7 +7,7 @@ import * as Stream from "effect/Stream"
 import * as ChildProcess from "effect/process/ChildProcess"
 import { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
 import { fileURLToPath } from "node:url"
-import { secret } from "./GitHub.ts"
+import { secret } from "../test/support/github/Headers.ts"
 import { decodeLogLine, Journal } from "./Journal.ts"
 
 export class NotStarted extends Schema.TaggedError<NotStarted>()("NotStarted", {}) {

@@ -15,6 +15,7 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { secret, sign } from "../test/support/github/Headers.ts"
 import { type Check, checks } from "./Checks.ts"
 import * as GitHub from "./GitHub.ts"
 import { Journal } from "./Journal.ts"
@@ -129,7 +130,7 @@ const curl = (url: string, signature: string, body: string) =>
 
 const invitation = (url: string) => {
   const body = `{"zen":"Design for failure."}`
-  const signature = GitHub.sign(Buffer.from(body))
+  const signature = sign(Buffer.from(body))
   return `
 It stays up. From another terminal, a signed delivery; every backend gets it:
 
@@ -143,7 +144,7 @@ Where deliveries go, and whether it is ready for them:
 
 curl ${url}/backends ${url}/readyz
 
-The webhook secret is ${paint("bold", GitHub.secret)}. Ctrl-C stops everything.
+The webhook secret is ${paint("bold", secret)}. Ctrl-C stops everything.
 
 ${firstHeader}`
 }

@@ -2,8 +2,9 @@
 import { sign } from "@octokit/webhooks-methods"
 import { randomUUID } from "node:crypto"
 import * as Http from "node:http"
+import { hookIdentity, secret } from "./github/Headers.ts"
 
-export const secret = "It's a Secret to Everybody"
+export { secret } from "./github/Headers.ts"
 
 export interface Reply {
   readonly status: number
@@ -21,7 +22,7 @@ export const githubHeaders = async (
   "user-agent": "GitHub-Hookshot/044aadd",
   "x-github-delivery": randomUUID(),
   "x-github-event": event,
-  "x-github-hook-id": "292430182",
+  "x-github-hook-id": hookIdentity.hookId,
   "x-hub-signature-256": await sign(key, body)
 })
 
