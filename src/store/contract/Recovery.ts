@@ -77,7 +77,7 @@ interface RecoveryAdvance {
 }
 
 /** The store's knowledge of one GUID. */
-interface Recalled {
+export interface Recalled {
   readonly guid: string
   /** The ledger has a delivery with it. */
   readonly held: boolean
@@ -157,10 +157,16 @@ export interface RecoveryRecords {
   readonly wanted: (limit: number) => Effect.Effect<ReadonlyArray<DueRequest>, StoreUnavailable>
   /**
    * Counts a request that is about to go out, and makes the next one due in `retryIn` milliseconds. It comes before the
-   * request, so that a crash between the two can't ask twice without counting. False: the request must not go out. The
-   * delivery has arrived or is given up, or this process has not got the lease.
+   * request, so that a crash between the two can't ask twice without counting. `asks` is the number of requests that
+   * count from then on, if it is not one more than before. False: the request must not go out. The delivery has arrived
+   * or is given up, or this process has not got the lease.
    */
-  readonly asking: (guid: string, retryIn: number) => Effect.Effect<boolean, StoreUnavailable>
+  readonly asking: (guid: string, retryIn: number, asks?: number) => Effect.Effect<boolean, StoreUnavailable>
+  /**
+   * When something last arrived: a delivery that the ledger holds, or one that is recovered. Undefined: nothing ever
+   * did.
+   */
+  readonly lastArrivalAt: Effect.Effect<number | undefined, StoreUnavailable>
   /** Of all, or of those of one run. */
   readonly recoveryCounts: (run?: string) => Effect.Effect<RecoveryCounts, StoreUnavailable>
   /**

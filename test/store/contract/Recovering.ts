@@ -187,6 +187,21 @@ export const tests = (it: ContractIt, { replicas }: { readonly replicas: boolean
         assert.isFalse(yield* recovery.asking("unknown", 1_000))
       }))
 
+    it.effect("is asked for without a count, if the request says so", () =>
+      Effect.gen(function*() {
+        const { elapse, recovery, want } = yield* setUpRecovery
+        yield* want(missing("a"))
+        yield* recovery.lead(1e9)
+        yield* recovery.asking("a", 1_000)
+        assert.isTrue(yield* recovery.asking("a", 2_000, 1))
+        yield* elapse(1_000)
+        assert.deepStrictEqual(yield* recovery.wanted(1), [])
+        yield* elapse(1_000)
+        assert.deepInclude((yield* recovery.wanted(1))[0], { guid: "a", asks: 1 })
+        assert.isTrue(yield* recovery.asking("a", 0, 0))
+        assert.deepInclude((yield* recovery.wanted(1))[0], { guid: "a", asks: 0 })
+      }))
+
     it.effect("is given up once, and not asked for then", () =>
       Effect.gen(function*() {
         const { due, recovery, want } = yield* setUpRecovery
@@ -231,6 +246,21 @@ export const tests = (it: ContractIt, { replicas }: { readonly replicas: boolean
         yield* elapse(hours(1))
         yield* anew
         assert.deepStrictEqual(yield* due(), ["a"])
+      }))
+
+    it.effect("shows when something last arrived, as does any other delivery", () =>
+      Effect.gen(function*() {
+        const { arrive, elapse, now, recovery, want } = yield* setUpRecovery
+        assert.isUndefined(yield* recovery.lastArrivalAt)
+        yield* want(missing("a"))
+        assert.isUndefined(yield* recovery.lastArrivalAt)
+        yield* arrive("other")
+        const first = yield* now
+        assert.strictEqual(yield* recovery.lastArrivalAt, first)
+        yield* elapse(1_000)
+        assert.strictEqual(yield* recovery.lastArrivalAt, first)
+        yield* arrive("a")
+        assert.isAtLeast((yield* recovery.lastArrivalAt)!, first + 1_000)
       }))
 
     it.effect("is counted, by run too, with the oldest", () =>

@@ -107,13 +107,19 @@ export const recoveryRecords = ({ database, owner }: Replica): RecoveryRecords =
             asks
           }))
       ),
-    asking: (guid, retryIn) =>
+    asking: (guid, retryIn, asks) =>
       database.operation((now) => {
         const known = recoveries.get(guid)
         if (known === undefined || hasEnded(known) || !isLeader(now)) return false
-        Object.assign(known, { state: "asked", asks: known.asks + 1, askedAt: now, dueAt: now + retryIn })
+        Object.assign(known, { state: "asked", asks: asks ?? known.asks + 1, askedAt: now, dueAt: now + retryIn })
         return true
       }),
+    lastArrivalAt: database.operation(() => {
+      const received = [...deliveries.values()].map(({ receivedAt }) => receivedAt)
+      const recovered = [...recoveries.values()].filter(({ state }) => state === "recovered")
+      const arrivals = [...received, ...recovered.map(({ endedAt }) => endedAt!)]
+      return arrivals.length === 0 ? undefined : Math.max(...arrivals)
+    }),
     recoveryCounts: (run) =>
       database.operation(() => {
         const counted = [...recoveries.values()].filter((recovery) => run === undefined || recovery.run === run)

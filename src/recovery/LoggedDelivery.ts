@@ -1,0 +1,87 @@
+/** Attempts of GitHub's log, put together as deliveries. */
+import type { LoggedAttempt } from "./GitHubLog.ts"
+
+/** A delivery of which an attempt has failed, as a part of GitHub's log has it. */
+export interface LoggedDelivery {
+  readonly guid: string
+  readonly event: string
+  readonly action: string | undefined
+  /** The latest failed attempt. GitHub can make it again. */
+  readonly attemptId: string
+  /** The status of that attempt; 0: no answer. */
+  readonly statusCode: number
+  /** When an attempt first failed. */
+  readonly failedAt: number
+  /** The latest attempt of all. */
+  readonly latestAt: number
+  /** An attempt was answered 2xx. */
+  readonly isAnswered: boolean
+  /** An attempt was answered 413. */
+  readonly isTooLarge: boolean
+  /** When GitHub last held the delivery back. */
+  readonly throttledAt: number | undefined
+}
+
+interface Failed {
+  latest: LoggedAttempt
+  failedAt: number
+  isTooLarge: boolean
+}
+
+/**
+ * The part of GitHub's log that a look has read. It takes attempts in any order, and any of them twice: rows may come
+ * late, and pages may overlap.
+ */
+export class LogReading {
+  attempts = 0
+  readonly #failed = new Map<string, Failed>()
+  /** The latest attempt that was answered 2xx, and the latest time at which GitHub held one back, by GUID. */
+  readonly #answered = new Map<string, number>()
+  readonly #throttled = new Map<string, number>()
+
+  add(attempt: LoggedAttempt): void {
+    this.attempts += 1
+    const { deliveredAt, guid, statusCode, throttledAt } = attempt
+    if (throttledAt !== undefined) this.#throttled.set(guid, Math.max(throttledAt, this.#throttled.get(guid) ?? 0))
+    if (isSuccess(statusCode)) {
+      this.#answered.set(guid, Math.max(deliveredAt, this.#answered.get(guid) ?? 0))
+      return
+    }
+    const failed = this.#failed.get(guid)
+    const isTooLarge = statusCode === 413
+    if (failed === undefined) {
+      this.#failed.set(guid, { latest: attempt, failedAt: deliveredAt, isTooLarge })
+      return
+    }
+    if (isLater(attempt, failed.latest)) failed.latest = attempt
+    failed.failedAt = Math.min(failed.failedAt, deliveredAt)
+    failed.isTooLarge ||= isTooLarge
+  }
+
+  /** The deliveries of which an attempt has failed. */
+  failed(): ReadonlyArray<LoggedDelivery> {
+    return Array.from(this.#failed, ([guid, { failedAt, isTooLarge, latest }]) => {
+      const answeredAt = this.#answered.get(guid)
+      return {
+        guid,
+        event: latest.event,
+        action: latest.action,
+        attemptId: latest.id,
+        statusCode: latest.statusCode,
+        failedAt,
+        latestAt: Math.max(latest.deliveredAt, answeredAt ?? 0),
+        isAnswered: answeredAt !== undefined,
+        isTooLarge,
+        throttledAt: this.#throttled.get(guid)
+      }
+    })
+  }
+}
+
+const isSuccess = (statusCode: number): boolean => statusCode >= 200 && statusCode < 300
+
+/** Ids grow, and order what has one time. A longer one is greater: both are digits without a leading zero. */
+const isLater = (one: LoggedAttempt, other: LoggedAttempt): boolean =>
+  one.deliveredAt === other.deliveredAt
+    ? one.id.length === other.id.length ? one.id > other.id : one.id.length > other.id.length
+    : one.deliveredAt > other.deliveredAt
