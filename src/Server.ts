@@ -1,4 +1,4 @@
-/** The composition of the layers, in direct and in durable mode. */
+/** The composition of the layers: in direct mode, in durable mode, and there with recovery. */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -36,23 +36,29 @@ import { WebhookSecrets } from "./webhook/Secrets.ts"
 import { WebhookVerifier } from "./webhook/Verifier.ts"
 
 /**
- * The difference between direct and durable mode: the ledger below the spray, and the backlog and its routes above it.
+ * The difference between direct and durable mode: the ledger below the spray, recovery above the ledger, and the backlog
+ * and its routes above the spray.
  */
-const direct = { ledger: Ledger.layerDirect, backlog: Layer.empty, routes: Layer.empty }
+const direct = { ledger: Ledger.layerDirect, recovery: Layer.empty, backlog: Layer.empty, routes: Layer.empty }
 
-const durable = (location: StoreLocation) =>
-  Effect.map(
-    Effect.promise(() => Promise.all([import("./durable/Mode.ts"), import("./operator/Routes.ts")])),
-    ([{ layerBacklog, layerLedger }, { DeliveryRoutes }]) => ({
-      ledger: layerLedger(location),
-      backlog: layerBacklog,
-      routes: DeliveryRoutes
-    })
-  )
+const durable = (location: StoreLocation, { githubAppId, githubPrivateKeyFile }: Settings["Service"]) =>
+  Effect.promise(async () => {
+    const app = Option.all({ id: githubAppId, keyFile: githubPrivateKeyFile })
+    const [{ layerBacklog, layerLedger }, { DeliveryRoutes }, recovery] = await Promise.all([
+      import("./durable/Mode.ts"),
+      import("./operator/Routes.ts"),
+      Option.match(app, {
+        onNone: () => Layer.empty,
+        onSome: async (found) => (await import("./recovery/Mode.ts")).layerRecovery(found)
+      })
+    ])
+    return { ledger: layerLedger(location), recovery, backlog: layerBacklog, routes: DeliveryRoutes }
+  })
 
 /** Finalizers run from the top down: the listener closes first, then the spray ends, then connections are destroyed. */
-const server = <A, E, R, RBacklog, RRoutes>(mode: {
+const server = <A, E, R, ERecovery, RRecovery, RBacklog, RRoutes>(mode: {
   readonly ledger: Layer.Layer<A | Ledger, E, R>
+  readonly recovery: Layer.Layer<never, ERecovery, RRecovery>
   readonly backlog: Layer.Layer<never, never, RBacklog>
   readonly routes: Layer.Layer<never, never, RRoutes>
 }) =>
@@ -70,6 +76,7 @@ const server = <A, E, R, RBacklog, RRoutes>(mode: {
     Layer.provideMerge(Layer.mergeAll(Forwarder.layer, DeliveryLog.layer, MemoryBudget.layer, WebhookSecrets.layer)),
     Layer.provideMerge(Layer.mergeAll(BackendConnections.layer, BackendRegistry.layer)),
     Layer.provideMerge(BackendPolicy.layer),
+    Layer.provideMerge(mode.recovery),
     Layer.provideMerge(mode.ledger),
     Layer.provideMerge(
       Layer.mergeAll(
@@ -94,7 +101,7 @@ export const serve = (settings: Settings["Service"]) => {
     onNone: () => Effect.provide(untilShutDown, Layer.provideMerge(server(direct), Configured)),
     onSome: (location) =>
       Effect.flatMap(
-        durable(location),
+        durable(location, settings),
         (mode) => Effect.provide(untilShutDown, Layer.provideMerge(server(mode), Configured))
       )
   })

@@ -32,9 +32,31 @@ export interface LoggedAttempt {
   readonly throttledAt: number | undefined
 }
 
+/**
+ * Why GitHub did not answer a question about its log.
+ *
+ * - `unauthorized`: it does not take the App's key, or there is none.
+ * - `suspended`: it has suspended the App.
+ * - `no webhook`: the App has no webhook.
+ * - `not the API`: somebody else answers in GitHub's place.
+ * - `limited`: the App has made too many requests. Nothing is asked until GitHub takes requests again.
+ * - `unreachable`: there was no answer, or not all of it.
+ * - `failed`: anything else that is GitHub's fault.
+ */
+export const gitHubFailures = [
+  "unauthorized",
+  "suspended",
+  "no webhook",
+  "not the API",
+  "limited",
+  "unreachable",
+  "failed"
+] as const
+export type GitHubFailure = typeof gitHubFailures[number]
+
 /** GitHub did not answer a question about its log. `reason` is one line that names the setting to look at. */
 export class GitHubUnavailable extends Schema.TaggedError<GitHubUnavailable>()("GitHubUnavailable", {
-  kind: Schema.Literals(["unauthorized", "suspended", "no webhook", "not the API", "limited", "unreachable", "failed"]),
+  kind: Schema.Literals(gitHubFailures),
   reason: Schema.String
 }) {
   override get message() {
@@ -51,8 +73,9 @@ export class GitHubLog extends Context.Service<GitHubLog, {
   /** The hook id that an attempt was made with. Undefined: GitHub no longer has the attempt, or does not have it yet. */
   readonly hookIdOf: (attemptId: string) => Effect.Effect<string | undefined, GitHubUnavailable>
   /**
-   * Asks GitHub to deliver again what this attempt was to deliver. It is not tried twice. Refused: GitHub will not do it,
-   * and says why in one line.
+   * Asks GitHub to deliver again what this attempt was to deliver. Requests are made one at a time, `--recovery-pace`
+   * apart, and none is made twice: a failure leaves open whether GitHub has got it. Refused: GitHub will not do it, and
+   * says why in one line.
    */
   readonly redeliver: (
     attemptId: string

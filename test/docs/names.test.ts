@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { existsSync, readFileSync } from "node:fs"
 import { basename, join } from "node:path"
-import { metricNames, storeMetricNames } from "../../src/observability/metrics/Names.ts"
+import { metricNames, recoveryMetricNames, storeMetricNames } from "../../src/observability/metrics/Names.ts"
 import { clientVariables, definitions } from "../../src/settings/Table.ts"
 import { filesBelow, pages, root, target } from "./Pages.ts"
 
@@ -51,7 +51,7 @@ describe("names in the docs", () => {
   })
 
   it("of metrics", () => {
-    const names = new Set([...metricNames, ...storeMetricNames])
+    const names = new Set([...metricNames, ...storeMetricNames, ...recoveryMetricNames])
     assert.deepStrictEqual(
       unknown(/\bsprayproxy_[a-z_]+[a-z]\b/g, (name) => names.has(name) || names.has(name.replace(/_bucket$/, ""))),
       []

@@ -89,8 +89,8 @@ const pairsOf = function*(list: ReadonlyArray<string>): Generator<[name: string,
   for (let at = 0; at + 1 < list.length; at += 2) yield [list[at]!, list[at + 1]!]
 }
 
-/** The credentials as RFC 7617 writes them. */
-const authorizationOf = ({ username, password }: URL): string | undefined =>
+/** The credentials in the URL of a proxy, as RFC 7617 writes them. */
+export const authorizationOf = ({ username, password }: URL): string | undefined =>
   username === "" && password === ""
     ? undefined
     : `Basic ${Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString("base64")}`

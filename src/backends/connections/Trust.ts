@@ -64,9 +64,7 @@ export const make = Effect.fnUntraced(function*(backendCa: Option.Option<string>
     added = yield* Effect.fromResult(certificatesOf(path, reading!))
   }
   const current = (): tls.SecureContext => {
-    context ??= tls.createSecureContext({
-      ca: [...new Set([...tls.getCACertificates("default"), ...tls.getCACertificates("system"), ...added])]
-    })
+    context ??= tls.createSecureContext({ ca: authorities(added) })
     return context
   }
   const trust: BackendTrust = {
@@ -81,6 +79,11 @@ export const make = Effect.fnUntraced(function*(backendCa: Option.Option<string>
   }
   return trust
 })
+
+/** The authorities that Node ships, those of the system, and `added`. */
+export const authorities = (added: ReadonlyArray<string> = []): Array<string> => [
+  ...new Set([...tls.getCACertificates("default"), ...tls.getCACertificates("system"), ...added])
+]
 
 const certificatesOf = (
   path: string,

@@ -15,12 +15,16 @@ export interface MetricName {
 
 const names: Array<string> = []
 const storeNames: Array<string> = []
+const recoveryNames: Array<string> = []
 
 /** The names of the metrics that are always there, in the order of this file. */
 export const metricNames: ReadonlyArray<string> = names
 
 /** The names of the metrics that are there only with a store. */
 export const storeMetricNames: ReadonlyArray<string> = storeNames
+
+/** The names of the metrics that are there only with recovery. */
+export const recoveryMetricNames: ReadonlyArray<string> = recoveryNames
 
 const metric = (name: string, help: string): MetricName => {
   names.push(name)
@@ -29,6 +33,11 @@ const metric = (name: string, help: string): MetricName => {
 
 const storeMetric = (name: string, help: string): MetricName => {
   storeNames.push(name)
+  return { name, help }
+}
+
+const recoveryMetric = (name: string, help: string): MetricName => {
+  recoveryNames.push(name)
   return { name, help }
 }
 
@@ -106,6 +115,16 @@ export const storeFailures = storeMetric(
 export const storeUsed = storeMetric("sprayproxy_store_used_bytes", "Bytes that the store takes up.")
 export const storeLimit = storeMetric("sprayproxy_store_limit_bytes", "Bytes that the store may take up.")
 export const storeUp = storeMetric("sprayproxy_store_up", "1 while deliveries are written to the store, else 0.")
+
+// Only with recovery.
+export const githubErrors = recoveryMetric(
+  "sprayproxy_github_api_errors_total",
+  "Requests to GitHub's API that failed for good, by the kind of failure."
+)
+export const githubRateLimitRemaining = recoveryMetric(
+  "sprayproxy_github_rate_limit_remaining",
+  "Requests that GitHub's API still takes in this hour, as it said last. Absent if it has no limit."
+)
 
 export const bodyMemoryUsed = metric("sprayproxy_body_memory_used_bytes", "Memory charged for deliveries.")
 export const bodyMemoryBudget = metric("sprayproxy_body_memory_budget_bytes", "Memory that may be charged.")
