@@ -1,5 +1,6 @@
 /**
- * The command line: `sprayproxy server`, which also runs without a command, and `sprayproxy deliveries`.
+ * The command line: `sprayproxy server`, which also runs without a command, `sprayproxy deliveries` and `sprayproxy
+ * recover`.
  *
  * **Details**
  *
@@ -28,6 +29,7 @@ import packageJson from "../package.json" with { type: "json" }
 import { innermostMessage, oneLine, printable, quote } from "./domain/Text.ts"
 import type { CommandFailed } from "./operator/command/Failures.ts"
 import { deliveriesCommand, type DeliveriesRequest } from "./operator/command/Flags.ts"
+import { recoverCommand, type RecoverRequest } from "./operator/command/recover/Flags.ts"
 import type { InvalidSetting } from "./settings/Definition.ts"
 import { settingsHelp } from "./settings/Help.ts"
 import { resolve, type Settings } from "./settings/Settings.ts"
@@ -53,6 +55,11 @@ export const run = <E, R>(
         // Imported here, so that the server's start does not pay for it.
         Effect.flatMap(Effect.promise(() => import("./operator/command/Command.ts")), (command) =>
           command.run(request, env))
+      ),
+    recover: (request) =>
+      Effect.succeed(
+        Effect.flatMap(Effect.promise(() => import("./operator/command/recover/Command.ts")), (command) =>
+          command.run(request, env))
       )
   }).pipe(
     Effect.flatMap(Option.getOrElse(() => Effect.void)),
@@ -70,6 +77,7 @@ const parse = <A, E>(
   resolved: {
     readonly server: (flags: Record<string, ReadonlyArray<string>>) => Effect.Effect<A, E>
     readonly deliveries: (request: DeliveriesRequest) => Effect.Effect<A, E>
+    readonly recover: (request: RecoverRequest) => Effect.Effect<A, E>
   }
 ): Effect.Effect<Option.Option<A>, E | CliError.CliError> =>
   Effect.suspend(() => {
@@ -84,9 +92,10 @@ const parse = <A, E>(
       }])
     )
     const deliveries = deliveriesCommand((request) => Effect.map(resolved.deliveries(request), keep))
+    const recover = recoverCommand((request) => Effect.map(resolved.recover(request), keep))
     const root = Command.make("sprayproxy").pipe(
       Command.withDescription("One GitHub App webhook URL in front of many clusters. Without a command: server"),
-      Command.withSubcommands([server, deliveries])
+      Command.withSubcommands([server, deliveries, recover])
     )
     return Command.runWith(root, { version: packageJson.version })(withCommand(argv)).pipe(
       Effect.map(() => result),

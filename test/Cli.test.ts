@@ -104,7 +104,7 @@ describe("asking", () => {
   it.effect.each([["--help"], ["-h"]])("%j shows the commands", (argv) =>
     Effect.gen(function*() {
       const { err, exit, out, started } = yield* invoke(argv, { env: {} })
-      assert.match(out, /SUBCOMMANDS\n {2}server .*\n {2}deliveries /)
+      assert.match(out, /SUBCOMMANDS\n {2}server .*\n {2}deliveries .*\n {2}recover /)
       assert.isTrue(Exit.isSuccess(exit))
       assert.deepStrictEqual([err, started], [[], []])
     }))
@@ -128,7 +128,8 @@ describe("asking", () => {
     [["deliveries", "--help"], ["list", "show", "redeliver"]],
     [["deliveries", "list", "--help"], ["--state", "--backend", "--event", "--since", "--limit", "--all", "--json"]],
     [["deliveries", "show", "--help"], ["<guid>", "--body", "SPRAYPROXY_URL"]],
-    [["deliveries", "redeliver", "--help"], ["[<guid>]", "--all", "--token-file", "SPRAYPROXY_TOKEN"]]
+    [["deliveries", "redeliver", "--help"], ["[<guid>]", "--all", "--token-file", "SPRAYPROXY_TOKEN"]],
+    [["recover", "--help"], ["--since", "--event", "--dry-run", "--json", "SPRAYPROXY_URL", "SPRAYPROXY_TOKEN"]]
   ])("%j shows what can be asked of a server, and asks none", ([argv, words]) =>
     Effect.gen(function*() {
       const { err, exit, out, started } = yield* invoke(argv!, { env: {} })
@@ -164,7 +165,7 @@ describe("asking", () => {
     Effect.gen(function*() {
       const { out, started } = yield* invoke(["--completions", shell], { env: {} })
       for (const { flag } of Object.values(definitions)) if (flag !== undefined) assert.include(out, flag)
-      for (const word of ["server", "deliveries", "redeliver", "token-file"]) assert.include(out, word)
+      for (const word of ["server", "deliveries", "redeliver", "recover", "token-file"]) assert.include(out, word)
       assert.deepStrictEqual(started, [])
     }))
 })
@@ -243,6 +244,7 @@ describe("refusing", () => {
     Effect.gen(function*() {
       const rule = "a server is an http or https url without credentials"
       yield* refused(["deliveries", "list", "--server", "x"], `invalid --server "x": ${rule}`)
+      yield* refused(["recover", "--server", "x"], `invalid --server "x": ${rule}`)
       yield* refused(["deliveries", "list"], `invalid SPRAYPROXY_URL "x": ${rule}`, { SPRAYPROXY_URL: "x" })
     }))
 

@@ -1,8 +1,9 @@
 /** The JSON answers of `/deliveries`. The descriptions stand in the OpenAPI document too. */
 import * as Schema from "effect/Schema"
+import { recoveryStates } from "../store/contract/Recovery.ts"
 import { rowStates } from "../store/contract/Row.ts"
 
-const Time = Schema.String.annotate({ description: "RFC 3339, UTC" })
+export const Time = Schema.String.annotate({ description: "RFC 3339, UTC" })
 
 const row = {
   url: Schema.String,
@@ -28,6 +29,16 @@ const Attempt = Schema.Struct({
   error: Schema.NullOr(Schema.String)
 }).annotate({ identifier: "Attempt" })
 
+const Recovery = Schema.Struct({
+  state: Schema.String.annotate({ description: recoveryStates.join(", ") }),
+  failedAt: Time.annotate({ description: "when it first failed at GitHub, by GitHub's clock" }),
+  requests: Schema.Finite.annotate({ description: "how often GitHub was asked for it" }),
+  askedAt: Schema.NullOr(Time.annotate({ description: "the latest request" })),
+  recoveredAt: Schema.NullOr(Time),
+  late: Schema.NullOr(Schema.Finite).annotate({ description: "seconds from its failure to its arrival" }),
+  reason: Schema.NullOr(Schema.String.annotate({ description: "why it was given up" }))
+}).annotate({ identifier: "Recovery", description: "there if GitHub has been asked for the delivery, or was to be" })
+
 const delivery = {
   id: Schema.String,
   guid: Schema.NullOr(Schema.String.annotate({ description: "X-GitHub-Delivery" })),
@@ -36,7 +47,8 @@ const delivery = {
   requestId: Schema.String,
   receivedAt: Time,
   bodyLength: Schema.Finite.annotate({ description: "bytes" }),
-  hasBody: Schema.Boolean.annotate({ description: "whether headers and body are still kept" })
+  hasBody: Schema.Boolean.annotate({ description: "whether headers and body are still kept" }),
+  recovery: Schema.optionalKey(Recovery)
 }
 
 const Listed = Schema.Struct({ ...delivery, backends: Schema.Array(Row) }).annotate({ identifier: "ListedDelivery" })

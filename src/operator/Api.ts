@@ -20,12 +20,15 @@ import { ListAnswer, RedeliverAnswer, RedeliverMatchingAnswer, ShowAnswer } from
 import { highestLimit, redeliveredState, usualLimit } from "./Defaults.ts"
 import {
   ListParameters,
+  RecoverParameters,
   RedeliverMatchingParameters,
   RedeliverParameters,
   ShowParameters,
+  StatusParameters,
   strictly
 } from "./Parameters.ts"
 import * as Refusals from "./Refusals.ts"
+import { LookLine, StatusAnswer } from "./recovery/Answers.ts"
 
 const guid = Schema.String.annotate({ description: "a GUID (X-GitHub-Delivery), or an id" })
 
@@ -90,7 +93,7 @@ const redeliver = HttpApiEndpoint.post("redeliver", "/deliveries/:guid/redeliver
     Refusals.notJson,
     Refusals.notKept,
     Refusals.bodyTooLarge,
-    Refusals.cannotRedeliver,
+    Refusals.cannotBeDone,
     Refusals.unavailable
   ]
 }).annotateMerge(OpenApi.annotations({
@@ -102,7 +105,7 @@ const redeliver = HttpApiEndpoint.post("redeliver", "/deliveries/:guid/redeliver
 const redeliverMatching = HttpApiEndpoint.post("redeliverMatching", "/deliveries/redeliver", {
   payload: RedeliverMatchingParameters,
   success: RedeliverMatchingAnswer,
-  error: [Refusals.notJson, Refusals.notKept, Refusals.bodyTooLarge, Refusals.cannotRedeliver, Refusals.unavailable]
+  error: [Refusals.notJson, Refusals.notKept, Refusals.bodyTooLarge, Refusals.cannotBeDone, Refusals.unavailable]
 }).annotateMerge(OpenApi.annotations({
   summary: "Sends again all that match",
   description:
@@ -114,6 +117,33 @@ const Deliveries = HttpApiGroup.make("deliveries").add(list, show, redeliver, re
   .middleware(Guard)
   .annotate(HttpApi.QueryParseOptions, strictly)
   .annotate(OpenApi.Description, "With a store.")
+
+const recover = HttpApiEndpoint.post("recover", "/recovery", {
+  payload: RecoverParameters,
+  success: HttpApiSchema.StreamNdjson({ schema: LookLine }),
+  error: [Refusals.notJson, Refusals.notKept, Refusals.bodyTooLarge, Refusals.cannotBeDone, Refusals.unavailable]
+}).annotateMerge(OpenApi.annotations({
+  summary: "Looks for missing deliveries in GitHub's log, and asks GitHub for them",
+  description:
+    "Lines of JSON: progress, each missing delivery, and at the end a report, or a failure if the look did not " +
+    "come to its end. GitHub is asked meanwhile and after that: `GET /recovery` with `run` says how far it is. The body " +
+    "may be empty.",
+  transform: withOptionalBody
+}))
+
+const status = HttpApiEndpoint.get("status", "/recovery", {
+  query: StatusParameters,
+  success: StatusAnswer,
+  error: [Refusals.notKept, Refusals.unavailable]
+}).middleware(StrictQuery).annotateMerge(OpenApi.annotations({
+  summary: "How far recovery is",
+  description: "With `run`, the counts are of what that run has found."
+}))
+
+const Recovery = HttpApiGroup.make("recovery").add(recover, status)
+  .middleware(Guard)
+  .annotate(HttpApi.QueryParseOptions, strictly)
+  .annotate(OpenApi.Description, "With recovery.")
 
 const Backends = HttpApiGroup.make("backends").add(
   HttpApiEndpoint.get("list", "/backends", {
@@ -127,14 +157,17 @@ const Backends = HttpApiGroup.make("backends").add(
 /** The part of the API that the server makes its routes from. */
 export const DeliveriesApi = HttpApi.make("sprayproxy").add(Deliveries)
 
+/** The part that is there if deliveries are recovered. */
+export const RecoveryApi = HttpApi.make("sprayproxy").add(Recovery)
+
 /**
  * The whole API, as `docs/openapi.json` describes it. `/backends` has routes of its own, because it keeps the words of
  * the original sprayproxy. Only its JSON is described.
  */
-export const OperatorApi = DeliveriesApi.add(Backends).annotateMerge(OpenApi.annotations({
+export const OperatorApi = DeliveriesApi.add(Recovery).add(Backends).annotateMerge(OpenApi.annotations({
   title: packageJson.name,
   version: packageJson.version,
   description:
-    "Stored deliveries and backends, for operators. Whatever is refused is refused in one line of plain text.",
+    "Stored deliveries, recovery and backends, for operators. Whatever is refused is refused in one line of plain text.",
   license: { name: packageJson.license }
 }))

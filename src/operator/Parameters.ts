@@ -31,7 +31,9 @@ const allowed = {
   guid: "a guid is the value of X-GitHub-Delivery",
   limit: `a limit is a whole number from 1 to ${highestLimit}`,
   cursor: "a cursor is the next of another answer",
-  body: "body is true or false"
+  body: "body is true or false",
+  dryRun: "dryRun is true or false",
+  run: "a run is the run of a report"
 }
 
 type Name = keyof typeof allowed
@@ -106,6 +108,16 @@ export const RedeliverMatchingParameters = Schema.Struct({
   limit: Schema.optionalKey(Schema.Union([LimitNumber, LimitText]).annotate({ default: highestLimit })),
   cursor: Cursor
 })
+
+/** The parameters of looking for missing deliveries. */
+export const RecoverParameters = Schema.Struct({
+  since: filters.since,
+  event: filters.event,
+  dryRun: Schema.optionalKey(Schema.Boolean.annotate({ description: allowed.dryRun, default: false }))
+})
+
+/** The parameters of asking how far recovery is. */
+export const StatusParameters = Schema.Struct({ run: Schema.optionalKey(text("run")) })
 
 /** Unknown parameters are refused, and a refusal can name the value. */
 export const strictly: SchemaAST.ParseOptions = { onExcessProperty: "error", reportInput: true }

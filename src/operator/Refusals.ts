@@ -32,7 +32,7 @@ export class NotKept extends Schema.TaggedError<NotKept>()("NotKept", { reason: 
  * The request was understood and can't be done: a bad filter, a backend that is not registered, a body that is no
  * longer kept.
  */
-export class CannotRedeliver extends Schema.TaggedError<CannotRedeliver>()("CannotRedeliver", {
+export class CannotBeDone extends Schema.TaggedError<CannotBeDone>()("CannotBeDone", {
   reason: Schema.String
 }) {
   override readonly [ErrorReporter.ignore] = true
@@ -50,7 +50,7 @@ export type Refusal =
   | Forbidden
   | NotKept
   | BodyTooLarge
-  | CannotRedeliver
+  | CannotBeDone
   | Unavailable
 
 const plainText = HttpApiSchema.asText({ contentType: "text/plain; charset=utf-8" })
@@ -81,8 +81,7 @@ export const notKept = inWords(
   "no delivery with this GUID or id is kept, or there is no store"
 )
 export const bodyTooLarge = inWords(BodyTooLarge, 413, "the body has more than 64 KiB")
-export const cannotRedeliver = inWords(CannotRedeliver, 422, "it can't be done: the line says why")
-
+export const cannotBeDone = inWords(CannotBeDone, 422, "it can't be done: the line says why")
 export const unavailable = Unavailable.pipe(HttpApiSchema.encodeToWithHeaders({
   body: Schema.String.pipe(plainText).annotate({ httpApiStatus: 503 }),
   headers: { "retry-after": Schema.optionalKey(Schema.String.annotate({ description: "seconds" })) }

@@ -6,27 +6,33 @@
  * The proxy in front of us guards these paths as it guards `/backends`, because they name backends and, when asked,
  * show payloads. In direct mode they do not exist.
  *
- * Bodies are read here and not by the `HttpApi`, which would go by their `Content-Type`. Large answers go out as they
- * are made. Encoding them would check again what their types have checked, on a thread that deliveries need.
+ * Large answers go out as they are made. Encoding them would check again what their types have checked, on a thread that
+ * deliveries need.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
-import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { BackendRegistry } from "../backends/Registry.ts"
 import * as ApiRoutes from "../http/ApiRoutes.ts"
-import { readJson } from "../http/JsonRequest.ts"
 import { Log } from "../observability/logs/Logging.ts"
 import { DeliveryStore } from "../store/DeliveryStore.ts"
-import type { StoreUnavailable } from "../store/contract/Unavailable.ts"
 import type { RedeliverAnswer, RedeliverMatchingAnswer, ShowAnswer } from "./Answers.ts"
-import { DeliveriesApi, Guard, StrictQuery } from "./Api.ts"
+import { DeliveriesApi } from "./Api.ts"
 import * as Defaults from "./Defaults.ts"
+import {
+  cannotBeDone,
+  invalidQuery,
+  json,
+  Middleware,
+  parametersIn,
+  readBody,
+  readOptionalBody,
+  storeUnavailable
+} from "./Handling.ts"
 import * as Parameters from "./Parameters.ts"
-import { CannotRedeliver, InvalidQuery, NotKept, Unavailable } from "./Refusals.ts"
+import { NotKept, Unavailable } from "./Refusals.ts"
 import * as Showing from "./Showing.ts"
 import { listAnswer } from "./Views.ts"
 
@@ -37,12 +43,8 @@ const Handlers = HttpApiBuilder.group(
     const store = yield* DeliveryStore
     const registry = yield* BackendRegistry
     const log = yield* Log
+    const unavailable = storeUnavailable(log)
     const showing = yield* Showing.make
-
-    const storeUnavailable = ({ reason }: StoreUnavailable) => {
-      log.write("error", "the store did not answer an operator", { error: reason })
-      return Effect.fail(new Unavailable({ reason: "store unavailable" }))
-    }
 
     const viewsOf = Effect.fnUntraced(function*(guid: string) {
       const views = Parameters.isText(guid) ? yield* store.show(guid) : []
@@ -55,7 +57,7 @@ const Handlers = HttpApiBuilder.group(
       const keys = registry.snapshot().map(({ key }) => key)
       const among = backend === undefined ? keys : keys.filter((key) => key === backend)
       if (among.length > 0) return among
-      return yield* cannotRedeliver(
+      return yield* cannotBeDone(
         backend === undefined ? "no backend is registered" : `backend ${JSON.stringify(backend)} is not registered`
       )
     })
@@ -72,7 +74,7 @@ const Handlers = HttpApiBuilder.group(
             )
             return json(listAnswer(page))
           },
-          Effect.catchTag("StoreUnavailable", storeUnavailable)
+          Effect.catchTag("StoreUnavailable", unavailable)
         )
       )
       .handle(
@@ -90,7 +92,7 @@ const Handlers = HttpApiBuilder.group(
           Effect.interruptible,
           Effect.catchTags({
             TimeoutError: () => Effect.fail(new Unavailable({ reason: "overloaded" })),
-            StoreUnavailable: storeUnavailable
+            StoreUnavailable: unavailable
           })
         )
       )
@@ -104,17 +106,17 @@ const Handlers = HttpApiBuilder.group(
             const addressed = views.filter(({ rows }) => rows.some(({ key }) => among.includes(key)))
             if (addressed.length === 0) {
               const whom = backend === undefined ? "any backend that is registered" : JSON.stringify(backend)
-              return yield* cannotRedeliver(`the delivery has not gone to ${whom}`)
+              return yield* cannotBeDone(`the delivery has not gone to ${whom}`)
             }
             if (!addressed.some(({ hasBody }) => hasBody)) {
-              return yield* cannotRedeliver("the delivery's body is no longer kept")
+              return yield* cannotBeDone("the delivery's body is no longer kept")
             }
             const which = views.some((view) => view.guid === guid) ? { guid } : { id: guid }
             const { redelivered, remaining } = yield* store.redeliver({ ...which, among }, Defaults.highestLimit)
             log.write("info", "redelivery asked for", { delivery: guid, backend, redelivered, remaining })
             return json<typeof RedeliverAnswer.Type>({ redelivered, ...counted(remaining) })
           },
-          Effect.catchTag("StoreUnavailable", storeUnavailable)
+          Effect.catchTag("StoreUnavailable", unavailable)
         )
       )
       .handleRaw(
@@ -125,10 +127,10 @@ const Handlers = HttpApiBuilder.group(
               yield* redeliverMatchingParameters(
                 yield* readBody(request)
               )
-            const after = yield* rowAt(cursor, cannotRedeliver)
+            const after = yield* rowAt(cursor, cannotBeDone)
             // Pending rows would match again and again, and they come to their backend by themselves.
             if (state === "pending") {
-              return yield* cannotRedeliver(`invalid state "pending": what is pending is sent anyway`)
+              return yield* cannotBeDone(`invalid state "pending": what is pending is sent anyway`)
             }
             const among = yield* addressees(backend)
             const { next, redelivered, remaining } = yield* store.redeliver(
@@ -150,49 +152,26 @@ const Handlers = HttpApiBuilder.group(
               matched
             })
           },
-          Effect.catchTag("StoreUnavailable", storeUnavailable)
+          Effect.catchTag("StoreUnavailable", unavailable)
         )
       )
   })
-)
-
-const RefusingQueries = HttpApiMiddleware.layerSchemaErrorTransform(
-  StrictQuery,
-  (error) => error.kind === "Query" ? invalidQuery(Parameters.refusalOfQuery(error.cause.issue)) : Effect.fail(error)
 )
 
 /** Needs an `HttpRouter` and a store, so it is for durable mode only. */
 export const DeliveryRoutes = ApiRoutes.layer(
   HttpApiBuilder.layer(DeliveriesApi).pipe(
     Layer.provide(Handlers),
-    Layer.provide([RefusingQueries, Layer.succeed(Guard, { token: (served) => served })])
+    Layer.provide(Middleware)
   )
 )
 
-const json = <A>(answer: A) => HttpServerResponse.jsonUnsafe(answer)
-
 const counted = (remaining: number | undefined) => remaining === undefined ? {} : { remaining }
-
-const invalidQuery = (reason: string) => Effect.fail(new InvalidQuery({ reason }))
-
-const cannotRedeliver = (reason: string) => Effect.fail(new CannotRedeliver({ reason }))
 
 const rowAt = <E>(cursor: string | undefined, refuse: (reason: string) => Effect.Effect<never, E>) =>
   cursor === undefined
     ? Effect.undefined
     : Result.match(Parameters.rowAt(cursor), { onSuccess: Effect.succeed, onFailure: refuse })
-
-const decodeBody = Schema.decodeEffect(Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown)))
-
-const readBody = readJson(decodeBody)
-
-const readOptionalBody = readJson((text) => decodeBody(text.trim() === "" ? "{}" : text))
-
-const parametersIn = <A>(schema: Schema.ConstraintDecoder<A>) => {
-  const decode = Schema.decodeUnknownEffect(schema, Parameters.strictly)
-  return (body: unknown) =>
-    Effect.catchTag(decode(body), "SchemaError", ({ issue }) => cannotRedeliver(Parameters.reasonOf(issue)))
-}
 
 const redeliverParameters = parametersIn(Parameters.RedeliverParameters)
 const redeliverMatchingParameters = parametersIn(Parameters.RedeliverMatchingParameters)

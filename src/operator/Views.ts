@@ -6,6 +6,7 @@ import { isoTime } from "../domain/Time.ts"
 import { seconds } from "../observability/logs/DeliveryLog.ts"
 import type { DeliveryView, Page, RowView } from "../store/contract/Operator.ts"
 import type { StoredDelivery } from "../store/contract/Queue.ts"
+import type { RecoveryView } from "../store/contract/Recovery.ts"
 import type { StoredAttempt } from "../store/contract/Row.ts"
 import type { ListAnswer, ListedDelivery, ShownDelivery, Signature } from "./Answers.ts"
 
@@ -45,7 +46,18 @@ const summary = (view: DeliveryView) => ({
   requestId: view.requestId,
   receivedAt: isoTime(view.receivedAt),
   bodyLength: view.bodyLength,
-  hasBody: view.hasBody
+  hasBody: view.hasBody,
+  ...view.recovery === undefined ? {} : { recovery: recoveryJson(view.recovery) }
+})
+
+const recoveryJson = (recovery: RecoveryView): NonNullable<ListedDelivery["recovery"]> => ({
+  state: recovery.state,
+  failedAt: isoTime(recovery.failedAt),
+  requests: recovery.asks,
+  askedAt: recovery.askedAt === undefined ? null : isoTime(recovery.askedAt),
+  recoveredAt: recovery.recoveredAt === undefined ? null : isoTime(recovery.recoveredAt),
+  late: recovery.recoveredAt === undefined ? null : seconds(recovery.recoveredAt - recovery.failedAt),
+  reason: recovery.reason ?? null
 })
 
 const rowJson = (row: RowView): ListedDelivery["backends"][number] => ({

@@ -20,7 +20,15 @@ const full = keep(1, {
       error: "ECONNREFUSED",
       answer: undefined
     }
-  ]
+  ],
+  recovery: {
+    state: "recovered",
+    failedAt: received - 60_000,
+    asks: 2,
+    askedAt: received - 1_000,
+    recoveredAt: received,
+    reason: undefined
+  }
 })
 
 const bare = keep(2, { guid: undefined, event: undefined, hookId: "", hasBody: false, rows: [] })

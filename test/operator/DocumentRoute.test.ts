@@ -13,6 +13,7 @@ import { Settings } from "../../src/settings/Settings.ts"
 import * as StoreLocation from "../../src/settings/StoreLocation.ts"
 import { send } from "../support/GitHub.ts"
 import { OperatorServer, port } from "../support/OperatorServer.ts"
+import { RecoveryServer } from "../support/RecoveryServer.ts"
 
 const Served = (settings: Partial<Settings["Service"]>) =>
   HttpRouter.serve(Layer.mergeAll(DocumentRoute, HttpRouter.use(addNotFound)), {
@@ -58,12 +59,20 @@ describe("GET /openapi.json", () => {
 })
 
 describe("the document", () => {
-  it.effect("has each path of /deliveries that is served, with all of its methods", () =>
+  it.effect.each(
+    [
+      ["/deliveries", OperatorServer()],
+      ["/recovery", RecoveryServer]
+    ] as const
+  )("has each path of %s that is served, with all of its methods", ([prefix, Server]) =>
     Effect.gen(function*() {
-      for (const [path, methods] of Object.entries(document.paths).filter(([name]) => name.startsWith("/deliveries"))) {
+      const paths = Object.entries(document.paths).filter(([path]) => path.startsWith(prefix))
+      assert.isNotEmpty(paths)
+      for (const [path, methods] of paths) {
         const reply = yield* ask("PATCH", path.replace("{guid}", "guid-1"))
         const described = Object.keys(methods).map((method) => method.toUpperCase())
-        assert.deepStrictEqual([reply.status, reply.headers["allow"]], [405, described.join(", ")], path)
+        assert.strictEqual(reply.status, 405, path)
+        assert.sameMembers(reply.headers["allow"]!.split(", "), described, path)
       }
-    }).pipe(Effect.provide(OperatorServer())))
+    }).pipe(Effect.provide(Server as typeof RecoveryServer)))
 })

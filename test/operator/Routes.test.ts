@@ -203,6 +203,37 @@ const deadAt = (backend: string) =>
 const shown = (path: string) => Effect.map(askJson("GET", path), ({ deliveries }) => deliveries)
 
 describe("GET /deliveries/{guid}", () => {
+  it.effect("tells when it first failed at GitHub, how often it was asked for, and how late it came", () =>
+    Effect.gen(function*() {
+      const { kept } = yield* StoreContents
+      kept.push(
+        keep(1, {
+          recovery: {
+            state: "recovered",
+            failedAt: received - 3_600_000,
+            asks: 2,
+            askedAt: received - 1_500,
+            recoveredAt: received,
+            reason: undefined
+          }
+        }),
+        keep(2)
+      )
+      const recovery = {
+        state: "recovered",
+        failedAt: "2026-01-02T02:04:05.678Z",
+        requests: 2,
+        askedAt: "2026-01-02T03:04:04.178Z",
+        recoveredAt: "2026-01-02T03:04:05.678Z",
+        late: 3_600,
+        reason: null
+      }
+      assert.deepStrictEqual((yield* askJson("GET", "/deliveries/guid-1")).deliveries[0].recovery, recovery)
+      const listed = yield* askJson("GET", "/deliveries")
+      assert.deepStrictEqual(listed.deliveries[0].recovery, recovery)
+      assert.notProperty(listed.deliveries[1], "recovery", "nobody had to ask for it")
+    }).pipe(Effect.provide(OperatorServer())))
+
   it.effect("shows headers and attempts, and neither secrets nor the payload", () =>
     Effect.gen(function*() {
       const { kept } = yield* StoreContents

@@ -35,11 +35,9 @@ export const inWords = (server: string, hasToken: boolean) => {
   return {
     InvalidQuery: said,
     NotJson: said,
-    CannotRedeliver: said,
-    NotKept: ({ reason }: NotKept) =>
-      isNoPath(reason)
-        ? failed(`${server} keeps no deliveries: it runs without a store`)
-        : said({ reason }),
+    CannotBeDone: said,
+    NotKept: (error: NotKept) =>
+      isWithoutPath(error) ? failed(`${server} keeps no deliveries: it runs without a store`) : said(error),
     Unauthorized: () => noEntry(401),
     Forbidden: () => noEntry(403),
     BodyTooLarge: ({ reason }: BodyTooLarge) => answered(413, reason),
@@ -72,7 +70,7 @@ export const parametersOf = <A>(schema: Schema.ConstraintDecoder<A>) => {
 const said = ({ reason }: { readonly reason: string }) =>
   failed(firstLine(reason).replace(/^invalid (?=(?:state|backend|event|since|limit) )/, "invalid --"))
 
-/** Whether the server answered that it has no such path, and not that it has no such delivery. */
-const isNoPath = (text: string): boolean => firstLine(text) === "not found"
+/** Whether the server has no such path, and not only no such delivery. */
+export const isWithoutPath = ({ reason }: NotKept): boolean => firstLine(reason) === "not found"
 
 const firstLine = (text: string): string => text.trim().split("\n", 1)[0]!.slice(0, 512)

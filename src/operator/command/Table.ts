@@ -6,13 +6,14 @@
  * Times are UTC. On a terminal, a line of the list that is too long loses its end; in a file or a pipe nothing is lost.
  * Text from outside stays on one line and can't move the cursor.
  */
-import { styleText } from "node:util"
+import * as Duration from "effect/Duration"
 import { printable } from "../../domain/Text.ts"
+import * as GoDuration from "../../settings/GoDuration.ts"
 import type { ListedDelivery, ShownDelivery } from "../Answers.ts"
-import type { Output } from "./Output.ts"
+import { bold, coloured, cut, utc, type Width } from "./Text.ts"
 
-type Width = Pick<Output["Service"], "columns" | "hasColours">
 type Row = ListedDelivery["backends"][number]
+type Recovery = NonNullable<ShownDelivery["recovery"]>
 type Attempt = ShownDelivery["backends"][number]["attempts"][number]
 
 /** One line for each delivery, and below it one for each of its backends. */
@@ -26,7 +27,7 @@ export const list = (deliveries: ReadonlyArray<ListedDelivery>, { columns, hasCo
     ...delivery.backends.map((row) =>
       coloured(
         hasColours,
-        row.state,
+        colourOf(row),
         cut(
           columns,
           `  ${row.state.padEnd(9)}  ${tries(row.tries).padStart(9)}  ${(row.lastOutcome ?? "-").padEnd(11)}  ` +
@@ -52,6 +53,7 @@ export const show = (delivery: ShownDelivery, { hasColours }: Pick<Width, "hasCo
     ["id", delivery.id],
     ["event", delivery.event ?? "-"],
     ["received", `${utc(delivery.receivedAt)} UTC`],
+    ...delivery.recovery === undefined ? [] : [["recovery", recoveryText(delivery.recovery)] as const],
     ["request id", delivery.requestId],
     ["hook id", delivery.hookId ?? "-"],
     ["size", size(delivery.bodyLength)],
@@ -67,7 +69,7 @@ export const show = (delivery: ShownDelivery, { hasColours }: Pick<Width, "hasCo
     ...delivery.backends.flatMap((row) => [
       coloured(
         hasColours,
-        row.state,
+        colourOf(row),
         printable(`${row.state}, ${tries(row.tries)}${rowEnd(row)}: ${row.url}`)
       ),
       ...row.attempts.map((attempt) => printable(attemptLine(attempt)))
@@ -81,6 +83,20 @@ const signatures: Readonly<Record<ShownDelivery["signature"], string>> = {
   "no longer valid": "no longer valid: the secret has changed, and a backend would take the delivery and drop it",
   unchecked: "unchecked"
 }
+
+/** `failed at GitHub 2026-01-02 03:04:05 UTC; asked for twice, …; arrived 1h2m3s late`. */
+const recoveryText = ({ askedAt, failedAt, late, reason, requests, state }: Recovery): string =>
+  [
+    `failed at GitHub ${utc(failedAt)} UTC`,
+    requests === 0 || askedAt === null
+      ? "not asked for"
+      : `asked for ${requests === 1 ? "once" : `${requests} times, the last time`} ${utc(askedAt)} UTC`,
+    late !== null
+      ? `${state} ${GoDuration.format(Duration.seconds(Math.round(late)))} late`
+      : reason === null
+      ? state
+      : `${state}: ${reason}`
+  ].join("; ")
 
 const attemptLine = ({ answer, at, error, latency, outcome, status }: Attempt): string =>
   [
@@ -114,9 +130,6 @@ const indented = (body: string): string => {
 
 const tries = (count: number): string => count === 1 ? "1 try" : `${count} tries`
 
-/** `2026-01-02T03:04:05.678Z` as `2026-01-02 03:04:05`. */
-const utc = (time: string): string => time.slice(0, 19).replace("T", " ")
-
 const shortUtc = (time: string): string => utc(time).slice("2026-".length)
 
 const size = (bytes: number): string =>
@@ -126,11 +139,6 @@ const size = (bytes: number): string =>
     ? `${(bytes / 1_000).toFixed(1)} kB`
     : `${(bytes / 1e6).toFixed(1)} MB`
 
-const cut = (columns: number | undefined, line: string): string => {
-  const text = printable(line)
-  return columns === undefined || text.length <= columns ? text : `${text.slice(0, Math.max(0, columns - 1))}…`
-}
-
 const colours: Readonly<Record<string, "red" | "yellow" | "green" | "gray">> = {
   dead: "red",
   pending: "yellow",
@@ -139,8 +147,4 @@ const colours: Readonly<Record<string, "red" | "yellow" | "green" | "gray">> = {
   cancelled: "gray"
 }
 
-const coloured = (hasColours: boolean, state: string, line: string): string =>
-  hasColours ? styleText(colours[state] ?? "reset", line, { validateStream: false }) : line
-
-const bold = (hasColours: boolean, text: string): string =>
-  hasColours ? styleText("bold", text, { validateStream: false }) : text
+const colourOf = ({ state }: Row) => colours[state] ?? "reset"

@@ -9,7 +9,7 @@ import type { StoreUnavailable } from "./Unavailable.ts"
  * The states of a recovery. `wanted`: GitHub is to be asked. `asked`: it was asked, and the delivery has not arrived.
  * `recovered`: the delivery has arrived. `given up`: it is not asked for any more. The last two have ended.
  */
-const recoveryStates = ["wanted", "asked", "recovered", "given up"] as const
+export const recoveryStates = ["wanted", "asked", "recovered", "given up"] as const
 export type RecoveryState = typeof recoveryStates[number]
 
 /** Milliseconds after a request in which a delivery that comes is taken for GitHub's answer to it. */

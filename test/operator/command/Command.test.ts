@@ -6,8 +6,8 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { execute } from "../../../src/operator/command/Command.ts"
 import type { DeliveriesRequest, GivenFilter } from "../../../src/operator/command/Flags.ts"
-import { Output } from "../../../src/operator/command/Output.ts"
 import type { Environment } from "../../../src/settings/Variables.ts"
+import type { RecoveryView } from "../../../src/store/contract/Recovery.ts"
 import { StoreUnavailable } from "../../../src/store/contract/Unavailable.ts"
 import { listen } from "../../support/Backend.ts"
 import {
@@ -20,6 +20,7 @@ import {
   row,
   StoreContents
 } from "../../support/OperatorServer.ts"
+import { printing, type Terminal } from "../../support/Printed.ts"
 
 const noFilter: GivenFilter = { state: undefined, backend: undefined, event: undefined, since: undefined }
 const common = { server: undefined, tokenFile: undefined, json: false }
@@ -34,32 +35,12 @@ const redeliver = {
   ...common
 } as const
 
-interface Printed {
-  readonly out: string
-  readonly err: string
-}
-
-/** The output of a command without colours: on a terminal of 120 columns, or in a pipe. */
-const printed = Effect.fnUntraced(function*(
-  request: DeliveriesRequest,
-  env: Environment,
-  terminal: { readonly columns?: number; readonly hasColours?: boolean; readonly canOverwrite?: boolean } = {}
-) {
-  let [out, err] = ["", ""]
-  const output = Output.of({
-    columns: terminal.columns,
-    hasColours: terminal.hasColours ?? false,
-    canOverwrite: terminal.canOverwrite ?? false,
-    print: (text) => Effect.sync(() => void (out += text)),
-    say: (text) => Effect.sync(() => void (err += text))
-  })
-  yield* Effect.provideService(execute(request, env), Output, output)
-  return { out, err } satisfies Printed
-})
+const printed = (request: DeliveriesRequest, env: Environment, terminal?: Terminal) =>
+  printing(execute(request, env), terminal)
 
 const environment = Effect.map(port, (to): Environment => ({ SPRAYPROXY_URL: `http://127.0.0.1:${to}/` }))
 
-const prints = (request: DeliveriesRequest, terminal: Parameters<typeof printed>[2] = {}) =>
+const prints = (request: DeliveriesRequest, terminal: Terminal = {}) =>
   Effect.flatMap(environment, (env) => printed(request, env, terminal))
 
 const fails = Effect.fnUntraced(function*(request: DeliveriesRequest, env: Environment, reason: string) {
@@ -228,6 +209,34 @@ body
       ;(yield* StoreContents).kept.push(delivery)
       const { deliveries: [shown] } = JSON.parse((yield* prints({ ...show, json: true })).out)
       assert.deepInclude(shown, { guid: "guid-1", signature: "no longer valid" })
+    }).pipe(Effect.provide(OperatorServer())))
+
+  it.effect.each([
+    [
+      { state: "recovered", asks: 1, askedAt: received - 2_000, recoveredAt: received },
+      "failed at GitHub 2026-01-02 01:00:00 UTC; asked for once 2026-01-02 03:04:03 UTC; recovered 2h4m6s late"
+    ],
+    [
+      { state: "recovered", asks: 3, askedAt: received - 2_000, recoveredAt: received },
+      "failed at GitHub 2026-01-02 01:00:00 UTC; asked for 3 times, the last time 2026-01-02 03:04:03 UTC; recovered 2h4m6s late"
+    ],
+    [{ state: "wanted", asks: 0 }, "failed at GitHub 2026-01-02 01:00:00 UTC; not asked for; wanted"],
+    [
+      { state: "given up", asks: 5, askedAt: received, reason: "it did not arrive\n" },
+      "failed at GitHub 2026-01-02 01:00:00 UTC; asked for 5 times, the last time 2026-01-02 03:04:05 UTC; given up: it did not arrive\\u000a"
+    ]
+  ])("tells how it was recovered: %j", ([over, text]) =>
+    Effect.gen(function*() {
+      const recovery = {
+        failedAt: Date.UTC(2026, 0, 2, 1),
+        askedAt: undefined,
+        recoveredAt: undefined,
+        reason: undefined,
+        ...over as Pick<RecoveryView, "state" | "asks">
+      }
+      ;(yield* StoreContents).kept.push(keep(1, { recovery }))
+      const { out } = yield* prints(show)
+      assert.include(out, `received    2026-01-02 03:04:05 UTC\nrecovery    ${text as string}\nrequest id`)
     }).pipe(Effect.provide(OperatorServer())))
 
   it.effect("prints what is left of one whose body is gone", () =>
