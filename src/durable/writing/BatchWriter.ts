@@ -63,43 +63,50 @@ export const make = ({ health, log, metrics, settlements, store, timers }: Batch
     return []
   }
 
-  /** False: a part was not written, and the writer should not go on now. */
-  const write = (batch: StoreBatch) =>
-    Effect.uninterruptibleMask((restore) =>
-      Effect.gen(function*() {
-        let parts: ReadonlyArray<StoreBatch> = [batch]
-        for (let transactions = 0; transactions < mostTransactions; transactions += 1) {
-          const [part, ...others] = parts.filter((one) => !isEmpty(one))
-          if (part === undefined) return true
-          const written = yield* restore(writeOnce(part)).pipe(Effect.exit)
-          ended()
-          if (Exit.isSuccess(written)) {
-            for (const [at, delivery] of part.deliveries.entries()) delivery.written(written.value[at]!)
-            if (part.settlements.length > 0) settlements.written()
-            health.wrote()
-            parts = others
-          } else if (isForContent(written.cause)) {
-            parts = [...split(part) ?? refused(part, reasonOf(written.cause)), ...others]
-          } else {
-            if (!Cause.hasInterruptsOnly(written.cause)) health.failed(reasonOf(written.cause))
-            const { deliveries, settlements: outcomes } = joined([part, ...others])
-            settlements.putBack(outcomes)
-            for (const delivery of deliveries) delivery.failed()
-            return false
-          }
-        }
-        const { deliveries, settlements: outcomes } = joined(parts)
+  /**
+   * False: a part was not written, and the writer should not go on now.
+   *
+   * This is one generator function, and not a new one for each batch. V8 makes a map for each generator function, and
+   * maps are old from the beginning: all that hung on a batch stayed in memory until the next full collection.
+   */
+  const writeParts = Effect.fnUntraced(function*(batch: StoreBatch, restore: Restore) {
+    let parts: ReadonlyArray<StoreBatch> = [batch]
+    for (let transactions = 0; transactions < mostTransactions; transactions += 1) {
+      const [part, ...others] = parts.filter((one) => !isEmpty(one))
+      if (part === undefined) return true
+      const written = yield* restore(writeOnce(part)).pipe(Effect.exit)
+      ended()
+      if (Exit.isSuccess(written)) {
+        for (const [at, delivery] of part.deliveries.entries()) delivery.written(written.value[at]!)
+        if (part.settlements.length > 0) settlements.written()
+        health.wrote()
+        parts = others
+      } else if (isForContent(written.cause)) {
+        parts = [...split(part) ?? refused(part, reasonOf(written.cause)), ...others]
+      } else {
+        if (!Cause.hasInterruptsOnly(written.cause)) health.failed(reasonOf(written.cause))
+        const { deliveries, settlements: outcomes } = joined([part, ...others])
         settlements.putBack(outcomes)
-        log.write("error", "deliveries are forwarded without the store: too many beside them can't be stored", {
-          deliveries: deliveries.length
-        })
-        for (const delivery of deliveries) delivery.refuse("unstorable")
+        for (const delivery of deliveries) delivery.failed()
         return false
-      })
-    )
+      }
+    }
+    const { deliveries, settlements: outcomes } = joined(parts)
+    settlements.putBack(outcomes)
+    log.write("error", "deliveries are forwarded without the store: too many beside them can't be stored", {
+      deliveries: deliveries.length
+    })
+    for (const delivery of deliveries) delivery.refuse("unstorable")
+    return false
+  })
+
+  const write = (batch: StoreBatch) => Effect.uninterruptibleMask((restore) => writeParts(batch, restore))
 
   return { write, since: () => since }
 }
+
+/** Makes an effect as interruptible as the caller is. */
+type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /** A write that takes longer is given up. Nobody knows then whether it happened. */
 export const longestWrite = "10 seconds"
