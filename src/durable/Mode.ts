@@ -17,7 +17,7 @@ import { StoreMetrics } from "./StoreMetrics.ts"
 import * as StoredLedger from "./StoredLedger.ts"
 import * as StoredMembership from "./StoredMembership.ts"
 import * as WatchedStore from "./WatchedStore.ts"
-import * as DeliveryIds from "./writing/DeliveryIds.ts"
+import { DeliveryIds } from "./writing/DeliveryIds.ts"
 import { StoreWriter } from "./writing/StoreWriter.ts"
 
 /** The part below the spray: the store, and the ledger that writes to it. */

@@ -9,7 +9,6 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { uuidV7Unsafe } from "effect/crypto/SecureRandom"
 import { createHash, hash } from "node:crypto"
 import type { Backend } from "../domain/Backend.ts"
 import type { Delivery } from "../domain/Delivery.ts"
@@ -21,12 +20,14 @@ import type { Settlement } from "../store/contract/Row.ts"
 import { type Admission, BackendBreakers } from "./BackendBreakers.ts"
 import * as Settling from "./Settling.ts"
 import type { OwnedRow } from "./Settling.ts"
+import { DeliveryIds } from "./writing/DeliveryIds.ts"
 import type { WriteRequest } from "./writing/DeliveryWrite.ts"
 import { StoreWriter } from "./writing/StoreWriter.ts"
 
 export const layer = Layer.effect(
   Ledger,
   Effect.gen(function*() {
+    const ids = yield* DeliveryIds
     const writer = yield* StoreWriter
     const breakers = yield* BackendBreakers
     const settling = yield* Settling.make
@@ -72,7 +73,7 @@ export const layer = Layer.effect(
 
     return Ledger.of({
       record: (delivery, backends, done) => {
-        const id = uuidV7Unsafe()
+        const id = ids.next()
         const since = timers.now()
         const admissions = admit(backends)
         const fallback = new Fallback(writer.settle)

@@ -5,7 +5,6 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
-import { layerWebCrypto } from "effect/crypto/SecureRandom"
 import { TestClock } from "effect/testing"
 import { BackendPolicy } from "../../src/backends/Policy.ts"
 import { BackendRegistry } from "../../src/backends/Registry.ts"
@@ -19,6 +18,7 @@ import * as Backlog from "../../src/durable/Backlog.ts"
 import { SettlementPolicy } from "../../src/durable/SettlementPolicy.ts"
 import { StoreMetrics } from "../../src/durable/StoreMetrics.ts"
 import * as StoredLedger from "../../src/durable/StoredLedger.ts"
+import { DeliveryIds } from "../../src/durable/writing/DeliveryIds.ts"
 import { StoreWriter } from "../../src/durable/writing/StoreWriter.ts"
 import { Forwarder } from "../../src/forwarding/Forwarder.ts"
 import { Spray } from "../../src/forwarding/Spray.ts"
@@ -56,7 +56,7 @@ const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Service"]>
       Layer.provideMerge(StoredLedger.layer),
       Layer.provideMerge(StoreWriter.layer),
       Layer.provideMerge(
-        Layer.mergeAll(BackendBreakers.layer, SettlementPolicy.layer, StoreMetrics.layer, layerWebCrypto)
+        Layer.mergeAll(BackendBreakers.layer, SettlementPolicy.layer, StoreMetrics.layer, DeliveryIds.layer)
       ),
       Layer.provideMerge(MemoryDeliveryStore.layer({ shared: database })),
       Layer.provideMerge(

@@ -13,6 +13,7 @@ import type { Delivery } from "../../src/domain/Delivery.ts"
 import { BackendBreakers } from "../../src/durable/BackendBreakers.ts"
 import { SettlementPolicy } from "../../src/durable/SettlementPolicy.ts"
 import * as StoredLedger from "../../src/durable/StoredLedger.ts"
+import { DeliveryIds } from "../../src/durable/writing/DeliveryIds.ts"
 import type { WriteRequest } from "../../src/durable/writing/DeliveryWrite.ts"
 import { StoreWriter } from "../../src/durable/writing/StoreWriter.ts"
 import { Ledger, type LedgerEntry } from "../../src/forwarding/Ledger.ts"
@@ -59,7 +60,8 @@ const setUpWith = Effect.fnUntraced(function*(given: Partial<Settings["Service"]
       Layer.provideMerge(Layer.mergeAll(
         Layer.succeed(StoreWriter, writer),
         BackendBreakers.layer,
-        SettlementPolicy.layer
+        SettlementPolicy.layer,
+        DeliveryIds.layer
       )),
       Layer.provideMerge(Layer.mergeAll(Timers.layerClock, Settings.layerFrom(given)))
     )
