@@ -2,6 +2,7 @@
 import { layer as testLayer } from "@effect/vitest"
 import type * as Layer from "effect/Layer"
 import type { Databases } from "../../support/StoreDatabases.ts"
+import * as Arriving from "./Arriving.ts"
 import * as Backends from "./Backends.ts"
 import * as Claiming from "./Claiming.ts"
 import * as Operating from "./Operating.ts"
@@ -38,4 +39,5 @@ export const recoveryContract = (
 ) =>
   testLayer(databases, { timeout: "60 seconds" })(`${what} as a store with recovery`, (it) => {
     Recovering.tests(it, { replicas })
+    Arriving.tests(it)
   })

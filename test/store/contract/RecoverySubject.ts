@@ -20,7 +20,7 @@ export const givenUp = (guid: string, reason: string, described: Partial<Wanted>
 })
 
 /** The delivery of that GUID, as it comes whenever GitHub sends it. */
-const deliveryOf = (guid: string, described: Described = {}): NewDelivery =>
+export const deliveryOf = (guid: string, described: Described = {}): NewDelivery =>
   newDelivery({ guid, body: Buffer.from(guid), ...described })
 
 /** The record of that delivery as a fallback, with its end at each backend by name. */

@@ -182,14 +182,16 @@ export const recoveryOf = (
   return { recovery: { state, failedAt, asks, askedAt, recoveredAt, reason } }
 }
 
-/** Ended recoveries, and fallbacks, that are too old. */
-export const pruneRecoveries = ({ fallbacks, recoveries }: MemoryDatabase, age: number, now: number): void => {
-  for (const [guid, { endedAt }] of recoveries) {
-    if (endedAt !== undefined && endedAt < now - age) recoveries.delete(guid)
-  }
-  for (const [print, { keptAt }] of fallbacks) {
-    if (keptAt < now - age) fallbacks.delete(print)
-  }
+/** Removes up to so many of each: ended recoveries, and fallbacks, that are too old. True: there may be more. */
+export const pruneRecoveries = (
+  { fallbacks, recoveries }: MemoryDatabase,
+  { age, limit, now }: { readonly age: number; readonly limit: number; readonly now: number }
+): boolean => {
+  const oldRecoveries = [...recoveries.values()].filter(({ endedAt }) => endedAt !== undefined && endedAt < now - age)
+  const oldFallbacks = [...fallbacks].filter(([, { keptAt }]) => keptAt < now - age)
+  for (const { guid } of oldRecoveries.slice(0, limit)) recoveries.delete(guid)
+  for (const [print] of oldFallbacks.slice(0, limit)) fallbacks.delete(print)
+  return oldRecoveries.length > limit || oldFallbacks.length > limit
 }
 
 const hasEnded = ({ state }: Recovery): boolean => state === "recovered" || state === "given up"

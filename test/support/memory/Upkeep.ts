@@ -51,8 +51,7 @@ const prune = (database: MemoryDatabase, retention: Retention, { lease, limit, n
     if (pruneDelivery(deliveries, delivery, retention, { furthest, lease, now })) looked += 1
   }
   database.seenAt = now
-  if (retention.recovery !== undefined) pruneRecoveries(database, retention.recovery, now)
-  return false
+  return retention.recovery !== undefined && pruneRecoveries(database, { age: retention.recovery, limit, now })
 }
 
 /** Prunes one delivery. Says whether there was anything to do. */
