@@ -79,11 +79,13 @@ export interface StoreDialect {
   /**
    * Runs bulks in one round trip, which is a transaction. Either all of them are run, or none (false): if `known` finds any
    * of its rows, or the first bulk does not write each of its own. Each ends in a `WHERE` that may be added to. The parts
-   * have one bulk each, in the order of `bulks`.
+   * have one bulk each, in the order of `bulks`. The keys may tell which rows are known. If they don't tell all of it,
+   * `whole` is one of the bulks that does not write rows which `known` finds.
    */
   readonly atOnce: (
     known: Bulk,
-    bulks: ReadonlyArray<Bulk>
+    bulks: ReadonlyArray<Bulk>,
+    whole?: Bulk
   ) => (parts: ReadonlyArray<BulkRows>) => Effect.Effect<boolean, SqlError>
   /** Undefined: all bodies go whole. */
   readonly largeBodies: LargeBodies | undefined

@@ -14,6 +14,8 @@
  * - Most rows are delivered, and few end badly. Only the latter have an index.
  * - A backend whose time is over stays, and is `cleared` once no row of it is open. `changed_at` recognises a change
  *   that comes late.
+ * - `recoveries`, `fallbacks` and `recovery_progress` are empty, and never looked at, unless recovery is on. Ids of
+ *   GitHub's attempts are texts, because they are larger than a number holds.
  * - Ids sort by the clocks of the processes that made them, and `received_at` is the store's clock. No bound of one
  *   follows from the other.
  */
@@ -41,23 +43,26 @@ export const commonEvents: ReadonlySet<string> = new Set([
 /** Written as in the index's condition, so that the index is used. */
 export const isRareEvent = `event NOT IN (${[...commonEvents].map((event) => `'${event}'`).join(", ")})`
 
+const columnsOf = (sql: SqlClient) =>
+  sql.onDialectOrElse({
+    // Compared byte by byte, as SQLite does it, whatever the database's language.
+    pg: () => ({
+      text: sql.literal("text COLLATE \"C\""),
+      bytes: sql.literal("bytea"),
+      clustered: sql.literal("")
+    }),
+    orElse: () => ({
+      text: sql.literal("text"),
+      bytes: sql.literal("blob"),
+      clustered: sql.literal("WITHOUT ROWID")
+    })
+  })
+
 /** The steps in the order of their numbers. A released step is never changed. */
 export const steps = {
   "1_deliveries": Effect.gen(function*() {
     const sql = yield* SqlClient
-    const { bytes, clustered, text } = sql.onDialectOrElse({
-      // Compared byte by byte, as SQLite does it, whatever the database's language.
-      pg: () => ({
-        text: sql.literal("text COLLATE \"C\""),
-        bytes: sql.literal("bytea"),
-        clustered: sql.literal("")
-      }),
-      orElse: () => ({
-        text: sql.literal("text"),
-        bytes: sql.literal("blob"),
-        clustered: sql.literal("WITHOUT ROWID")
-      })
-    })
+    const { bytes, clustered, text } = columnsOf(sql)
     yield* sql`CREATE TABLE deliveries (
       id ${text} NOT NULL PRIMARY KEY,
       guid ${text},
@@ -177,6 +182,49 @@ export const steps = {
       yield* sql`ALTER TABLE delivery_rows ADD COLUMN ${sql.literal(`attempt_${column}`)}`
     }
     yield* markFile(3)
+  }),
+  "4_recovery": Effect.gen(function*() {
+    const sql = yield* SqlClient
+    const { clustered, text } = columnsOf(sql)
+    yield* sql`CREATE TABLE recoveries (
+      guid ${text} NOT NULL PRIMARY KEY,
+      event ${text} NOT NULL,
+      attempt_id ${text} NOT NULL,
+      failed_at bigint NOT NULL,
+      state ${text} NOT NULL,
+      reason ${text},
+      asks integer NOT NULL,
+      due_at bigint NOT NULL,
+      asked_at bigint,
+      ended_at bigint,
+      priority smallint NOT NULL,
+      run ${text}
+    ) ${clustered}`
+    yield* sql`CREATE INDEX recoveries_missing ON recoveries (priority, failed_at) WHERE state IN ('wanted', 'asked')`
+    yield* sql`CREATE INDEX recoveries_ended ON recoveries (ended_at) WHERE ended_at IS NOT NULL`
+    yield* sql`CREATE TABLE fallbacks (
+      guid ${text} NOT NULL,
+      hook_id ${text} NOT NULL,
+      body_hash ${text} NOT NULL,
+      ends ${text} NOT NULL,
+      is_complete smallint NOT NULL,
+      kept_at bigint NOT NULL,
+      PRIMARY KEY (guid, hook_id, body_hash)
+    ) ${clustered}`
+    yield* sql`CREATE INDEX fallbacks_kept ON fallbacks (kept_at)`
+    // One row, from the first start with recovery on.
+    yield* sql`CREATE TABLE recovery_progress (
+      id smallint NOT NULL PRIMARY KEY,
+      started_at bigint NOT NULL,
+      hook_id ${text},
+      failures_scanned_to bigint,
+      failures_completed_at bigint,
+      full_scanned_to bigint,
+      full_completed_at bigint,
+      owner ${text},
+      lease_until bigint
+    )`
+    yield* markFile(4)
   })
 }
 

@@ -15,6 +15,7 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type { Scope } from "effect/Scope"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type { StoreLocation } from "../settings/StoreLocation.ts"
 import * as StoreBackends from "./Backends.ts"
@@ -29,6 +30,7 @@ import * as StorePostgres from "./postgres/Database.ts"
 import * as StoreClaiming from "./queue/Claiming.ts"
 import * as StoreLoading from "./queue/Loading.ts"
 import * as StoreRecording from "./queue/Recording.ts"
+import type { Memory } from "./queue/Remembered.ts"
 import * as StoreSqlite from "./sqlite/Database.ts"
 import * as StoreMeasures from "./upkeep/Measures.ts"
 import * as StoreProbe from "./upkeep/Probe.ts"
@@ -41,58 +43,70 @@ export interface SqlDeliveryStoreOptions {
   readonly lease?: number | undefined
 }
 
+/** The parts that recovery adds to the queue, to what operators see, and to pruning. */
+export interface RecoveryParts {
+  readonly memory: Memory
+  readonly recoveriesOf: StoreViews.RecoveriesOf
+  readonly forget: StorePruning.Forget
+}
+
 /** Fails if the store can't be used. A store that is only out of reach is tried again with each operation. */
 export const layer = (
   location: StoreLocation,
-  { lease = leaseMillis, owner }: SqlDeliveryStoreOptions
+  options: SqlDeliveryStoreOptions
 ): Layer.Layer<DeliveryStore, StoreUnusable> =>
-  Layer.effect(
-    DeliveryStore,
-    Effect.gen(function*() {
-      const database = yield* location.kind === "sqlite"
-        ? StoreSqlite.open(location.path, owner)
-        : StorePostgres.open(location.url)
-      const session: StoreSession = { ...database, owner, lease }
-      const safe = guarded(session)
-      const asked = guarded(session, "question")
-      const write = StoreRecording.make(session)
-      const claiming = StoreClaiming.make(session)
-      const load = StoreLoading.make(session)
-      const redeliver = StoreRedelivering.make(session)
-      const views = StoreViews.make(session)
-      const measures = StoreMeasures.make(session)
-      const { prune } = StorePruning.make(session)
-      const backends = StoreBackends.make(session)
+  Layer.effect(DeliveryStore, Effect.map(open(location, options), (session) => make(session)))
 
-      /** Works in lots, so that others can write in between. */
-      const clearBackends = Effect.fnUntraced(function*(others: ReadonlySet<string>) {
-        for (const key of yield* safe(backends.ended)) {
-          if (others.has(key)) yield* safe(backends.close(key))
-          else while (yield* safe(backends.clear(key))) yield* Effect.yieldNow
-        }
-      })
+export const open = Effect.fnUntraced(function*(
+  location: StoreLocation,
+  { lease = leaseMillis, owner }: SqlDeliveryStoreOptions
+): Effect.fn.Return<StoreSession, StoreUnusable, Scope> {
+  const database = yield* location.kind === "sqlite"
+    ? StoreSqlite.open(location.path, owner)
+    : StorePostgres.open(location.url)
+  return { ...database, owner, lease }
+})
 
-      return DeliveryStore.of({
-        write: (batch) => safe(write(batch)),
-        probe: safe(StoreProbe.make(session)),
-        due: (keys) => safe(claiming.due(keys)),
-        claim: (key, limit, order) => safe(claiming.claim(key, limit, order)),
-        load: (id) => safe(load(id)),
-        release: safe(claiming.release),
-        usage: asked(measures.usage),
-        backlogs: asked(measures.backlogs),
-        prune: (retention, limit) => safe(prune(retention, limit)),
-        list: (filter, page) => asked(views.list(filter, page)),
-        show: (guid) => asked(views.show(guid)),
-        redeliver: (filter, limit, after) => safe(redeliver(filter, limit, after)),
-        backends: safe(backends.list),
-        putBackend: (backend, limit) => safe(backends.put(backend, limit)),
-        deleteBackend: (key, age = 0) =>
-          Effect.tap(safe(backends.end(key, age)), (ended) => ended ? safe(backends.clear(key)) : Effect.void),
-        clearBackends
-      })
-    })
-  )
+export const make = (session: StoreSession, recovery?: RecoveryParts): DeliveryStore["Service"] => {
+  const safe = guarded(session)
+  const asked = guarded(session, "question")
+  const write = StoreRecording.make(session, recovery?.memory)
+  const claiming = StoreClaiming.make(session)
+  const load = StoreLoading.make(session)
+  const redeliver = StoreRedelivering.make(session)
+  const views = StoreViews.make(session, recovery?.recoveriesOf)
+  const measures = StoreMeasures.make(session)
+  const { prune } = StorePruning.make(session, recovery?.forget)
+  const backends = StoreBackends.make(session)
+
+  /** Works in lots, so that others can write in between. */
+  const clearBackends = Effect.fnUntraced(function*(others: ReadonlySet<string>) {
+    for (const key of yield* safe(backends.ended)) {
+      if (others.has(key)) yield* safe(backends.close(key))
+      else while (yield* safe(backends.clear(key))) yield* Effect.yieldNow
+    }
+  })
+
+  return DeliveryStore.of({
+    write: (batch) => safe(write(batch)),
+    probe: safe(StoreProbe.make(session)),
+    due: (keys) => safe(claiming.due(keys)),
+    claim: (key, limit, order) => safe(claiming.claim(key, limit, order)),
+    load: (id) => safe(load(id)),
+    release: safe(claiming.release),
+    usage: asked(measures.usage),
+    backlogs: asked(measures.backlogs),
+    prune: (retention, limit) => safe(prune(retention, limit)),
+    list: (filter, page) => asked(views.list(filter, page)),
+    show: (guid) => asked(views.show(guid)),
+    redeliver: (filter, limit, after) => safe(redeliver(filter, limit, after)),
+    backends: safe(backends.list),
+    putBackend: (backend, limit) => safe(backends.put(backend, limit)),
+    deleteBackend: (key, age = 0) =>
+      Effect.tap(safe(backends.end(key, age)), (ended) => ended ? safe(backends.clear(key)) : Effect.void),
+    clearBackends
+  })
+}
 
 /** PostgreSQL gives up on a statement a little sooner. */
 const longest = "5 seconds"
@@ -100,7 +114,7 @@ const longest = "5 seconds"
 const databases = { sqlite: "SQLite", postgres: "PostgreSQL" }
 
 /** `late` says whose fault it is if an operation takes too long. */
-const guarded =
+export const guarded =
   ({ dialect, ready }: StoreSession, late: StoreFault = "away") =>
   <A>(operation: Effect.Effect<A, SqlError | StoreUnavailable>) => {
     const attempted = Effect.andThen(ready, operation)

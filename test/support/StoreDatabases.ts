@@ -13,6 +13,7 @@ import { Body } from "../../src/domain/Body.ts"
 import { DeliveryStore } from "../../src/store/DeliveryStore.ts"
 import { RecoveryStore } from "../../src/store/RecoveryStore.ts"
 import * as SqlDeliveryStore from "../../src/store/SqlDeliveryStore.ts"
+import * as SqlRecoveryStore from "../../src/store/SqlRecoveryStore.ts"
 import type { NewDelivery } from "../../src/store/contract/Queue.ts"
 import type { NumberedSettlement, Settlement, StoredAttempt } from "../../src/store/contract/Row.ts"
 import type { StoreUnavailable } from "../../src/store/contract/Unavailable.ts"
@@ -23,7 +24,7 @@ export interface Database {
   /** A store on the database, until the scope ends. Two at a time are allowed only if replicas are. */
   readonly open: (owner: string, lease?: number) => Effect.Effect<DeliveryStore["Service"], never, Scope.Scope>
   /** The same with recovery. */
-  readonly openRecovering?: (owner: string) => Effect.Effect<RecoveringStore, never, Scope.Scope>
+  readonly openRecovering: (owner: string) => Effect.Effect<RecoveringStore, never, Scope.Scope>
   /** The time of the store's clock. */
   readonly now: Effect.Effect<number>
   /** Lets time pass for the store. */
@@ -70,7 +71,8 @@ export class Databases extends Context.Service<Databases, {
         return {
           ...testTime,
           transactionsOf: (write) => newIn(Effect.sync(() => commitsIn(`${location.path}-wal`)), write),
-          open: (owner, lease) => opened(SqlDeliveryStore.layer(location, { owner, lease }))
+          open: (owner, lease) => opened(SqlDeliveryStore.layer(location, { owner, lease })),
+          openRecovering: (owner) => openedRecovering(SqlRecoveryStore.layer(location, { owner }))
         }
       })
     })
@@ -103,7 +105,7 @@ const commitsIn = (log: string): ReadonlyArray<number> => {
 export const opened = <E>(layer: Layer.Layer<DeliveryStore, E>) =>
   Effect.orDie(Effect.map(Layer.build(layer), Context.get(DeliveryStore)))
 
-const openedRecovering = <E>(layer: Layer.Layer<DeliveryStore | RecoveryStore, E>) =>
+export const openedRecovering = <E>(layer: Layer.Layer<DeliveryStore | RecoveryStore, E>) =>
   Effect.orDie(
     Effect.map(Layer.build(layer), (services): RecoveringStore => ({
       store: Context.get(services, DeliveryStore),

@@ -42,7 +42,7 @@ export interface GivenUp extends Missing {
 }
 
 /** A delivery to ask for now. */
-interface DueRequest extends Wanted {
+export interface DueRequest extends Wanted {
   /** The requests so far. */
   readonly asks: number
 }
@@ -54,7 +54,7 @@ export interface CompletePass {
   readonly completedAt: number
 }
 
-interface RecoveryProgress {
+export interface RecoveryProgress {
   /** When recovery was first started on this store. */
   readonly startedAt: number
   /** The store's clock. */
@@ -68,7 +68,7 @@ interface RecoveryProgress {
 }
 
 /** A position never goes back. */
-interface RecoveryAdvance {
+export interface RecoveryAdvance {
   readonly hookId?: string
   /** The pass over failures has come to its end, and has seen everything before this. */
   readonly failures?: number
@@ -87,7 +87,7 @@ export interface Recalled {
 }
 
 /** How often the deliveries were found that are in each state. */
-interface RecoveryCounts {
+export interface RecoveryCounts {
   readonly wanted: number
   readonly asked: number
   readonly recovered: number

@@ -13,6 +13,7 @@ import {
   rowsOnPage,
   type RowView
 } from "../contract/Operator.ts"
+import type { RecoveryView } from "../contract/Recovery.ts"
 import { rowStates, type StoredAttempt } from "../contract/Row.ts"
 import type { StoreUnavailable } from "../contract/Unavailable.ts"
 import * as StoreSearch from "./Search.ts"
@@ -59,9 +60,15 @@ const AttemptRow = Schema.Struct({
 const deliveryRows = Question.rowsOf(DeliveryRow)
 const storedRows = Question.rowsOf(StoredRow)
 const attemptRows = Question.rowsOf(AttemptRow)
+/** Reads the recoveries of deliveries, by their ids. */
+export type RecoveriesOf = (
+  ids: ReadonlyArray<string>
+) => Effect.Effect<ReadonlyMap<string, RecoveryView>, SqlError | StoreUnavailable>
+
 const rowCounts = Question.rowsOf(Schema.Struct({ id: Schema.String, n: Schema.Finite }))
 
-export const make = (session: StoreSession) => {
+/** `recoveriesOf` gives the recoveries of deliveries by their ids. It is there if recovery is on. */
+export const make = (session: StoreSession, recoveriesOf?: RecoveriesOf) => {
   const { dialect, reading, sql } = session
   const search = StoreSearch.make(session)
 
@@ -74,9 +81,15 @@ export const make = (session: StoreSession) => {
       ORDER BY r.delivery_id DESC, r.backend_key`)
 
   const views = Effect.fnUntraced(function*(deliveries: ReadonlyArray<DeliveryRow>) {
-    const rows = yield* rowsOf(deliveries.map(({ id }) => id))
+    const ids = deliveries.map(({ id }) => id)
+    const rows = yield* rowsOf(ids)
     const byId = Map.groupBy(rows, ({ id }) => id)
-    return deliveries.map((delivery) => deliveryView(delivery, byId.get(delivery.id) ?? []))
+    const recoveries = recoveriesOf === undefined ? undefined : yield* recoveriesOf(ids)
+    return deliveries.map((delivery) => {
+      const view = deliveryView(delivery, byId.get(delivery.id) ?? [])
+      const recovery = recoveries?.get(delivery.id)
+      return recovery === undefined ? view : { ...view, recovery }
+    })
   })
 
   /** As many deliveries as have all their rows on one page, and at least one. */

@@ -13,11 +13,13 @@
  */
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
-import type { BulkRow, BulkRows, StoredParts } from "../Dialect.ts"
+import type { Bulk, BulkRow, BulkRows, StoredParts } from "../Dialect.ts"
 import type { StoreSession } from "../Session.ts"
 import type { NewDelivery, Recorded } from "../contract/Queue.ts"
 import type { NumberedSettlement } from "../contract/Row.ts"
+import type { StoreUnavailable } from "../contract/Unavailable.ts"
 import { freshlyRecorded, planOf } from "./Redelivery.ts"
+import type { Memory, Remembered } from "./Remembered.ts"
 import * as Rows from "./Rows.ts"
 import * as Statements from "./Statements.ts"
 
@@ -29,16 +31,24 @@ export interface Batch {
   readonly sent?: ReadonlyMap<NewDelivery, StoredParts>
 }
 
-export const make = (session: StoreSession) => {
+/** `memory` is there if recovery is on. */
+export const make = (session: StoreSession, memory?: Memory) => {
   const { dialect, owner, sql } = session
   const inserts = Statements.inserts(session)
   const firstSuccess = Statements.firstSuccess(session)
   const settling = Statements.settling(session)
-  const known = Statements.known(session)
+  const known = Statements.known(session, memory)
+  const insertNew = memory === undefined || dialect.kind === "postgres"
+    ? inserts.deliveries
+    : Statements.insertUnlessRemembered(session, memory)
   const changes = Statements.changes(session)
 
-  const insertParts = (batch: Batch, deliveries: ReadonlyArray<NewDelivery>): ReadonlyArray<BulkRows> => [
-    [inserts.deliveries, deliveries.map(Rows.deliveryRow)],
+  const insertParts = (
+    batch: Batch,
+    deliveries: ReadonlyArray<NewDelivery>,
+    insert: Bulk = inserts.deliveries
+  ): ReadonlyArray<BulkRows> => [
+    [insert, deliveries.map(Rows.deliveryRow)],
     [inserts.payloads, deliveries.map((delivery) => payloadRow(batch, delivery))],
     [inserts.rows, deliveries.flatMap(Rows.targetRows)]
   ]
@@ -62,7 +72,8 @@ export const make = (session: StoreSession) => {
       for (const { asked, id } of found) ids.set(asked, id)
     }
     const stored = yield* dialect.run(changes.stored, [...new Set(ids.values())].map((id) => ({ id })))
-    const plan = planOf(owner, batch.deliveries, ids, stored)
+    const remembered = memory === undefined ? nothing : yield* memory.look(batch.deliveries)
+    const plan = planOf(owner, batch.deliveries, ids, stored, remembered)
     yield* runEach([
       ...insertParts(batch, plan.fresh),
       [changes.rows, plan.rows],
@@ -70,25 +81,31 @@ export const make = (session: StoreSession) => {
       [changes.deliveries, plan.received.map(({ id }) => ({ id }))],
       ...settlementParts(batch.settlements)
     ])
+    if (memory !== undefined && remembered.size > 0) {
+      yield* memory.arrived(batch.deliveries.filter(({ id }) => remembered.has(id)), plan.ended)
+    }
     return plan.recorded
   }, sql.withTransaction)
 
+  const { deliveries: _deliveries, ...otherInserts } = inserts
   const runAtOnce = dialect.atOnce(
     known.byEither,
-    [firstSuccess, ...Object.values(inserts), ...Object.values(settling)]
+    [firstSuccess, insertNew, ...Object.values(otherInserts), ...Object.values(settling)],
+    memory === undefined ? undefined : insertNew
   )
 
-  const write = (batch: Batch): Effect.Effect<ReadonlyArray<Recorded>, SqlError> => {
+  const write = (batch: Batch): Effect.Effect<ReadonlyArray<Recorded>, SqlError | StoreUnavailable> => {
     if (isEntangled(batch)) return writeLooking(batch)
     const { others, successes } = Rows.firstSuccessesOf(batch.settlements)
     const written = runAtOnce([
       [firstSuccess, successes.map(Rows.firstSuccessRow)],
-      ...insertParts(batch, batch.deliveries),
+      ...insertParts(batch, batch.deliveries, insertNew),
       ...settlementParts(others)
     ])
     return Effect.flatMap(
       written,
-      (isWritten) => isWritten ? Effect.succeed(batch.deliveries.map(freshlyRecorded)) : writeLooking(batch)
+      (isWritten) =>
+        isWritten ? Effect.succeed(batch.deliveries.map((delivery) => freshlyRecorded(delivery))) : writeLooking(batch)
     )
   }
   const { largeBodies } = dialect
@@ -109,6 +126,8 @@ export const make = (session: StoreSession) => {
     return large.length === 0 ? write(batch) : writeLarge(batch, large)
   }
 }
+
+const nothing: ReadonlyMap<string, Remembered> = new Map()
 
 const payloadRow = ({ sent }: Batch, delivery: NewDelivery): BulkRow => ({
   ...Rows.payloadRow(delivery),

@@ -1,7 +1,8 @@
 /** Decides what becomes of the rows of deliveries that may be known already. */
 import type { BulkRow } from "../Dialect.ts"
-import type { NewDelivery, Recorded } from "../contract/Queue.ts"
+import type { NewDelivery, Recorded, RowTarget } from "../contract/Queue.ts"
 import type { RowState } from "../contract/Row.ts"
+import type { Remembered } from "./Remembered.ts"
 import { fingerprint } from "./Rows.ts"
 
 /** A row of a delivery that is stored already. */
@@ -23,6 +24,8 @@ export interface RecordingPlan {
   readonly rows: ReadonlyArray<BulkRow>
   /** Deliveries that were received anew, each with the `id` of the stored delivery. */
   readonly received: ReadonlyArray<{ readonly id: string; readonly delivery: NewDelivery }>
+  /** Rows of fresh deliveries that had their end before the delivery came here, with its `state`. */
+  readonly ended: ReadonlyArray<BulkRow>
 }
 
 interface Row {
@@ -31,12 +34,16 @@ interface Row {
   readonly isLeased: boolean
 }
 
-/** `ids` gives the stored delivery for each delivery's own id. One batch may hold a delivery and its redelivery. */
+/**
+ * `ids` gives the stored delivery for each delivery's own id, and `remembered` is by those too. One batch may hold a
+ * delivery and its redelivery.
+ */
 export const planOf = (
   owner: string,
   deliveries: ReadonlyArray<NewDelivery>,
   ids: ReadonlyMap<string, string>,
-  known: ReadonlyArray<KnownRow>
+  known: ReadonlyArray<KnownRow>,
+  remembered: ReadonlyMap<string, Remembered>
 ): RecordingPlan => {
   const rows = new Map<string, Map<string, Row>>()
   for (const { id, is_leased, key, state, ...row } of known) {
@@ -48,6 +55,7 @@ export const planOf = (
   const freshIds = new Map<string, string>()
   const changed = new Map<string, BulkRow>()
   const received = new Map<string, NewDelivery>()
+  const ended: Array<BulkRow> = []
 
   const own = (held: boolean): Row => ({ state: "pending", owner: held ? null : owner, isLeased: !held })
 
@@ -55,12 +63,21 @@ export const planOf = (
     const { id: ownId, targets } = delivery
     const print = fingerprint(delivery)
     const id = ids.get(ownId) ?? freshIds.get(ownId) ?? (print === undefined ? undefined : freshIds.get(print))
+    const { ends, isAnswer = false }: Partial<Remembered> = remembered.get(ownId) ?? {}
     if (id === undefined) {
       fresh.push(delivery)
       freshIds.set(ownId, ownId)
       if (print !== undefined) freshIds.set(print, ownId)
-      rows.set(ownId, new Map(targets.map(({ held, key }) => [key, own(held)])))
-      return freshlyRecorded(delivery)
+      const before = new Map<string, Row>()
+      for (const { key } of targets) {
+        const state = ends?.get(key)
+        if (state !== undefined) before.set(key, { state, owner: null, isLeased: false })
+      }
+      rows.set(ownId, before)
+      const sent = toSend(targets, before, isAnswer)
+      for (const { held, key } of sent) before.set(key, own(held))
+      for (const [key, { state }] of before) if (state !== "pending") ended.push({ id: ownId, key, state })
+      return freshlyRecorded(delivery, sent)
     }
     const before = rows.get(id) ?? new Map<string, Row>()
     rows.set(id, before)
@@ -68,9 +85,7 @@ export const planOf = (
       const isOwned = (key: string) => before.get(key)?.isLeased === true && before.get(key)?.owner === owner
       return { ...freshlyRecorded(delivery), owned: targets.flatMap(({ key }) => isOwned(key) ? [key] : []) }
     }
-    const sent = targets.filter(({ key }) =>
-      goesAgain(before.get(key), targets.every((each) => hasIt(before.get(each.key))))
-    )
+    const sent = toSend(targets, before, isAnswer)
     for (const { held, key, url } of sent) {
       before.set(key, own(held))
       changed.set(`${id}\n${key}`, { id, key, url, held: held ? 1 : 0 })
@@ -82,18 +97,32 @@ export const planOf = (
     recorded,
     fresh,
     rows: [...changed.values()],
-    received: [...received].map(([id, delivery]) => ({ id, delivery }))
+    received: [...received].map(([id, delivery]) => ({ id, delivery })),
+    ended
   }
 }
 
 /** The record of a delivery that is not known yet. */
-export const freshlyRecorded = ({ id, targets }: NewDelivery): Recorded => ({
+export const freshlyRecorded = ({ id, targets }: NewDelivery, sent = targets): Recorded => ({
   id,
   isRedelivery: false,
-  owned: targets.flatMap(({ held, key }) => held ? [] : [key])
+  owned: sent.flatMap(({ held, key }) => held ? [] : [key])
 })
 
 const hasIt = (row: Row | undefined): boolean => row?.state === "delivered" || row?.state === "rejected"
 
-const goesAgain = (row: Row | undefined, allHaveIt: boolean): boolean =>
-  allHaveIt || !(hasIt(row) || (row?.state === "pending" && row.isLeased))
+/**
+ * The backends that a delivery goes to. If all have it, somebody asked on purpose, and it goes to all. One that comes
+ * because we asked GitHub for it only fills gaps. It is not sent where it was given up either: there it may have arrived.
+ */
+const toSend = (
+  targets: ReadonlyArray<RowTarget>,
+  before: ReadonlyMap<string, Row>,
+  isAnswer: boolean
+): ReadonlyArray<RowTarget> => {
+  if (!isAnswer && targets.every(({ key }) => hasIt(before.get(key)))) return targets
+  return targets.filter(({ key }) => {
+    const row = before.get(key)
+    return !hasIt(row) && !(row?.state === "pending" && row.isLeased) && !(isAnswer && row?.state === "dead")
+  })
+}

@@ -17,11 +17,11 @@ export const deliveryColumns = {
 
 export const deliveryRow = (delivery: NewDelivery): BulkRow => ({
   id: delivery.id,
-  guid: nameOf(delivery.guid),
+  guid: delivery.guid === undefined ? undefined : nameOf(delivery.guid),
   hook_id: nameOf(delivery.hookId),
   body_hash: delivery.bodyHash,
   request_id: delivery.requestId,
-  event: nameOf(delivery.event),
+  event: delivery.event === undefined ? undefined : nameOf(delivery.event),
   method: delivery.method,
   target: storable(delivery.target),
   body_length: bodyLengthOf(delivery)
@@ -190,5 +190,4 @@ const timeOf = ({ at }: StoredAttempt): number => Math.round(at)
  * A text by which deliveries are found. It is cut, because an index takes only a few kilobytes and headers come from
  * outside.
  */
-const nameOf = (text: string | undefined): string | undefined =>
-  text === undefined ? text : storable(text.slice(0, 200))
+export const nameOf = (text: string): string => storable(text.slice(0, 200))

@@ -5,6 +5,7 @@
 import type { Fragment } from "effect/sql/Statement"
 import type { StoreSession } from "../Session.ts"
 import { youngMillis } from "../contract/Row.ts"
+import type { Memory } from "./Remembered.ts"
 import {
   attemptColumns,
   deliveryColumns,
@@ -14,17 +15,24 @@ import {
   targetColumns
 } from "./Rows.ts"
 
-/** For deliveries that are not known yet. */
-export const inserts = ({ dialect, lease, owner, sql }: StoreSession) => ({
-  deliveries: dialect.bulk(
+const insertDeliveries = ({ bulk, sql }: StoreSession["dialect"], condition: Condition) =>
+  bulk(
     deliveryColumns,
     (i, { from }, now) =>
       sql`INSERT INTO deliveries (id, guid, hook_id, body_hash, request_id, event, method, target, received_at,
         body_length, has_payload, stage, stage_at)
       SELECT ${i.id}, ${i.guid}, ${i.hook_id}, ${i.body_hash}, ${i.request_id}, ${i.event}, ${i.method}, ${i.target}, ${now},
         ${i.body_length}, 1, 0, ${now}
-      ${from} WHERE true`
-  ),
+      ${from} WHERE ${condition(i, now)}`
+  )
+
+/** For a database whose keys tell which deliveries are known: it leaves out those of which something else is remembered. */
+export const insertUnlessRemembered = ({ dialect, sql }: StoreSession, { isRemembered }: Memory) =>
+  insertDeliveries(dialect, (i, now) => sql`NOT ${isRemembered(i, now)}`)
+
+/** For deliveries that are not known yet. */
+export const inserts = ({ dialect, lease, owner, sql }: StoreSession) => ({
+  deliveries: insertDeliveries(dialect, () => sql`true`),
   payloads: dialect.bulk(
     payloadColumns,
     (i, { from }) =>
@@ -100,17 +108,28 @@ export const settling = ({ dialect, owner, sql }: StoreSession) => ({
   )
 })
 
-/** Finds which of the deliveries `asked` are stored, and under which id. */
-export const known = ({ dialect, sql }: StoreSession) => {
+/**
+ * Finds which of the deliveries `asked` are stored, and under which id. One of which something else is remembered has
+ * its own id.
+ */
+export const known = ({ dialect, sql }: StoreSession, memory: Memory | undefined) => {
   const byId = (rows: Fragment) => sql`SELECT i.id AS asked, d.id AS id FROM ${rows} JOIN deliveries d ON d.id = i.id`
   const byFingerprint = (rows: Fragment) =>
     sql`SELECT i.id AS asked, d.id AS id FROM ${rows}
       JOIN deliveries d ON d.guid = i.guid AND d.hook_id = i.hook_id AND d.body_hash = i.body_hash`
   const locked = dialect.forUpdate("wait", "d")
+  const named = { guid: sql`i.guid`, hook_id: sql`i.hook_id`, body_hash: sql`i.body_hash` }
+  const remembered = (rows: Fragment, now: Fragment) =>
+    memory === undefined
+      ? sql.literal("")
+      : sql` UNION ALL SELECT i.id AS asked, i.id AS id FROM ${rows} WHERE ${memory.isRemembered(named, now)}`
   return {
     byId: dialect.bulk(deliveryColumns, (_, { rows }) => sql`${byId(rows)} ${locked}`),
     byFingerprint: dialect.bulk(deliveryColumns, (_, { rows }) => sql`${byFingerprint(rows)} ${locked}`),
-    byEither: dialect.bulk(deliveryColumns, (_, { rows }) => sql`${byId(rows)} UNION ALL ${byFingerprint(rows)}`)
+    byEither: dialect.bulk(
+      deliveryColumns,
+      (_, { rows }, now) => sql`${byId(rows)} UNION ALL ${byFingerprint(rows)}${remembered(rows, now)}`
+    )
   }
 }
 
@@ -147,6 +166,8 @@ export const changes = ({ dialect, lease, owner, sql }: StoreSession) => ({
       sql`UPDATE deliveries SET has_payload = 1, stage = 0, stage_at = ${now} ${from} WHERE deliveries.id = ${i.id}`
   )
 })
+
+type Condition = (i: { readonly [Column in keyof typeof deliveryColumns]: Fragment }, now: Fragment) => Fragment
 
 /** SQLite notices by itself, and sooner, because nothing is added to its statement. */
 const unlessKnown = ({ kind, sql }: StoreSession["dialect"], isSame: Fragment) =>

@@ -34,9 +34,9 @@ export const make = (sql: SqliteClient, clock: Pick<StoreClock, "ago" | "stops">
       const made = statement(places, source, now)
       return { columns, statement: made, ...numbered(made.compile()) }
     },
-    atOnce: () => (parts) => {
+    atOnce: (_known, _bulks, whole) => (parts) => {
       const statements = parts.flatMap(([bulk, rows], at) =>
-        rows.length === 0 ? [] : [{ ...fill(bulk, rows), writesEach: at === 0 }]
+        rows.length === 0 ? [] : [{ ...fill(bulk, rows), writesEach: at === 0 || bulk === whole }]
       )
       if (statements.length === 0) return Effect.succeed(true)
       // The keys tell which rows are known.

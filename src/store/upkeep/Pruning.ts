@@ -12,6 +12,7 @@
  */
 import { Clock } from "effect/Clock"
 import * as Effect from "effect/Effect"
+import type { SqlError } from "effect/sql/SqlError"
 import type { StoreSession } from "../Session.ts"
 import { lookAgain } from "../Stage.ts"
 import { longestDelay, youngMillis } from "../contract/Row.ts"
@@ -40,7 +41,11 @@ const tolerance = 5_000
 /** Milliseconds. Most younger deliveries are about to be settled, and are looked at only then. */
 const youngest = youngMillis + tolerance
 
-export const make = (session: StoreSession) => {
+/** Forgets what is older, up to so many of each kind. True: there may be more. */
+export type Forget = (age: number, limit: number) => Effect.Effect<boolean, SqlError>
+
+/** `forget` is there if recovery is on. */
+export const make = (session: StoreSession, forget?: Forget) => {
   const { dialect, lease, sql } = session
   const number = (value: number) => sql.literal(String(Math.round(value)))
   const openRows = sql`delivery_rows ${dialect.using("delivery_rows_open")}`
@@ -175,7 +180,9 @@ export const make = (session: StoreSession) => {
     }
     const isDone = areTimesCorrect && areOldGivenUp && found === 0
     if (isDone) areTimesCorrect = areOldGivenUp = false
-    return !isDone
+    const { recovery } = retention
+    const mayBeMore = forget !== undefined && recovery !== undefined && (yield* forget(recovery, limit))
+    return !isDone || mayBeMore
   })
 
   return { prune }

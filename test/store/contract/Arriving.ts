@@ -119,6 +119,20 @@ export const tests = (it: ContractIt) => {
         assert.deepInclude((yield* recall("a"))[0], { held: true, recovery: { state: "recovered", asks: 0 } })
       }))
 
+    it.effect("by a way of which recovery is not told is not asked for", () =>
+      Effect.gen(function*() {
+        const { now, recovery, store, want, write } = yield* setUpRecovery
+        yield* write(deliveryOf("held"))
+        yield* recovery.keepFallbacks([endsOf("done", { a: "delivered" }), endsOf("gaps", { a: undefined })])
+        yield* want(missing("held"), missing("done"), missing("gaps"))
+        yield* recovery.lead(60_000)
+        assert.isFalse(yield* recovery.asking("held", 1_000))
+        assert.isFalse(yield* recovery.asking("done", 1_000))
+        assert.isTrue(yield* recovery.asking("gaps", 1_000))
+        assert.deepInclude(yield* recovery.recoveryCounts(), { wanted: 0, asked: 1, recovered: 2 })
+        assert.deepInclude((yield* store.show("held"))[0]?.recovery, { state: "recovered", recoveredAt: yield* now })
+      }))
+
     it.effect("changes nothing more when the same write is made again", () =>
       Effect.gen(function*() {
         const { recovery, store, want, write } = yield* setUpRecovery
@@ -142,7 +156,7 @@ export const tests = (it: ContractIt) => {
           (delivery) => store.write({ deliveries: [delivery], settlements: [] }),
           { concurrency: "unbounded" }
         )
-        assert.sameMembers(recorded.flatMap(([one]) => [...one!.owned]), keysOf("bc"))
+        assert.sameMembers(recorded.flatMap(([one]) => one!.owned), keysOf("bc"))
       }))
   })
 
@@ -268,10 +282,7 @@ export const tests = (it: ContractIt) => {
         yield* recovery.keepFallbacks([endsOf("d", { a: undefined })])
         const known = Effect.map(
           recall("a", "b", "c", "d"),
-          (found) =>
-            found.flatMap(({ fallback, guid, recovery }) =>
-              fallback === undefined && recovery === undefined ? [] : [guid]
-            )
+          (found) => found.flatMap((one) => one.fallback === undefined && one.recovery === undefined ? [] : [one.guid])
         )
         yield* elapse(hours(72) - 1_000)
         yield* prune({ recovery: hours(72) })
@@ -296,6 +307,15 @@ export const tests = (it: ContractIt) => {
   })
 
   describe("a delivery that was never missing", () => {
+    it.effect("is written in one transaction, whatever is missing beside it", () =>
+      Effect.gen(function*() {
+        const { database, recovery, want, write } = yield* setUpRecovery
+        yield* want(missing("a"))
+        yield* recovery.keepFallbacks([endsOf("b", { a: undefined })])
+        yield* write(newDelivery())
+        assert.strictEqual(yield* database.transactionsOf(write(newDelivery(), newDelivery())), 1)
+      }))
+
     it.effect("has no recovery to show", () =>
       Effect.gen(function*() {
         const { store, write } = yield* setUp

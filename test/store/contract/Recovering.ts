@@ -1,7 +1,7 @@
 /** The contract of recovery's records: who may ask GitHub, what is asked for, and what is known. */
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { newDelivery } from "../../support/StoreDatabases.ts"
+import { Databases, newDelivery } from "../../support/StoreDatabases.ts"
 import { endsOf, givenUp, missing, setUpRecovery } from "./RecoverySubject.ts"
 import { type ContractIt, hours } from "./Subject.ts"
 
@@ -46,7 +46,7 @@ export const tests = (it: ContractIt, { replicas }: { readonly replicas: boolean
       it.effect("has one owner, and passes on when its time is over or it is given back", () =>
         Effect.gen(function*() {
           const { database, elapse, recovery: one, want } = yield* setUpRecovery
-          const { recovery: two } = yield* database.openRecovering!("two")
+          const { recovery: two } = yield* database.openRecovering("two")
           yield* want(missing("a"))
           assert.isTrue(yield* one.lead(60_000))
           assert.isFalse(yield* two.lead(60_000))
@@ -65,7 +65,7 @@ export const tests = (it: ContractIt, { replicas }: { readonly replicas: boolean
         Effect.gen(function*() {
           const { database } = yield* setUpRecovery
           const names = ["two", "three", "four", "five"]
-          const others = yield* Effect.forEach(names, (name) => database.openRecovering!(name))
+          const others = yield* Effect.forEach(names, (name) => database.openRecovering(name))
           const took = yield* Effect.forEach(others, ({ recovery }) => recovery.lead(60_000), {
             concurrency: "unbounded"
           })
@@ -75,15 +75,14 @@ export const tests = (it: ContractIt, { replicas }: { readonly replicas: boolean
 
     it.effect("does not last for longer because the clock was set back", () =>
       Effect.gen(function*() {
-        const { database } = yield* setUpRecovery
-        yield* Effect.scoped(Effect.gen(function*() {
-          const { recovery } = yield* database.openRecovering!("two")
-          assert.isTrue(yield* recovery.lead(60_000))
-        }))
+        const database = yield* (yield* Databases).create
+        const lead = (owner: string) =>
+          Effect.scoped(Effect.flatMap(database.openRecovering(owner), ({ recovery }) => recovery.lead(60_000)))
+        yield* database.elapse(hours(2))
+        assert.isTrue(yield* lead("one"))
         yield* database.setBack(hours(1))
-        const { recovery } = yield* database.openRecovering!("three")
-        assert.isTrue(yield* recovery.lead(60_000))
-      }).pipe(Effect.scoped))
+        assert.isTrue(yield* lead("two"))
+      }))
   })
 
   describe("the progress of recovery", () => {

@@ -32,7 +32,7 @@ export const endsOf = (guid: string, ends: Readonly<Record<string, FallbackEnd>>
 export const setUpRecovery = Effect.gen(function*() {
   const { create } = yield* Databases
   const database = yield* create
-  const { recovery, store } = yield* database.openRecovering!("one")
+  const { recovery, store } = yield* database.openRecovering("one")
   const subject = subjectOf(database, store)
   return {
     ...subject,

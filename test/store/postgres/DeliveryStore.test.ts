@@ -8,12 +8,21 @@ import * as Reactivity from "effect/reactivity/Reactivity"
 import { randomBytes } from "node:crypto"
 import { connect, createServer } from "node:net"
 import * as SqlDeliveryStore from "../../../src/store/SqlDeliveryStore.ts"
+import * as SqlRecoveryStore from "../../../src/store/SqlRecoveryStore.ts"
 import type { NewDelivery } from "../../../src/store/contract/Queue.ts"
 import { StoreUnavailable } from "../../../src/store/contract/Unavailable.ts"
 import { listen } from "../../support/Backend.ts"
-import { attemptOf, Databases, newDelivery, newIn, numbered, opened } from "../../support/StoreDatabases.ts"
+import {
+  attemptOf,
+  Databases,
+  newDelivery,
+  newIn,
+  numbered,
+  opened,
+  openedRecovering
+} from "../../support/StoreDatabases.ts"
 import { postgresUnavailable, query, sharedPostgres, startPostgres } from "../../support/postgres/Postgres.ts"
-import { deliveryStoreContract } from "../contract/DeliveryStoreContract.ts"
+import { deliveryStoreContract, recoveryContract } from "../contract/DeliveryStoreContract.ts"
 import { eventually } from "../contract/Subject.ts"
 
 /** Hides PostgreSQL's own time behind one that stands still until it is told to go on. */
@@ -46,6 +55,8 @@ const databases = Layer.effect(
         return {
           open: (owner: string, lease?: number) =>
             opened(SqlDeliveryStore.layer({ kind: "postgres", url }, { owner, lease })),
+          openRecovering: (owner: string) =>
+            openedRecovering(SqlRecoveryStore.layer({ kind: "postgres", url }, { owner })),
           now: Effect.orDie(Effect.map(
             client.unsafe<{ readonly now: string }>("SELECT millis::text AS now FROM test_clock"),
             ([row]) => Number(row!.now)
@@ -93,6 +104,7 @@ const unavailable = postgresUnavailable()
 
 describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
   deliveryStoreContract("PostgreSQL", databases, { replicas: true })
+  recoveryContract("PostgreSQL", databases, { replicas: true })
 
   it.live("is sent a large body in small messages, and sends it so", () =>
     Effect.gen(function*() {

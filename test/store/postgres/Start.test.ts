@@ -76,7 +76,7 @@ describe.skipIf(unavailable !== undefined)(unavailable ?? "PostgreSQL", () => {
         const url = yield* (yield* sharedPostgres).createDatabase
         yield* Effect.scoped(started(postgres(url)))
         yield* query(url, "INSERT INTO sprayproxy_migrations (migration_id, name) VALUES (7, 'newer')")
-        assert.strictEqual(yield* refusal(postgres(url)), "its schema 7 is newer than this program, which knows 3")
+        assert.strictEqual(yield* refusal(postgres(url)), "its schema 7 is newer than this program, which knows 4")
       }))
 
     it.live("is none of another program", () =>

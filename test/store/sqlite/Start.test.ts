@@ -132,7 +132,7 @@ describe("a store in a SQLite file", () => {
       const newer = new DatabaseSync(path)
       newer.exec("PRAGMA user_version = 7")
       newer.close()
-      assert.strictEqual(yield* untouched(path), "its schema 7 is newer than this program, which knows 3")
+      assert.strictEqual(yield* untouched(path), "its schema 7 is newer than this program, which knows 4")
     }))
 
   it.effect("is not corrupt", () =>
@@ -153,7 +153,7 @@ describe("a store in a SQLite file", () => {
   it.effect.each(
     [
       ["corrupt", "it is corrupt"],
-      ["of a newer program", "its schema 7 is newer than this program, which knows 3"]
+      ["of a newer program", "its schema 7 is newer than this program, which knows 4"]
     ] as const
   )("is refused with all of its log when it is %s", ([what, reason]) =>
     Effect.gen(function*() {

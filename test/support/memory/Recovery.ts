@@ -4,6 +4,7 @@ import {
   answerMillis,
   type FallbackEnd,
   type Missing,
+  type Recalled,
   type RecoveryRecords,
   type RecoveryView,
   requestMillis
@@ -14,6 +15,18 @@ export const recoveryRecords = ({ database, owner }: Replica): RecoveryRecords =
   const { deliveries, fallbacks, reconciliation, recoveries } = database
 
   const isLeader = (now: number) => reconciliation.lease?.owner === owner && reconciliation.lease.until > now
+
+  const recallOf = (guids: ReadonlyArray<string>, hookId: string | undefined): ReadonlyArray<Recalled> =>
+    [...new Set(guids)].flatMap((guid) => {
+      const isOf = (one: { readonly guid: string | undefined; readonly hookId: string }) =>
+        one.guid === guid && (hookId === undefined || one.hookId === hookId)
+      const held = [...deliveries.values()].some(({ head }) => isOf(head))
+      const kept = [...fallbacks.values()].filter(isOf)
+      const fallback = kept.length === 0 ? undefined : kept.every(isComplete) ? "complete" : "lacking"
+      const known = recoveries.get(guid)
+      const recovery = known && { state: known.state, asks: known.asks }
+      return held || fallback !== undefined || recovery !== undefined ? [{ guid, held, fallback, recovery }] : []
+    })
 
   const begun = (now: number) => {
     reconciliation.startedAt ??= now
@@ -50,19 +63,7 @@ export const recoveryRecords = ({ database, owner }: Replica): RecoveryRecords =
           reconciliation[kind] = { scannedTo: Math.max(before, scannedTo), completedAt: now }
         }
       }),
-    recall: (guids, hookId) =>
-      database.operation(() =>
-        [...new Set(guids)].flatMap((guid) => {
-          const isOf = (one: { readonly guid: string | undefined; readonly hookId: string }) =>
-            one.guid === guid && (hookId === undefined || one.hookId === hookId)
-          const held = [...deliveries.values()].some(({ head }) => isOf(head))
-          const kept = [...fallbacks.values()].filter(isOf)
-          const fallback = kept.length === 0 ? undefined : kept.every(isComplete) ? "complete" : "lacking"
-          const known = recoveries.get(guid)
-          const recovery = known && { state: known.state, asks: known.asks }
-          return held || fallback !== undefined || recovery !== undefined ? [{ guid, held, fallback, recovery }] : []
-        })
-      ),
+    recall: (guids, hookId) => database.operation(() => recallOf(guids, hookId)),
     want: (wanted, { anew }) =>
       database.operation((now) => {
         let added = 0
@@ -110,7 +111,11 @@ export const recoveryRecords = ({ database, owner }: Replica): RecoveryRecords =
     asking: (guid, retryIn, asks) =>
       database.operation((now) => {
         const known = recoveries.get(guid)
-        if (known === undefined || hasEnded(known) || !isLeader(now)) return false
+        if (known === undefined || hasEnded(known)) return false
+        const [recalled] = recallOf([guid], reconciliation.hookId)
+        const hasArrived = recalled?.held === true || recalled?.fallback === "complete"
+        if (hasArrived) recover(known, now)
+        if (hasArrived || !isLeader(now)) return false
         Object.assign(known, { state: "asked", asks: asks ?? known.asks + 1, askedAt: now, dueAt: now + retryIn })
         return true
       }),
