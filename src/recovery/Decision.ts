@@ -21,7 +21,7 @@ import type { LoggedDelivery } from "./LoggedDelivery.ts"
  * - `early`: it is too early to say.
  * - `missing`: GitHub is to be asked for it.
  */
-type Decision = "held" | "answered" | "ended" | "early" | "missing" | { readonly giveUp: string }
+export type Decision = "held" | "answered" | "ended" | "early" | "missing" | { readonly giveUp: string }
 
 export interface Rules {
   /** Unix milliseconds. */

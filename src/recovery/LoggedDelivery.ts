@@ -18,7 +18,7 @@ export interface LoggedDelivery {
   readonly isAnswered: boolean
   /** An attempt was answered 413. */
   readonly isTooLarge: boolean
-  /** When GitHub last held the delivery back. */
+  /** When GitHub last held an attempt back that has no answer yet. */
   readonly throttledAt: number | undefined
 }
 
@@ -34,18 +34,26 @@ interface Failed {
  */
 export class LogReading {
   attempts = 0
+  /** The times of the earliest and the latest attempt. Undefined: there is none. */
+  earliest: number | undefined
+  latest: number | undefined
   readonly #failed = new Map<string, Failed>()
-  /** The latest attempt that was answered 2xx, and the latest time at which GitHub held one back, by GUID. */
+  /** By GUID: the latest attempt that was answered 2xx. */
   readonly #answered = new Map<string, number>()
+  /** By GUID: when GitHub last held one back that has no answer. */
   readonly #throttled = new Map<string, number>()
 
   add(attempt: LoggedAttempt): void {
     this.attempts += 1
     const { deliveredAt, guid, statusCode, throttledAt } = attempt
-    if (throttledAt !== undefined) this.#throttled.set(guid, Math.max(throttledAt, this.#throttled.get(guid) ?? 0))
+    this.earliest = Math.min(deliveredAt, this.earliest ?? deliveredAt)
+    this.latest = Math.max(deliveredAt, this.latest ?? deliveredAt)
     if (isSuccess(statusCode)) {
       this.#answered.set(guid, Math.max(deliveredAt, this.#answered.get(guid) ?? 0))
       return
+    }
+    if (statusCode === 0 && throttledAt !== undefined) {
+      this.#throttled.set(guid, Math.max(throttledAt, this.#throttled.get(guid) ?? 0))
     }
     const failed = this.#failed.get(guid)
     const isTooLarge = statusCode === 413
@@ -78,7 +86,7 @@ export class LogReading {
   }
 }
 
-const isSuccess = (statusCode: number): boolean => statusCode >= 200 && statusCode < 300
+export const isSuccess = (statusCode: number): boolean => statusCode >= 200 && statusCode < 300
 
 /** Ids grow, and order what has one time. A longer one is greater: both are digits without a leading zero. */
 const isLater = (one: LoggedAttempt, other: LoggedAttempt): boolean =>

@@ -3,9 +3,18 @@
  * nothing for it.
  */
 import * as Layer from "effect/Layer"
+import { Recovery } from "./Recovery.ts"
 import { RecoveryMetrics } from "./RecoveryMetrics.ts"
 import type { GitHubApp } from "./github/Client.ts"
 import * as OctokitLog from "./github/OctokitLog.ts"
+import { Reconciler } from "./reconciler/Reconciler.ts"
+import { ReconcilerMetrics } from "./reconciler/ReconcilerMetrics.ts"
 
 /** The part above the store: GitHub's log. */
 export const layerRecovery = (app: GitHubApp) => Layer.provideMerge(OctokitLog.layer(app), RecoveryMetrics.layer)
+
+/** The part above the spray: what looks, asks, and answers operators. */
+export const layerReconciler = Recovery.layer.pipe(
+  Layer.provide(Reconciler.layer),
+  Layer.provide(ReconcilerMetrics.layer)
+)

@@ -8,10 +8,16 @@
  *   tell a delivery that is missing from one that was delivered and pruned.
  */
 import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
-import type * as Stream from "effect/Stream"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import * as Stream from "effect/Stream"
+import { RecoveryStore } from "../store/RecoveryStore.ts"
 import type { StoreUnavailable } from "../store/contract/Unavailable.ts"
+import type { Decision } from "./Decision.ts"
 import type { GitHubUnavailable } from "./GitHubLog.ts"
+import * as Looking from "./Looking.ts"
+import { Reconciler } from "./reconciler/Reconciler.ts"
 
 /** The wish for a look. */
 export interface LookQuestion {
@@ -84,7 +90,7 @@ export interface LookReport {
 }
 
 /** The most deliveries in one `LookFound`. */
-export const mostFound = 500
+export const mostFound = Looking.lot
 
 /** A pass that has come to its end. */
 interface PassStatus {
@@ -125,4 +131,76 @@ export class Recovery extends Context.Service<Recovery, {
   ) => Stream.Stream<LookProgress | LookFound | LookReport, GitHubUnavailable | StoreUnavailable>
   /** The counts are those of one run, if it is named. */
   readonly status: (run?: string) => Effect.Effect<RecoveryStatus, StoreUnavailable>
-}>()("sprayproxy/recovery/Recovery") {}
+}>()("sprayproxy/recovery/Recovery") {
+  static readonly layer = Layer.effect(
+    Recovery,
+    Effect.gen(function*() {
+      const store = yield* RecoveryStore
+      const { standing } = yield* Reconciler
+      const { decideAll, memory, read } = yield* Looking.make
+
+      const look = Effect.fnUntraced(function*(
+        { dryRun, events, run, since }: LookQuestion,
+        tell: (news: LookProgress | LookFound | LookReport) => void
+      ) {
+        const progress = yield* store.progress
+        const from = Math.max(since, progress.now - memory)
+        const reading = yield* read({ which: "all", from }, () => {}, ({ attempts, earliest }) =>
+          Effect.sync(() => {
+            if (earliest !== undefined) tell({ kind: "progress", attempts, at: earliest })
+          }))
+        const counts = { held: 0, answered: 0, ended: 0, missing: 0, early: 0 }
+        let failed = 0
+        yield* decideAll(
+          reading,
+          { progress, anew: true, events },
+          Effect.fnUntraced(function*(decided) {
+            failed += decided.length
+            for (const { decision } of decided) counts[countOf(decision)] += 1
+            const wanted = decided.filter(({ decision }) => decision === "missing")
+            if (!dryRun) {
+              yield* store.want(wanted.map(({ delivery }) => Looking.wantedOf(delivery, run)), { anew: true })
+            }
+            const found = decided.flatMap(foundOf)
+            if (found.length > 0) tell({ kind: "found", deliveries: found })
+          })
+        )
+        const { ended: recovered, ...others } = counts
+        tell({ kind: "report", run, dryRun, since: from, attempts: reading.attempts, failed, recovered, ...others })
+      })
+
+      return Recovery.of({
+        look: (question) =>
+          Stream.callback((queue) =>
+            look(question, (news) => Queue.offerUnsafe(queue, news)).pipe(
+              Effect.matchCauseEffect({
+                onFailure: (cause) => Queue.failCause(queue, cause),
+                onSuccess: () => Queue.end(queue)
+              })
+            )
+          ),
+        status: Effect.fnUntraced(function*(run) {
+          const counts = yield* store.recoveryCounts(run)
+          const { failures, full, leader, startedAt } = yield* store.progress
+          return {
+            ...counts,
+            startedAt,
+            passes: { failures, full },
+            reconciler: leader,
+            failing: standing.failing,
+            heldBack: standing.isLeading ? standing.isHeldBack : undefined
+          }
+        })
+      })
+    })
+  )
+}
+
+/** An operator's look gives nothing up, and one that answers for itself too late has an answer. */
+const countOf = (decision: Decision) => typeof decision === "string" ? decision : "answered"
+
+const foundOf = ({ asks, decision, delivery, isLacking }: Looking.Decided): ReadonlyArray<FoundDelivery> => {
+  if (decision !== "missing" && decision !== "early") return []
+  const { action, event, failedAt, guid, statusCode } = delivery
+  return [{ finding: decision, guid, event, action, failedAt, statusCode, fallback: isLacking, asks }]
+}

@@ -116,7 +116,48 @@ export const storeUsed = storeMetric("sprayproxy_store_used_bytes", "Bytes that 
 export const storeLimit = storeMetric("sprayproxy_store_limit_bytes", "Bytes that the store may take up.")
 export const storeUp = storeMetric("sprayproxy_store_up", "1 while deliveries are written to the store, else 0.")
 
-// Only with recovery.
+// Only with recovery. Missing deliveries and passes are those of the whole store, so the greatest value counts. The rest
+// is known to the reconciler: counts are summed over the replicas, because each may have been it for a while.
+export const loggedAttempts = recoveryMetric(
+  "sprayproxy_github_attempts_total",
+  "Attempts of GitHub's at delivering to this deployment, by their result in GitHub's log."
+)
+export const recoveryMissing = recoveryMetric(
+  "sprayproxy_recovery_missing_deliveries",
+  "Deliveries that GitHub has made, that never arrived, and that are not given up."
+)
+export const recoveryOldestAge = recoveryMetric(
+  "sprayproxy_recovery_oldest_missing_age_seconds",
+  "Time since the first failure of the delivery that is missing for longest; 0 if none is."
+)
+export const recoveryRequests = recoveryMetric(
+  "sprayproxy_recovery_requests_total",
+  "Requests to GitHub for missing deliveries, by GitHub's answer."
+)
+export const recoveryRecovered = recoveryMetric(
+  "sprayproxy_recovery_recovered_total",
+  "Missing deliveries that have arrived."
+)
+export const recoveryGivenUp = recoveryMetric(
+  "sprayproxy_recovery_given_up_total",
+  "Missing deliveries that were given up."
+)
+export const recoveryLastPass = recoveryMetric(
+  "sprayproxy_recovery_last_pass_timestamp_seconds",
+  "When GitHub's log was last read to the end, by kind of pass, Unix time; 0 if it never was."
+)
+export const recoveryFailingSince = recoveryMetric(
+  "sprayproxy_recovery_failing_since_timestamp_seconds",
+  "Since when GitHub's log can't be read, Unix time; 0 if it can."
+)
+export const recoveryHeldBack = recoveryMetric(
+  "sprayproxy_recovery_held_back",
+  "1 while requests are held back because nothing arrives that GitHub is asked for, else 0."
+)
+export const recoveryReconciler = recoveryMetric(
+  "sprayproxy_recovery_reconciler",
+  "1 in the process that looks for missing deliveries and asks for them, else 0."
+)
 export const githubErrors = recoveryMetric(
   "sprayproxy_github_api_errors_total",
   "Requests to GitHub's API that failed for good, by the kind of failure."

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Schema from "effect/Schema"
-import * as Gate from "../../src/recovery/Gate.ts"
+import * as Gate from "../../../src/recovery/reconciler/Gate.ts"
 
 const second = 1_000
 const minute = 60 * second

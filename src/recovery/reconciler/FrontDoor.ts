@@ -1,0 +1,80 @@
+/**
+ * Counts the attempts in GitHub's log by their result. Only this shows how the front door is: all between GitHub and our
+ * answer. Requests that never reach this process can't be counted by it.
+ *
+ * **Details**
+ *
+ * Each attempt is counted once, although each full pass begins some time before the end of the one before. Rows after
+ * that end are new. Of those before it, the ones are new that the pass before has not seen, because they came late.
+ *
+ * **Gotchas**
+ *
+ * If another process has made the pass before, nobody here knows what it has seen. Then late rows are not counted.
+ */
+import type { LoggedAttempt } from "../GitHubLog.ts"
+import { isSuccess } from "../LoggedDelivery.ts"
+
+/** How an attempt of GitHub's ended. `refused`: 4xx. `failed`: 5xx, and what is no answer to a webhook. */
+export const frontDoorResults = ["delivered", "refused", "failed", "unanswered"] as const
+export type FrontDoorResult = typeof frontDoorResults[number]
+
+export class FrontDoor {
+  readonly #overlap: number
+  /** The pass before. */
+  #before: { readonly end: number; readonly ids: ReadonlySet<string> } | undefined
+
+  /** `overlap`: milliseconds by which passes overlap. */
+  constructor(overlap: number) {
+    this.#overlap = overlap
+  }
+
+  /** A full pass begins. `position` is the end of the one before. */
+  begin(position: number): FrontDoorCount {
+    const isOurs = this.#before?.end === position
+    return new FrontDoorCount(position, this.#overlap, isOurs ? this.#before?.ids : undefined)
+  }
+
+  /** The pass has come to its end, and is counted. */
+  end(count: FrontDoorCount, end: number): void {
+    this.#before = { end, ids: count.idsSince(end - this.#overlap) }
+  }
+}
+
+class FrontDoorCount {
+  readonly counts = new Map<FrontDoorResult, number>()
+  readonly #position: number
+  readonly #overlap: number
+  readonly #before: ReadonlySet<string> | undefined
+  readonly #ids = new Map<string, number>()
+  #latest = 0
+
+  constructor(position: number, overlap: number, before: ReadonlySet<string> | undefined) {
+    this.#position = position
+    this.#overlap = overlap
+    this.#before = before
+  }
+
+  add({ deliveredAt, id, statusCode }: LoggedAttempt): void {
+    if (this.#ids.has(id)) return
+    this.#latest = Math.max(this.#latest, deliveredAt)
+    // The newest come first. Those that no later pass will see again are not remembered.
+    if (deliveredAt >= this.#latest - this.#overlap) this.#ids.set(id, deliveredAt)
+    const isNew = deliveredAt > this.#position || this.#before?.has(id) === false
+    if (!isNew) return
+    const result = resultOf(statusCode)
+    this.counts.set(result, (this.counts.get(result) ?? 0) + 1)
+  }
+
+  idsSince(time: number): ReadonlySet<string> {
+    return new Set(Array.from(this.#ids).filter(([, at]) => at >= time).map(([id]) => id))
+  }
+}
+
+const resultOf = (statusCode: number): FrontDoorResult =>
+  isSuccess(statusCode)
+    ? "delivered"
+    : statusCode === 0
+    ? "unanswered"
+    : statusCode >= 400 && statusCode < 500
+    ? "refused"
+    : "failed"
