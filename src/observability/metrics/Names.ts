@@ -160,7 +160,7 @@ export const recoveryReconciler = recoveryMetric(
 )
 export const githubErrors = recoveryMetric(
   "sprayproxy_github_api_errors_total",
-  "Requests to GitHub's API that failed for good, by the kind of failure."
+  "Questions to GitHub's API that got no answer, by the kind of failure."
 )
 export const githubRateLimitRemaining = recoveryMetric(
   "sprayproxy_github_rate_limit_remaining",

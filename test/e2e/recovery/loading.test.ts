@@ -1,7 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
 import { readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
-import { programFile } from "../../support/Program.ts"
+import { programFile, startProgram } from "../../support/Program.ts"
+import { directory } from "../process/Starting.ts"
 
 const textOf = (file: string) => readFileSync(join(dirname(programFile), file), "utf8")
 
@@ -23,4 +25,22 @@ describe("the client of GitHub's API", () => {
     assert.isAtLeast(later.length, 4)
     assert.lengthOf(later.filter(hasOctokit), 1)
   })
+
+  it.live("does without a key until there is one, and the server starts", () =>
+    Effect.gen(function*() {
+      const path = yield* directory
+      const program = yield* startProgram([
+        `--store=sqlite:${path}/deliveries.db`,
+        "--github-app-id=17",
+        `--github-private-key-file=${path}/key.pem`,
+        "--github-api-url=http://127.0.0.1:9"
+      ])
+      const { level, path: named } = yield* Effect.promise(() =>
+        program.logged(({ msg }) => msg === "GitHub App key not loaded")
+      )
+      assert.deepStrictEqual([level, named], ["warn", `${path}/key.pem`])
+      program.process.kill("SIGTERM")
+      assert.strictEqual(yield* Effect.promise(() => program.exit), 0)
+      assert.strictEqual(program.stderr(), "")
+    }))
 })
