@@ -4,7 +4,7 @@ import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFile
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { parse, stringify } from "yaml"
-import { metricNames, storeMetricNames } from "../../src/observability/metrics/Names.ts"
+import { metricNames, recoveryMetricNames, storeMetricNames } from "../../src/observability/metrics/Names.ts"
 import { find, type KubernetesObject, kustomize, render, root } from "./kustomize.ts"
 import type { PrometheusRule, Rule } from "./objects.ts"
 import { namedIn } from "./promql.ts"
@@ -34,7 +34,7 @@ interface RuleTests {
   }>
 }
 
-const ruleTests = ["alerts.promtool.yaml", "alerts-over-days.promtool.yaml"]
+const ruleTests = ["alerts.promtool.yaml", "alerts-over-days.promtool.yaml", "alerts-recovery.promtool.yaml"]
 
 /** Metrics of others: Prometheus itself, and cert-manager in its own overlay. */
 const foreign = ["up", "certmanager_certificate_expiration_timestamp_seconds"]
@@ -44,6 +44,8 @@ const addedLabels = new Set(["namespace", "pod", "job", "le"])
 
 const labels: Readonly<Record<string, ReadonlyArray<string>>> = {
   answer: ["proxied", "accepted", "forwarding", "failed", "refused"],
+  pass: ["failures", "full"],
+  result: ["delivered", "refused", "failed", "unanswered"],
   outcome: ["delivered", "rejected", "failed", "unreachable", "broken off", "timed out"],
   // The refusals' own words, where they are made.
   reason: [
@@ -56,7 +58,7 @@ function sources(): ReadonlyArray<string> {
     .map((file) => readFileSync(join(root, "src", file), "utf8"))
 }
 
-const ownNames = [...metricNames, ...storeMetricNames]
+const ownNames = [...metricNames, ...storeMetricNames, ...recoveryMetricNames]
 
 const metricOf = (series: string) => ownNames.includes(series) ? series : series.replace(/_(bucket|sum|count)$/, "")
 
@@ -84,7 +86,7 @@ const checkExpression = (expression: string) => {
 }
 
 const rules = () =>
-  render("cert-manager, durable")
+  render("cert-manager, durable-sqlite, recovery")
     .filter((object): object is PrometheusRule => object.kind === "PrometheusRule")
     .flatMap(({ spec }) => spec.groups)
 
@@ -116,9 +118,17 @@ describe.skipIf(kustomize() === undefined)("the alerts", () => {
     }
   })
 
+  it("ask for the metrics of recovery only where it is on", () => {
+    const asking = render("cert-manager, durable")
+      .filter((object): object is PrometheusRule => object.kind === "PrometheusRule")
+      .flatMap(({ spec }) => spec.groups).flatMap((group) => group.rules)
+      .filter(({ expr }) => namedIn(expr).metrics.some((name) => recoveryMetricNames.includes(name)))
+    assert.deepStrictEqual(asking, [])
+  })
+
   it("take the greatest of what every replica reports of the one store, never the sum", () => {
     const shared =
-      /\b(sum|avg|count) (by \([^)]*\) )?\((rate|increase|delta)?\(?sprayproxy_(backlog|dead|store_(used|limit))/
+      /\b(sum|avg|count) ?(by \([^)]*\) )?\((rate|increase|delta)?\(?sprayproxy_(backlog|dead|store_(used|limit)|recovery_(missing|oldest|last))/
     const panels = panelsOf(dashboard()).flatMap(({ targets = [] }) => targets.map(({ expr }) => expr))
     for (const expression of [...alerts().map(({ expr }) => expr), ...panels]) assert.notMatch(expression, shared)
   })
@@ -201,24 +211,28 @@ describe.skipIf(kustomize() === undefined)("the dashboard", () => {
     for (const [, name] of used) assert.include(known, name)
   })
 
-  it("shows every metric of the store, in a row that asks for nothing until it is opened", () => {
-    const row = dashboard().panels.find(({ title }) => title === "What is in the store?")
+  it.each([
+    ["the store", "What is in the store?", storeMetricNames],
+    ["recovery", "What never arrived?", recoveryMetricNames]
+  ])("shows every metric of %s, in a row that asks for nothing until it is opened", (_, title, names) => {
+    const row = dashboard().panels.find((panel) => panel.title === title)
     const named = (row?.panels ?? []).flatMap(({ targets = [] }) => targets).flatMap(({ expr }) =>
       namedIn(expr.replaceAll("$__rate_interval", "5m")).metrics.map(metricOf)
     )
-    assert.sameMembers([...new Set(named)], [...storeMetricNames])
+    assert.sameMembers([...new Set(named)], [...names])
     const open = dashboard().panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr)).join("\n")
-    for (const name of storeMetricNames) assert.notInclude(open, name)
+    for (const name of names) assert.notInclude(open, name)
   })
 
-  it("answers the five questions, without two panels in one place", () => {
+  it("answers the six questions, without two panels in one place", () => {
     const panels = panelsOf(dashboard())
     assert.deepStrictEqual(panels.filter(({ type }) => type === "row").map(({ title }) => title), [
       "Is every cluster getting its webhooks?",
       "How fast?",
       "What is refused?",
       "What is it costing?",
-      "What is in the store?"
+      "What is in the store?",
+      "What never arrived?"
     ])
     assert.lengthOf(new Set(panels.map(({ id }) => id)), panels.length)
     const taken = new Set<string>()
