@@ -23,6 +23,7 @@ import { RefusalLog } from "./observability/logs/RefusalLog.ts"
 import { Metrics } from "./observability/metrics/Metrics.ts"
 import * as ProcessMetrics from "./observability/metrics/ProcessMetrics.ts"
 import * as Telemetry from "./observability/telemetry/Telemetry.ts"
+import type { GitHubApp } from "./recovery/github/Client.ts"
 import { Instance } from "./runtime/Instance.ts"
 import { MemoryBudget } from "./runtime/MemoryBudget.ts"
 import { OwnListeners } from "./runtime/OwnListeners.ts"
@@ -41,24 +42,39 @@ import { WebhookVerifier } from "./webhook/Verifier.ts"
  */
 const direct = { ledger: Ledger.layerDirect, recovery: Layer.empty, backlog: Layer.empty, routes: Layer.empty }
 
-const durable = (location: StoreLocation, { githubAppId, githubPrivateKeyFile }: Settings["Service"]) =>
-  Effect.promise(async () => {
-    const app = Option.all({ id: githubAppId, keyFile: githubPrivateKeyFile })
-    const [{ layerBacklog, layerLedger }, { DeliveryRoutes }, recovery] = await Promise.all([
-      import("./durable/Mode.ts"),
-      import("./operator/Routes.ts"),
-      Option.match(app, {
-        onNone: () => Layer.empty,
-        onSome: async (found) => (await import("./recovery/Mode.ts")).layerRecovery(found)
-      })
-    ])
-    return { ledger: layerLedger(location), recovery, backlog: layerBacklog, routes: DeliveryRoutes }
-  })
+const durable = (location: StoreLocation) =>
+  Effect.map(
+    Effect.promise(() => Promise.all([import("./durable/Mode.ts"), import("./operator/Routes.ts")])),
+    ([{ layerBacklog, layerLedger }, { DeliveryRoutes }]) => ({
+      ledger: layerLedger(location),
+      recovery: Layer.empty,
+      backlog: layerBacklog,
+      routes: DeliveryRoutes
+    })
+  )
+
+const recovering = (location: StoreLocation, app: GitHubApp) =>
+  Effect.map(
+    Effect.promise(() =>
+      Promise.all([
+        import("./durable/Mode.ts"),
+        import("./recovery/Mode.ts"),
+        import("./operator/Routes.ts"),
+        import("./operator/recovery/Routes.ts")
+      ])
+    ),
+    ([{ layerBacklog, layerLedgerOn }, recovery, { DeliveryRoutes }, { RecoveryRoutes }]) => ({
+      ledger: layerLedgerOn(location, recovery.layerStore),
+      recovery: recovery.layerRecovery(app),
+      backlog: layerBacklog,
+      routes: Layer.merge(DeliveryRoutes, Layer.provide(RecoveryRoutes, recovery.layerReconciler))
+    })
+  )
 
 /** Finalizers run from the top down: the listener closes first, then the spray ends, then connections are destroyed. */
-const server = <A, E, R, ERecovery, RRecovery, RBacklog, RRoutes>(mode: {
+const server = <A, E, R, ARecovery, ERecovery, RRecovery, RBacklog, RRoutes>(mode: {
   readonly ledger: Layer.Layer<A | Ledger, E, R>
-  readonly recovery: Layer.Layer<never, ERecovery, RRecovery>
+  readonly recovery: Layer.Layer<ARecovery, ERecovery, RRecovery>
   readonly backlog: Layer.Layer<never, never, RBacklog>
   readonly routes: Layer.Layer<never, never, RRoutes>
 }) =>
@@ -97,12 +113,17 @@ const server = <A, E, R, ERecovery, RRecovery, RBacklog, RRoutes>(mode: {
 /** Serves until the process is told to stop. */
 export const serve = (settings: Settings["Service"]) => {
   const Configured = Layer.succeed(Settings, settings)
-  return Option.match(settings.store, {
-    onNone: () => Effect.provide(untilShutDown, Layer.provideMerge(server(direct), Configured)),
-    onSome: (location) =>
-      Effect.flatMap(
-        durable(location, settings),
-        (mode) => Effect.provide(untilShutDown, Layer.provideMerge(server(mode), Configured))
-      )
-  })
+  const { githubAppId, githubPrivateKeyFile, store } = settings
+  if (Option.isNone(store)) return Effect.provide(untilShutDown, Layer.provideMerge(server(direct), Configured))
+  const app = Option.all({ id: githubAppId, keyFile: githubPrivateKeyFile })
+  if (Option.isNone(app)) {
+    return Effect.flatMap(
+      durable(store.value),
+      (mode) => Effect.provide(untilShutDown, Layer.provideMerge(server(mode), Configured))
+    )
+  }
+  return Effect.flatMap(
+    recovering(store.value, app.value),
+    (mode) => Effect.provide(untilShutDown, Layer.provideMerge(server(mode), Configured))
+  )
 }

@@ -8,7 +8,9 @@ import * as Layer from "effect/Layer"
 import { Instance } from "../runtime/Instance.ts"
 import { Settings } from "../settings/Settings.ts"
 import type { StoreLocation } from "../settings/StoreLocation.ts"
+import type { DeliveryStore } from "../store/DeliveryStore.ts"
 import * as SqlDeliveryStore from "../store/SqlDeliveryStore.ts"
+import type { StoreUnusable } from "../store/contract/Unavailable.ts"
 import { BackendBreakers } from "./BackendBreakers.ts"
 import * as Backlog from "./Backlog.ts"
 import { SettlementPolicy } from "./SettlementPolicy.ts"
@@ -20,18 +22,27 @@ import * as WatchedStore from "./WatchedStore.ts"
 import { DeliveryIds } from "./writing/DeliveryIds.ts"
 import { StoreWriter } from "./writing/StoreWriter.ts"
 
+/** Makes the store, and what recovery has beside it. */
+type LayerStore<A> = (
+  location: StoreLocation,
+  options: SqlDeliveryStore.SqlDeliveryStoreOptions
+) => Layer.Layer<DeliveryStore | A, StoreUnusable>
+
 /** The part below the spray: the store, and the ledger that writes to it. */
-export const layerLedger = (location: StoreLocation) =>
+export const layerLedger = (location: StoreLocation) => layerLedgerOn(location, SqlDeliveryStore.layer)
+
+/** The same, on a store that knows more. */
+export const layerLedgerOn = <A>(location: StoreLocation, layerStore: LayerStore<A>) =>
   Layer.mergeAll(StoredLedger.layer, StoredMembership.layer).pipe(
     Layer.provideMerge(StoreWriter.layer),
     Layer.provideMerge(Layer.mergeAll(BackendBreakers.layer, SettlementPolicy.layer, DeliveryIds.layer)),
     Layer.provideMerge(
-      WatchedStore.layer.pipe(Layer.provide(Layer.unwrap(Effect.gen(function*() {
+      WatchedStore.layer.pipe(Layer.provideMerge(Layer.unwrap(Effect.gen(function*() {
         const { name: instance } = yield* Instance
         const { forwardingTimeout } = yield* Settings
         // An attempt ends with the forwarding timeout, so a process that holds a row for longer is gone.
         const lease = Duration.toMillis(forwardingTimeout) + leaseMargin
-        return SqlDeliveryStore.layer(location, { owner: instance, lease })
+        return layerStore(location, { owner: instance, lease })
       }))))
     ),
     Layer.provideMerge(StoreMetrics.layer)

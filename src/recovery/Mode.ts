@@ -3,12 +3,16 @@
  * nothing for it.
  */
 import * as Layer from "effect/Layer"
+import * as SqlRecoveryStore from "../store/SqlRecoveryStore.ts"
 import { Recovery } from "./Recovery.ts"
 import { RecoveryMetrics } from "./RecoveryMetrics.ts"
 import type { GitHubApp } from "./github/Client.ts"
 import * as OctokitLog from "./github/OctokitLog.ts"
 import { Reconciler } from "./reconciler/Reconciler.ts"
 import { ReconcilerMetrics } from "./reconciler/ReconcilerMetrics.ts"
+
+/** The store, with the records of recovery. */
+export const layerStore = SqlRecoveryStore.layer
 
 /** The part above the store: GitHub's log. */
 export const layerRecovery = (app: GitHubApp) => Layer.provideMerge(OctokitLog.layer(app), RecoveryMetrics.layer)
