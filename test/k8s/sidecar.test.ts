@@ -12,6 +12,7 @@ import { networkInterfaces, tmpdir } from "node:os"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { send } from "../support/GitHub.ts"
+import { startGitHub } from "../support/github/StandIn.ts"
 import { kustomize, render, root, type Target } from "./kustomize.ts"
 import { type ClusterRoleBinding, environmentOf, serviceOf } from "./objects.ts"
 import { type Account, refusal, sidecarsOf } from "./sidecar.ts"
@@ -38,9 +39,17 @@ class Deployed extends Context.Service<Deployed, {
         writeFileSync(secretFile, `${secret}\n`)
         const metricsPort = yield* Effect.promise(freePort)
         const given = environmentOf(render(target))
+        const github = "SPRAYPROXY_GITHUB_APP_ID" in given ? yield* startGitHub() : undefined
+        const keyFile = join(directory, "github-private-key")
+        if (github !== undefined) writeFileSync(keyFile, github.app.privateKey())
         const env = {
           ...given,
           ...("SPRAYPROXY_STORE" in given ? { SPRAYPROXY_STORE: `sqlite:${join(directory, "deliveries.db")}` } : {}),
+          ...(github === undefined ? {} : {
+            SPRAYPROXY_GITHUB_APP_ID: github.app.identity.appId,
+            SPRAYPROXY_GITHUB_PRIVATE_KEY_FILE: keyFile,
+            SPRAYPROXY_GITHUB_API_URL: github.url
+          }),
           GH_APP_WEBHOOK_SECRET_FILE: secretFile,
           SPRAYPROXY_SERVER_PORT: "0",
           SPRAYPROXY_SERVER_METRICS_PORT: String(metricsPort)
@@ -103,7 +112,7 @@ const ask = Effect.fnUntraced(function*(
   return reply.status
 })
 
-/** The rows of a table of the manifests' README: the first is of what there always is, the second of `/deliveries`. */
+/** The rows of a table of the manifests' README: of what there always is, of `/deliveries`, and of `/recovery`. */
 const matrix = (index: number) => {
   const lines = readFileSync(join(root, "k8s/README.md"), "utf8").split("\n").filter((line) =>
     /^\| (port|\d+) \|/.test(line)
@@ -165,6 +174,14 @@ describe.skipIf(kustomize() === undefined)("behind the sidecars", () => {
       )
     }
 
+    it.effect(
+      "without recovery /recovery is not there, whoever is let through",
+      Effect.fnUntraced(function*() {
+        const request = { method: "POST", path: "/recovery", signed: false, account: "sprayproxy-deliveries-redeliver" }
+        assert.strictEqual(yield* ask(8443, request), 404)
+      })
+    )
+
     // The roles grant all that begins with /deliveries/, as the sidecar reads a path. The service must not read it otherwise.
     for (const path of ["/deliveries/../backends", "/deliveries/%2e%2e/backends", "/deliveries/..%2fbackends"]) {
       it.effect(
@@ -188,8 +205,20 @@ describe.skipIf(kustomize() === undefined)("behind the sidecars", () => {
     }
   })
 
+  layer(Deployed.layer("cert-manager, durable-sqlite, recovery"))("with recovery", (it) => {
+    for (const { accounts, answers, method, path, port, request, signed } of matrix(2)) {
+      it.effect(
+        `${port} ${request} is answered as the README says`,
+        Effect.fnUntraced(function*() {
+          const given = yield* Effect.forEach(accounts, (account) => ask(port, { method, path, signed, account }))
+          assert.deepStrictEqual(given.map(String), answers)
+        })
+      )
+    }
+  })
+
   layer(Deployed.layer("openshift"))("without dynamic backends", (it) => {
-    it.effect.each(["/backends", "/deliveries", "/openapi.json"])(
+    it.effect.each(["/backends", "/deliveries", "/recovery", "/openapi.json"])(
       "%s is not there, whoever is let through",
       Effect.fnUntraced(function*(path) {
         const { port } = yield* Deployed
