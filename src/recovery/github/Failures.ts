@@ -43,9 +43,9 @@ const answered = (error: RequestError, data: unknown, { apiUrl, appId }: Place):
   if (status === 401 || status === 403 || /integration not found/i.test(error.message)) {
     return unavailable(
       "unauthorized",
-      `GitHub takes no key for App ${appId} ${words}: ${
+      `GitHub does not let App ${appId} in ${words}: ${
         flagOf("githubPrivateKeyFile")
-      } is to be a key of the App that ${flagOf("githubAppId")} names`
+      } has to be a key of the App that ${flagOf("githubAppId")} names`
     )
   }
   if (status === 404) {

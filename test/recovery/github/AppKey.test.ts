@@ -117,6 +117,6 @@ describe("the App's key", () => {
       const { failure } = yield* openLog({ app, url, appId: 1 })
       const { kind, reason } = yield* failure
       assert.strictEqual(kind, "unauthorized")
-      assert.include(reason, "GitHub takes no key for App 1 (404: Integration not found)")
+      assert.include(reason, "GitHub does not let App 1 in (404: Integration not found)")
     }))
 })

@@ -22,7 +22,7 @@ interface Case {
   readonly reason: string
 }
 
-const isKeyOf = "--github-private-key-file is to be a key of the App that --github-app-id names"
+const isKeyOf = "--github-private-key-file has to be a key of the App that --github-app-id names"
 const notTheApi = "and GitHub's API does not: --github-api-url of a GitHub Enterprise Server ends in /api/v3"
 const longer = "a longer --recovery-interval or --recovery-pace makes fewer"
 
@@ -32,21 +32,21 @@ const cases: ReadonlyArray<Case> = [
     trouble: Troubles.refusal(401, "A JSON web token could not be decoded"),
     requests: 1,
     kind: "unauthorized",
-    reason: `GitHub takes no key for App ${appId} (401: A JSON web token could not be decoded): ${isKeyOf}`
+    reason: `GitHub does not let App ${appId} in (401: A JSON web token could not be decoded): ${isKeyOf}`
   },
   {
     name: "403, and no limit",
     trouble: Troubles.refusal(403, "Resource not accessible by integration"),
     requests: 1,
     kind: "unauthorized",
-    reason: `GitHub takes no key for App ${appId} (403: Resource not accessible by integration): ${isKeyOf}`
+    reason: `GitHub does not let App ${appId} in (403: Resource not accessible by integration): ${isKeyOf}`
   },
   {
     name: "404, there is no such App",
     trouble: Troubles.refusal(404, "Integration not found"),
     requests: 1,
     kind: "unauthorized",
-    reason: `GitHub takes no key for App ${appId} (404: Integration not found): ${isKeyOf}`
+    reason: `GitHub does not let App ${appId} in (404: Integration not found): ${isKeyOf}`
   },
   {
     name: "403, the App is suspended",

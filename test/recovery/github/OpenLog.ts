@@ -6,8 +6,9 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Http from "node:http"
+import type { LogEntry } from "../../../src/domain/LogEntry.ts"
 import * as UnexpectedFailures from "../../../src/observability/UnexpectedFailures.ts"
-import { Log, LogEntries } from "../../../src/observability/logs/Logging.ts"
+import { Log } from "../../../src/observability/logs/Logging.ts"
 import { GitHubLog } from "../../../src/recovery/GitHubLog.ts"
 import { RecoveryMetrics } from "../../../src/recovery/RecoveryMetrics.ts"
 import { layerFrom } from "../../../src/recovery/github/OctokitLog.ts"
@@ -35,17 +36,22 @@ export const openLog = Effect.fnUntraced(function*(
   { app, appId, env = {}, files = new Map([[keyFile, app.privateKey()]]), pace = 0, url }: LogOptions
 ) {
   const settings = Settings.layerFrom({ githubApiUrl: url, recoveryPace: Duration.millis(pace) })
+  const entries: Array<LogEntry> = []
+  // Without Effect's logger, through which the test clock complains when the machine is slow.
+  const logs = Layer.succeed(Log, {
+    write: (level, message, fields) => void entries.push({ level, message, fields: { ...fields } })
+  })
   const context = yield* Layer.build(
     layerFrom({ id: appId ?? Number(app.identity.appId), keyFile }, { env, pause: 0 }).pipe(
       Layer.provide([filesInMemory(files), settings, RecoveryMetrics.layer]),
       Layer.provideMerge(UnexpectedFailures.layer),
-      Layer.provideMerge(Log.layerTest)
+      Layer.provideMerge(logs)
     )
   )
   const github = Context.get(context, GitHubLog)
   return {
     github,
-    entries: Context.get(context, LogEntries).entries,
+    entries,
     files,
     /** All of the log, in pages. */
     pages: Stream.runCollect(github.attempts("all")),
