@@ -11,11 +11,16 @@ export type LogFields = Readonly<Record<string, string | number | boolean | unde
 /** Fields that several lines have in common. They are rendered once, and come first in each line. */
 export class SharedFields {
   readonly fields: LogFields
-  /** The rendered fields. Only the renderer writes it. */
-  rendered: string | undefined
+  /** The fields as JSON. If it was not given, the renderer writes it. */
+  json: string | undefined
+  /** Whether the JSON is known to be ASCII alone. */
+  isAscii: boolean
 
-  constructor(fields: LogFields) {
+  /** `json` may be given if its writer has it already. No value in it may need an escape or a cut, and all of it is ASCII. */
+  constructor(fields: LogFields, json?: string) {
     this.fields = fields
+    this.json = json
+    this.isAscii = json !== undefined
   }
 }
 

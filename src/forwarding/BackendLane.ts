@@ -88,8 +88,8 @@ export class Lane {
   }
 
   leave(attempt: Waiting): void {
-    this.#waiting.delete(attempt)
-    this.#resting.delete(attempt)
+    if (this.#waiting.size > 0) this.#waiting.delete(attempt)
+    if (this.#resting.size > 0) this.#resting.delete(attempt)
   }
 
   answered(now: number): void {

@@ -178,8 +178,10 @@ export class BackendRequest implements Dispatcher.DispatchHandler {
 
   #ofStatus(status: number): Outcome.Outcome {
     const answer = this.#answer
-    const isPlain = this.#lane.backend.origin.startsWith("http:")
-    if (answer === undefined || !isPlain || !Outcome.isOfTlsPort(status, answer.toString("latin1"))) {
+    if (
+      answer === undefined || !this.#lane.backend.origin.startsWith("http:") ||
+      !Outcome.isOfTlsPort(status, answer.toString("latin1"))
+    ) {
       return Outcome.ofStatus(status)
     }
     this.#error = "its port is for TLS: the backend's url has to begin with https://"

@@ -111,8 +111,10 @@ const make = Effect.fnUntraced(function*(env: Environment) {
   yield* Effect.addFinalizer(() =>
     Effect.promise(() => Promise.all(Array.from([...open, ...proxyDispatchers], (one) => one.destroy())))
   )
-  const direct = (origin: string, connect: Undici.buildConnector.connector): Sender =>
-    new BackendPool(() => new Undici.Client(origin, { ...clientOptions, connect }), open, headers)
+  const direct = (origin: string, connect: Undici.buildConnector.connector): Sender => {
+    const url = withFixedParts(new URL(origin))
+    return new BackendPool(() => new Undici.Client(url, { ...clientOptions, connect }), open, headers)
+  }
   const through = (key: string, create: () => Sender): Sender => {
     const sender = proxies.get(key) ?? create()
     proxies.set(key, sender)
@@ -158,3 +160,7 @@ const make = Effect.fnUntraced(function*(env: Environment) {
   for (const { origin } of settings.backends) yield* Effect.fromResult(proxyFor(new URL(origin), env))
   return BackendConnections.of({ dispatcherFor: (backend) => Result.getOrThrow(dispatcherFor(backend)) })
 })
+
+/** undici reads these parts of a client's URL for each request, and a URL puts them together anew each time. */
+const withFixedParts = (url: URL): URL =>
+  Object.defineProperties(url, { origin: { value: url.origin }, protocol: { value: url.protocol } })

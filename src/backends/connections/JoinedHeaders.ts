@@ -75,20 +75,25 @@ const notAllowed = /[^\t\x20-\x7e\x80-\xff]/
 
 const join = (list: Array<string>): Joined => {
   const own: Array<string> = []
-  const lines: Array<string> = []
-  let first = ""
+  let first: string | undefined
+  let lines = ""
+  // All names are checked in one go, and all values. Each check by itself would cost more than its few characters.
+  let names = ""
+  let values = ""
   for (let at = 0; at < list.length; at += 2) {
     const name = list[at]!
     const value = list[at + 1]
-    if (value === undefined || !token.test(name) || notAllowed.test(value)) {
-      return { list, own: list, joined: undefined }
-    }
+    if (value === undefined || name === "") return { list, own: list, joined: undefined }
+    names += name
+    values += value
     if (minded.has(name.toLowerCase())) own.push(name, value)
-    else if (lines.length > 0) lines.push(`${name}: ${value}`)
-    else {
+    else if (first === undefined) {
       first = name
-      lines.push(value)
-    }
+      lines = value
+    } else lines += `\r\n${name}: ${value}`
   }
-  return { list, own, joined: lines.length === 0 ? undefined : [first, lines.join("\r\n")] }
+  if (first === undefined || !token.test(names) || notAllowed.test(values)) {
+    return { list, own: list, joined: undefined }
+  }
+  return { list, own, joined: [first, lines] }
 }

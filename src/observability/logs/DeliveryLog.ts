@@ -14,8 +14,7 @@ import type { Backend } from "../../domain/Backend.ts"
 import type { Delivery } from "../../domain/Delivery.ts"
 import { SharedFields } from "../../domain/LogEntry.ts"
 import * as Outcome from "../../domain/Outcome.ts"
-import { pathEnd } from "../../domain/RequestTarget.ts"
-import { membersJson } from "./LogLine.ts"
+import { answerJson, backendJson, deliveryJson, targetFields } from "./DeliveryJson.ts"
 import { Log } from "./Logging.ts"
 import { Rejections } from "./Rejections.ts"
 
@@ -38,12 +37,13 @@ export class DeliveryLog extends Context.Service<DeliveryLog, {
           const tries = report.requests > 1 ? report.requests : undefined
           // Only the other fields can have a word in them that is not ours.
           const isPlain = status !== undefined && error === undefined && tries === undefined && answer === undefined
+          const name = isPlain ? backendJson(backend) : undefined
           log.write(
             Outcome.isSuccess(outcome) ? "info" : "error",
             status === undefined ? "proxy error" : "proxied request",
             { backend: backend.name, status, latency, outcome, error, tries, answer },
             shared(delivery),
-            isPlain ? jsonOf(backend) + answerJson(status, latency, outcome) : undefined
+            isPlain && name !== undefined ? name + answerJson(status, latency, outcome) : undefined
           )
           const warning = rejections.warning(delivery, backend, report)
           if (warning !== undefined) log.write("warn", warning, { backend: backend.name }, shared(delivery))
@@ -70,20 +70,8 @@ export class DeliveryLog extends Context.Service<DeliveryLog, {
   )
 }
 
-/** A backend's field is the same in all of its lines. */
-const backendsJson = new WeakMap<Backend, string>()
-
-const jsonOf = (backend: Backend): string => {
-  let json = backendsJson.get(backend)
-  if (json === undefined) backendsJson.set(backend, json = membersJson({ backend: backend.name }))
-  return json
-}
-
-/** `outcome` is one of our own words, so it needs no escape. */
-const answerJson = (status: number, latency: number, outcome: string): string =>
-  `,"status":${status},"latency":${latency},"outcome":"${outcome}"`
-
-const shared = (delivery: Delivery): SharedFields => delivery.logged ??= new SharedFields(fieldsOf(delivery))
+const shared = (delivery: Delivery): SharedFields =>
+  delivery.logged ??= new SharedFields(fieldsOf(delivery), deliveryJson(delivery))
 
 const fieldsOf = (delivery: Delivery) => ({
   "request-id": delivery.requestId,
@@ -94,12 +82,6 @@ const fieldsOf = (delivery: Delivery) => ({
   method: delivery.method,
   ...targetFields(delivery.target)
 })
-
-/** The fields with which the log shows a request target. */
-export const targetFields = (target: string) => {
-  const end = pathEnd(target)
-  return { path: target.slice(0, end), query: target.slice(end + 1) }
-}
 
 /** Milliseconds as seconds, the unit of the log, to the microsecond. */
 export const seconds = (millis: number): number => Math.round(millis * 1_000) / 1_000_000

@@ -11,7 +11,7 @@ import { unprintable } from "../../domain/Text.ts"
 /**
  * Renders an entry as a line that ends in a newline. `millis` is Unix time. `json` may be given beside `fields` and is
  * then taken for `membersJson(fields)`: a writer can put it together from parts that it has rendered before. No value
- * in it may need an escape or a cut.
+ * in it may need an escape or a cut, and all of it is ASCII.
  */
 export type RenderLine = (
   millis: number,
@@ -66,7 +66,7 @@ export const makeJson = (): RenderLine => {
   }
   return (millis, level, message, fields, shared, json) => {
     let line = `{"ts":"${timestamp(millis)}${head(level, message)}`
-    if (shared !== undefined) line += shared.rendered ??= membersJson(shared.fields)
+    if (shared !== undefined) line += shared.json ?? renderOnce(shared)
     if (json !== undefined) line += json
     else if (fields !== undefined) line += membersJson(fields)
     return `${line}}\n`
@@ -116,6 +116,12 @@ const prettyValue = (key: string, value: string | number | boolean): string => {
 export const membersJson = (fields: LogFields): string => {
   const json = fieldsJson(fields)
   return json === "{}" ? "" : `,${json.slice(1, -1)}`
+}
+
+const renderOnce = (shared: SharedFields): string => {
+  const json = membersJson(shared.fields)
+  shared.isAscii = Buffer.byteLength(json) === json.length
+  return shared.json = json
 }
 
 const fieldsJson = (fields: LogFields): string => {

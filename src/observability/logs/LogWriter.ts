@@ -15,8 +15,11 @@ export interface LogSink {
 
 /** Writes lines to its sink. */
 export interface LogWriter {
-  /** Takes one line with its newline. It goes out at the end of this turn of the event loop at the earliest. */
-  readonly write: (line: string) => void
+  /**
+   * Takes one line with its newline. It goes out at the end of this turn of the event loop at the earliest. `isAscii`
+   * says that the line is known to be ASCII: to find the length of a batch in UTF-8 costs as much as to write it.
+   */
+  readonly write: (line: string, isAscii?: boolean) => void
   /** Waits until everything is written, 2 s at most. Lines that come later go out unbatched. */
   readonly close: Effect.Effect<void>
 }
@@ -29,6 +32,7 @@ const MAX_PENDING_BYTES = 8 * 1024 * 1024
 /** `droppedLine` renders the line that says how many lines were lost. */
 export const makeLogWriter = (sink: LogSink, droppedLine: (count: number) => string): LogWriter => {
   let gathered = ""
+  let isAsciiOnly = true
   /** How many lines are lost if the gathered text is. A `droppedLine` counts for all the lines of which it tells. */
   let gatheredLines = 0
   let pendingBytes = 0
@@ -38,16 +42,18 @@ export const makeLogWriter = (sink: LogSink, droppedLine: (count: number) => str
   let closed = false
   let onIdle: (() => void) | undefined
 
-  const gather = (line: string, lines: number) => {
+  const gather = (line: string, isAscii: boolean, lines: number) => {
     gathered += line
+    isAsciiOnly &&= isAscii
     gatheredLines += lines
   }
 
   const flush = () => {
     if (gathered === "") return
-    const chunk = Buffer.from(gathered)
+    const chunk = Buffer.from(gathered, isAsciiOnly ? "latin1" : "utf8")
     const lines = gatheredLines
     gathered = ""
+    isAsciiOnly = true
     gatheredLines = 0
     pendingBytes += chunk.length
     let settled = false
@@ -69,7 +75,7 @@ export const makeLogWriter = (sink: LogSink, droppedLine: (count: number) => str
     choked = false
     // Not after a failure: a report that fails and is reported would never end. The next batch that succeeds brings it.
     if (succeeded && dropped > 0) {
-      gather(droppedLine(dropped), dropped)
+      gather(droppedLine(dropped), false, dropped)
       dropped = 0
     }
     flush()
@@ -87,13 +93,13 @@ export const makeLogWriter = (sink: LogSink, droppedLine: (count: number) => str
   sink.on("error", () => {})
 
   return {
-    write: (line) => {
+    write: (line, isAscii = false) => {
       choked ||= pendingBytes + gathered.length + line.length > MAX_PENDING_BYTES
       if (choked) {
         dropped++
         return
       }
-      gather(line, 1)
+      gather(line, isAscii, 1)
       if (closed || gathered.length >= BATCH_CHARACTERS) return flush()
       if (scheduled) return
       scheduled = true

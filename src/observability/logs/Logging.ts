@@ -101,7 +101,8 @@ const makeLog = Effect.fnUntraced(function*(sink: LogSink) {
   return Log.of({
     write: (level, message, fields, shared, json) => {
       if (RANKS[level] < minimum) return
-      writer.write(render(clock.currentTimeMillisUnsafe(), level, message, fields, shared, json))
+      const line = render(clock.currentTimeMillisUnsafe(), level, message, fields, shared, json)
+      writer.write(line, json !== undefined && shared?.isAscii === true)
     }
   })
 })

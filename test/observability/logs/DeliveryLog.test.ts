@@ -10,7 +10,8 @@ import { parse } from "../../../src/domain/Backend.ts"
 import { Body } from "../../../src/domain/Body.ts"
 import type { Delivery, DeliveryTrace } from "../../../src/domain/Delivery.ts"
 import { outcomes } from "../../../src/domain/Outcome.ts"
-import { DeliveryLog, seconds, targetFields } from "../../../src/observability/logs/DeliveryLog.ts"
+import { targetFields } from "../../../src/observability/logs/DeliveryJson.ts"
+import { DeliveryLog, seconds } from "../../../src/observability/logs/DeliveryLog.ts"
 import { makeJson } from "../../../src/observability/logs/LogLine.ts"
 import { Log, LogEntries } from "../../../src/observability/logs/Logging.ts"
 import { Settings } from "../../../src/settings/Settings.ts"
@@ -244,6 +245,7 @@ describe("all lines of a delivery", () => {
 const afterTime = (line: string) => line.slice(line.indexOf(",")).trimEnd()
 
 describe("a line that is put together from parts", () => {
+  const text = Schema.Union([Schema.Literals(["", "push", "d\u00e9j\u00e0", "a \"quote\"", "\u20ac"]), Schema.String])
   const statuses = Schema.Int.check(Schema.isBetween({ minimum: 200, maximum: 599 }))
   it.effect.prop(
     "is what it would be as a whole",
@@ -254,19 +256,21 @@ describe("a line that is put together from parts", () => {
       error: Arbitrary.schema(Schema.UndefinedOr(Schema.String)),
       requests: Arbitrary.schema(Schema.Literals([0, 1, 2])),
       answer: Arbitrary.schema(Schema.UndefinedOr(Schema.String)),
-      path: Arbitrary.schema(Schema.String)
+      path: Arbitrary.schema(text),
+      target: Arbitrary.schema(text),
+      guid: Arbitrary.schema(Schema.UndefinedOr(text)),
+      event: Arbitrary.schema(Schema.UndefinedOr(text))
     },
-    ({ path, ...varied }) =>
+    ({ event, guid, path, target, ...varied }) =>
       Effect.gen(function*() {
         const other = { ...backend, name: `pac.example.com/${path}` }
-        const lines = yield* printed((log) => {
-          log.attempted(named("one", "push"), other, varied)
-          log.answered(named("one", "push"), varied.status ?? 200, "proxied", seconds(varied.latency))
-        })
-        const entries = yield* written((log) => {
-          log.attempted(named("one", "push"), other, varied)
-          log.answered(named("one", "push"), varied.status ?? 200, "proxied", seconds(varied.latency))
-        })
+        const write = (log: DeliveryLog["Service"]) => {
+          const one: Delivery = { ...delivery, guid, event, target: `/${target}`, logged: undefined }
+          log.attempted(one, other, varied)
+          log.answered(one, varied.status ?? 200, "proxied", seconds(varied.latency))
+        }
+        const lines = yield* printed(write)
+        const entries = yield* written(write)
         const json = makeJson()
         expect(lines.map(afterTime)).toEqual(
           entries.map(({ fields, level, message }) => afterTime(json(0, level, message, fields)))

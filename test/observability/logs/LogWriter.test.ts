@@ -65,6 +65,23 @@ describe("LogWriter", () => {
       assert.deepStrictEqual(sink.chunks, ["a\nb\n", "c\n"])
     }))
 
+  it.effect("writes UTF-8, whatever else is known to be ASCII", () =>
+    Effect.gen(function*() {
+      const sink = new HeldSink()
+      const writer = make(sink)
+      writer.write("a\n", true)
+      writer.write("\u00e9\u20ac\n")
+      writer.write("b\n", true)
+      yield* turn
+      sink.settle()
+      writer.write("c\n", true)
+      yield* turn
+      sink.settle()
+      writer.write("\u00e9\n")
+      yield* turn
+      assert.deepStrictEqual(sink.chunks, ["a\n\u00e9\u20ac\nb\n", "c\n", "\u00e9\n"])
+    }))
+
   it("doesn't wait for the end of the turn once 64 KiB are gathered", () => {
     const sink = new HeldSink()
     const writer = make(sink)
