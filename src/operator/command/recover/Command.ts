@@ -67,7 +67,8 @@ const look = Effect.fnUntraced(function*(request: RecoverRequest) {
 /** Waits until each delivery that the run has found missing is recovered or given up. */
 const watch = Effect.fnUntraced(function*(name: string, total: number) {
   const client = yield* RecoveryClient
-  const progress = Progress.make(yield* Output, total)
+  const output = yield* Output
+  const progress = Progress.make(output, total)
   const status = client.status(name).pipe(
     // The server that is asked may be about to end, and then another one takes its place.
     Effect.retry({ schedule: Schedule.spaced("2 seconds"), times: 15 }),
@@ -76,8 +77,8 @@ const watch = Effect.fnUntraced(function*(name: string, total: number) {
   const { givenUp } = yield* status.pipe(
     Effect.repeat({ schedule: Schedule.spaced("1 second"), until: ({ asked, wanted }) => asked + wanted === 0 }),
     Effect.ensuring(progress.leave),
-    Effect.onInterrupt(() => progress.leftBehind),
-    Effect.catch(({ reason }) => failed(`the server goes on by itself, but can't be watched any more: ${reason}`))
+    Effect.onInterrupt(() => output.say(`${progress.left()} still missing; the server goes on asking for them\n`)),
+    Effect.catch(({ reason }) => failed(`${progress.left()} still missing; that can't be watched any more: ${reason}`))
   )
   return { recovered: Math.max(0, total - givenUp), givenUp }
 })
@@ -92,7 +93,7 @@ const summaryOf = ({ answered, early, failed: all, held, missing, recovered, sin
     [recovered, "recovered before"],
     [early, "maybe still under way"]
   ] as const).filter(([count]) => count > 0).map(([count, what]) => `, ${count} ${what}`)
-  return `since ${utc(since)} UTC ${deliveries(all)} failed at GitHub: ${missing} missing${counts.join("")}\n`
+  return `${deliveries(all)} failed at GitHub since ${utc(since)} UTC: ${missing} missing${counts.join("")}\n`
 }
 
 const deliveries = (count: number): string => count === 1 ? "1 delivery" : `${count} deliveries`

@@ -21,6 +21,8 @@ export const make = (output: Output["Service"], total: number) => {
     return ProgressBar.show(output, "recovering", ended, total)
   })
 
+  const left = () => `${total - ended} of ${total} ${total - ended === 1 ? "is" : "are"}`
+
   return {
     show: (status: Status) =>
       Effect.suspend(() => {
@@ -35,7 +37,8 @@ export const make = (output: Output["Service"], total: number) => {
         return ended === shown || !isStep ? Effect.void : bar
       }),
     leave: Effect.suspend(() => shown === undefined ? Effect.void : ProgressBar.leave(output)),
-    leftBehind: Effect.suspend(() => output.say(`the server goes on by itself: ${total - ended} are still missing\n`))
+    /** How many have not ended, in words. */
+    left
   }
 }
 

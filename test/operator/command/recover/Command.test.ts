@@ -70,7 +70,7 @@ const table = [
   "2026-01-02 03:04:05  pull_request opened          72d3162e-cc78-11e3-81ab-4c9367dc0958  answered 502",
   "2026-01-02 03:04:05  push                         guid-2                                no answer",
   "2026-01-02 03:04:05  push                         guid-3                                answered 503; may still be under way",
-  "since 2026-01-02 00:00:00 UTC 8 deliveries failed at GitHub: 2 missing, 2 on disk here, 1 answered without the store, " +
+  "8 deliveries failed at GitHub since 2026-01-02 00:00:00 UTC: 2 missing, 2 on disk here, 1 answered without the store, " +
   "2 recovered before, 1 maybe still under way",
   ""
 ].join("\n")
@@ -133,7 +133,7 @@ describe("a dry run", () => {
   it.effect("says that nothing is missing", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* prints(dry), {
-        out: "since 2026-01-02 00:00:00 UTC 0 deliveries failed at GitHub: 0 missing\n",
+        out: "0 deliveries failed at GitHub since 2026-01-02 00:00:00 UTC: 0 missing\n",
         err: ""
       })
     }).pipe(Effect.provide(RecoveryServer)))
@@ -187,7 +187,7 @@ describe("a real run", () => {
   it.effect("has nothing to wait for if nothing is missing", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* prints(plain), {
-        out: "since 2026-01-02 00:00:00 UTC 0 deliveries failed at GitHub: 0 missing\n",
+        out: "0 deliveries failed at GitHub since 2026-01-02 00:00:00 UTC: 0 missing\n",
         err: ""
       })
     }).pipe(Effect.provide(RecoveryServer)))
@@ -245,7 +245,7 @@ describe("a real run", () => {
       yield* fails(
         plain,
         env,
-        `the server goes on by itself, but can't be watched any more: ${
+        `2 of 2 are still missing; that can't be watched any more: ${
           env["SPRAYPROXY_URL"]
         } answered 503: store unavailable`
       )
@@ -261,7 +261,10 @@ describe("a real run", () => {
         while (!printed.err.includes("recovering")) yield* Effect.sleep("1 second")
       }))
       yield* Fiber.interrupt(watching)
-      assert.strictEqual(printed.err.trim().split("\n").at(-1), "the server goes on by itself: 2 are still missing")
+      assert.strictEqual(
+        printed.err.trim().split("\n").at(-1),
+        "2 of 2 are still missing; the server goes on asking for them"
+      )
     }).pipe(Effect.provide(RecoveryServer)))
 })
 
