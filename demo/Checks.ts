@@ -46,6 +46,18 @@ export const storedChecks = (rows: ReadonlyArray<Row>, backends: ReadonlyArray<s
   }
 }
 
+/** Checks the deliveries that failed at GitHub while nobody was there. `askedFor` has what GitHub was asked for. */
+export const recoveredChecks = (
+  missed: ReadonlyArray<Row>,
+  backends: ReadonlyArray<string>,
+  askedFor: ReadonlyArray<string>
+): Check => ({
+  promise: `${missed.length} deliveries that failed at GitHub were asked for once, and each backend got each once`,
+  problems: missed.flatMap(ourOwn).flatMap((row) =>
+    wrongReply(row).concat(notArrivedOnce(row, backends), notAskedForOnce(row, askedFor))
+  )
+})
+
 type OwnRow = Row & { readonly sent: NonNullable<Row["sent"]> }
 
 const ourOwn = (row: Row): ReadonlyArray<OwnRow> => row.sent === undefined ? [] : [{ ...row, sent: row.sent }]
@@ -57,6 +69,11 @@ const notArrivedOnce = (row: OwnRow, backends: ReadonlyArray<string>): ReadonlyA
     if (accepted[0]!.digest !== row.sent.digest) return [`${row.label}: ${backend} got other bytes`]
     return accepted[0]!.verified ? [] : [`${row.label}: ${backend} could not verify the signature`]
   })
+
+const notAskedForOnce = ({ guid, label }: OwnRow, askedFor: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const { length } = askedFor.filter((one) => one === guid)
+  return length === 1 ? [] : [`${label}: GitHub was asked for it ${length} times`]
+}
 
 const wrongReply = ({ label, reply, sent: { delivery: { expected } } }: OwnRow): ReadonlyArray<string> =>
   reply?.status === expected.status && reply.text === expected.text

@@ -109,6 +109,16 @@ export const stored = (arrivals: number): ReadonlyArray<Delivery> => {
   ]
 }
 
+/** Deliveries that fail, because nobody is there. They are answered when GitHub sends them again. */
+export const missed = (arrivals: number): ReadonlyArray<Delivery & Example.Delivery> => {
+  const expected = { status: 202, text: "accepted", arrivals }
+  return [
+    { ...Example.newDelivery("push"), label: "push", expected },
+    { ...Example.newDelivery("pull_request", { action: "opened" }), label: "pull_request opened", expected },
+    { ...Example.newDelivery("check_run", { action: "rerequested" }), label: "check_run rerequested", expected }
+  ]
+}
+
 export const whileStopping = (): Delivery => delivery("push", undefined, { label: "push, while stopping" })
 
 /** Fails if there is no answer. */

@@ -1,7 +1,5 @@
 /** A server with a store, and a backend that is down when the deliveries come. */
 import * as Effect from "effect/Effect"
-import * as FileSystem from "effect/FileSystem"
-import { join } from "node:path"
 import { type Check, storedChecks } from "./Checks.ts"
 import * as GitHub from "./GitHub.ts"
 import { Journal } from "./Journal.ts"
@@ -11,16 +9,14 @@ import { Screen } from "./Screen.ts"
 import { startSprayproxy } from "./Sprayproxy.ts"
 import { header, paint } from "./Table.ts"
 
-/** The first backend is the one that is down. */
+/** The first backend is the one that is down. `url` is the server's, where nobody is afterwards. */
 export const outage = Effect.fnUntraced(function*(
   backends: readonly [SampleBackend, ...ReadonlyArray<SampleBackend>],
-  send: (url: string, delivery: GitHub.Delivery) => Effect.Effect<void>
+  send: (url: string, delivery: GitHub.Delivery) => Effect.Effect<void>,
+  store: string
 ) {
   const journal = yield* Journal
   const screen = yield* Screen
-  const fileSystem = yield* FileSystem.FileSystem
-  const directory = yield* fileSystem.makeTempDirectoryScoped({ prefix: "sprayproxy-demo-" })
-  const store = `sqlite:${join(directory, "deliveries.db")}`
   const [away, ...others] = backends
   const names = backends.map(({ name }) => name)
   const deliveries = GitHub.stored(backends.length)
@@ -34,7 +30,7 @@ export const outage = Effect.fnUntraced(function*(
   yield* Effect.forEach(deliveries, ({ guid }) => journal.until(guid, othersHave)).pipe(
     Effect.timeoutOption("5 seconds")
   )
-  const listed = yield* server.deliveries("list", "--state", "pending").pipe(
+  const listed = yield* server.ask("deliveries", "list", "--state", "pending").pipe(
     Effect.repeat({ until: (text) => !text.includes("under way"), times: 10 })
   )
   yield* screen.print(`$ sprayproxy deliveries list --state pending\n${listed}`)
@@ -44,8 +40,9 @@ export const outage = Effect.fnUntraced(function*(
 
   const exitCode = yield* server.stop
   const { problems, promise } = storedChecks(yield* journal.rows, names, away.name)
-  return {
+  const check: Check = {
     promise,
     problems: exitCode === 0 ? problems : [...problems, `the server's exit code was ${exitCode}`]
-  } satisfies Check
+  }
+  return { check, url: server.url }
 }, Effect.scoped)

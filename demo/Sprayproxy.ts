@@ -72,15 +72,15 @@ export const startSprayproxy = Effect.fnUntraced(function*(
   return {
     url,
     version,
-    /** The output of `sprayproxy deliveries` with these arguments. */
-    deliveries: (...args: ReadonlyArray<string>) =>
+    /** All that a command prints that asks this server. */
+    ask: (...command: ReadonlyArray<string>) =>
       Effect.flatMap(
         ChildProcessSpawner,
         (spawner) =>
-          spawner.string(ChildProcess.make(process.execPath, [program, "deliveries", ...args, "--server", url], {
-            stdin: "ignore",
-            stderr: "inherit"
-          }))
+          spawner.string(
+            ChildProcess.make(process.execPath, [program, ...command, "--server", url], { stdin: "ignore" }),
+            { includeStderr: true }
+          )
       ),
     stop: Effect.andThen(server.kill(), server.exitCode)
   }

@@ -11,11 +11,14 @@ import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { join } from "node:path"
 import { secret, sign } from "../test/support/github/Headers.ts"
+import { absence } from "./Absence.ts"
 import { type Check, checks } from "./Checks.ts"
 import * as GitHub from "./GitHub.ts"
 import { Journal } from "./Journal.ts"
@@ -90,13 +93,18 @@ const demo = Effect.fnUntraced(function*(mode: "once" | "until Ctrl-C") {
   yield* tellingInterruption(Effect.andThen(deliverAll(GitHub.genuine()), deliverAll(GitHub.unwelcome(limit))))
   const kept = checks(yield* journal.rows, backends.map(({ name }) => name))
   yield* screen.print(`\n${kept.map(verdict).join("\n")}`)
-  const stored = yield* tellingInterruption(outage(backends, send))
-  yield* screen.print(`\n${verdict(stored)}`)
+  const fileSystem = yield* FileSystem.FileSystem
+  const directory = yield* fileSystem.makeTempDirectoryScoped({ prefix: "sprayproxy-demo-" })
+  const store = `sqlite:${join(directory, "deliveries.db")}`
+  const stored = yield* tellingInterruption(outage(backends, send, store))
+  yield* screen.print(`\n${verdict(stored.check)}`)
+  const recovered = yield* tellingInterruption(absence(backends, { directory, store, nobody: stored.url }))
+  yield* screen.print(`\n${verdict(recovered)}`)
 
   const end = Effect.gen(function*() {
     const stopped = yield* stopServer
     yield* screen.print(`\n${verdict(stopped)}`)
-    const broken = [...kept, stored, stopped].flatMap(({ problems }) => problems)
+    const broken = [...kept, stored.check, recovered, stopped].flatMap(({ problems }) => problems)
     if (broken.length > 0) return yield* new PromiseBroken({ problems: broken.length })
   })
   if (mode === "once") return yield* Effect.andThen(screen.print(""), end)
