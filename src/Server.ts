@@ -63,8 +63,8 @@ const recovering = (location: StoreLocation, app: GitHubApp) =>
         import("./operator/recovery/Routes.ts")
       ])
     ),
-    ([{ layerBacklog, layerLedgerOn }, recovery, { DeliveryRoutes }, { RecoveryRoutes }]) => ({
-      ledger: layerLedgerOn(location, recovery.layerStore),
+    ([{ layerBacklog }, recovery, { DeliveryRoutes }, { RecoveryRoutes }]) => ({
+      ledger: recovery.layerLedger(location),
       recovery: recovery.layerRecovery(app),
       backlog: layerBacklog,
       routes: Layer.merge(DeliveryRoutes, Layer.provide(RecoveryRoutes, recovery.layerReconciler))

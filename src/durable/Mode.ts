@@ -5,7 +5,9 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type { Log } from "../observability/logs/Logging.ts"
 import { Instance } from "../runtime/Instance.ts"
+import type { Timers } from "../runtime/Timers.ts"
 import { Settings } from "../settings/Settings.ts"
 import type { StoreLocation } from "../settings/StoreLocation.ts"
 import type { DeliveryStore } from "../store/DeliveryStore.ts"
@@ -19,25 +21,39 @@ import { StoreMetrics } from "./StoreMetrics.ts"
 import * as StoredLedger from "./StoredLedger.ts"
 import * as StoredMembership from "./StoredMembership.ts"
 import * as WatchedStore from "./WatchedStore.ts"
+import { FallbackRecords } from "./fallback/FallbackRecords.ts"
 import { DeliveryIds } from "./writing/DeliveryIds.ts"
 import { StoreWriter } from "./writing/StoreWriter.ts"
 
-/** Makes the store, and what recovery has beside it. */
-type LayerStore<A> = (
-  location: StoreLocation,
-  options: SqlDeliveryStore.SqlDeliveryStoreOptions
-) => Layer.Layer<DeliveryStore | A, StoreUnusable>
+/** The parts in which a store with recovery differs from one without. `A` is what the former has more. */
+interface StoreParts<A> {
+  readonly layerStore: (
+    location: StoreLocation,
+    options: SqlDeliveryStore.SqlDeliveryStoreOptions
+  ) => Layer.Layer<DeliveryStore | A, StoreUnusable>
+  readonly layerWatched: Layer.Layer<DeliveryStore | A, never, DeliveryStore | A | StoreMetrics | Log | Timers>
+  readonly layerFallbacks: Layer.Layer<FallbackRecords, never, A | StoreWriter | Log>
+}
 
 /** The part below the spray: the store, and the ledger that writes to it. */
-export const layerLedger = (location: StoreLocation) => layerLedgerOn(location, SqlDeliveryStore.layer)
+export const layerLedger = (location: StoreLocation) =>
+  layerLedgerOn(location, {
+    layerStore: SqlDeliveryStore.layer,
+    layerWatched: WatchedStore.layer,
+    layerFallbacks: FallbackRecords.layerNone
+  })
 
-/** The same, on a store that knows more. */
-export const layerLedgerOn = <A>(location: StoreLocation, layerStore: LayerStore<A>) =>
+/** The same on another store. */
+export const layerLedgerOn = <A = never>(
+  location: StoreLocation,
+  { layerFallbacks, layerStore, layerWatched }: StoreParts<A>
+) =>
   Layer.mergeAll(StoredLedger.layer, StoredMembership.layer).pipe(
+    Layer.provide(layerFallbacks),
     Layer.provideMerge(StoreWriter.layer),
     Layer.provideMerge(Layer.mergeAll(BackendBreakers.layer, SettlementPolicy.layer, DeliveryIds.layer)),
     Layer.provideMerge(
-      WatchedStore.layer.pipe(Layer.provideMerge(Layer.unwrap(Effect.gen(function*() {
+      layerWatched.pipe(Layer.provide(Layer.unwrap(Effect.gen(function*() {
         const { name: instance } = yield* Instance
         const { forwardingTimeout } = yield* Settings
         // An attempt ends with the forwarding timeout, so a process that holds a row for longer is gone.

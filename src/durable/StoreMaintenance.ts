@@ -10,7 +10,7 @@ import { parse } from "../domain/Backend.ts"
 import { contained } from "../runtime/Contained.ts"
 import { Settings } from "../settings/Settings.ts"
 import { DeliveryStore } from "../store/DeliveryStore.ts"
-import type { BackendBacklog } from "../store/contract/Upkeep.ts"
+import type { BackendBacklog, Retention } from "../store/contract/Upkeep.ts"
 import { type HostBacklog, StoreMetrics } from "./StoreMetrics.ts"
 
 export const layer = Layer.effectDiscard(Effect.gen(function*() {
@@ -18,10 +18,14 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
   const store = yield* DeliveryStore
   const metrics = yield* StoreMetrics
   const registry = yield* BackendRegistry
-  const retention = {
+  const retainDead = Duration.toMillis(settings.retainDead)
+  const retention: Retention = {
     delivered: Duration.toMillis(settings.retainDelivered),
-    dead: Duration.toMillis(settings.retainDead),
-    maxAge: Duration.toMillis(settings.maxDeliveryAge)
+    dead: retainDead,
+    maxAge: Duration.toMillis(settings.maxDeliveryAge),
+    recovery: Option.isSome(settings.githubAppId)
+      ? Math.max(retainDead, Duration.toMillis(settings.recoveryMaxAge))
+      : undefined
   }
 
   // Deliveries are written between two steps, so pruning never makes one wait for longer than a step takes.

@@ -9,17 +9,17 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { createHash, hash } from "node:crypto"
 import type { Backend } from "../domain/Backend.ts"
 import type { Delivery } from "../domain/Delivery.ts"
-import { headerOf } from "../domain/ForwardedHeaders.ts"
 import { Ledger, type LedgerEntry, unwritten } from "../forwarding/Ledger.ts"
 import { Timers } from "../runtime/Timers.ts"
 import type { NewDelivery, Recorded } from "../store/contract/Queue.ts"
 import type { Settlement } from "../store/contract/Row.ts"
 import { type Admission, BackendBreakers } from "./BackendBreakers.ts"
+import { bodyHashOf, hookIdOf } from "./Fingerprint.ts"
 import * as Settling from "./Settling.ts"
 import type { OwnedRow } from "./Settling.ts"
+import { FallbackRecords } from "./fallback/FallbackRecords.ts"
 import { DeliveryIds } from "./writing/DeliveryIds.ts"
 import type { WriteRequest } from "./writing/DeliveryWrite.ts"
 import { StoreWriter } from "./writing/StoreWriter.ts"
@@ -32,6 +32,7 @@ export const layer = Layer.effect(
     const breakers = yield* BackendBreakers
     const settling = yield* Settling.make
     const timers = yield* Timers
+    const records = yield* FallbackRecords
 
     const durable = ({ id, isRedelivery }: Recorded, admissions: Admissions, since: number): LedgerEntry => {
       const owned = (backend: Backend) => rowOf(backend, id, !isRedelivery, admissions, since)
@@ -46,17 +47,31 @@ export const layer = Layer.effect(
       }
     }
 
-    const undurable = (id: string, admissions: Admissions, since: number, fallback: Fallback): LedgerEntry => ({
-      ...unwritten([...admissions.keys()]),
-      lateReply: "forwarding",
-      settled: (backend, report) => {
-        settling.attempted(rowOf(backend, id, false, admissions, since), report, fallback.settle)
-        return false
-      },
-      abandoned: () => {
-        for (const admission of admissions.values()) admission.notMade()
+    const undurable = (
+      id: string,
+      delivery: Delivery,
+      admissions: Admissions,
+      since: number,
+      fallback: Fallback
+    ): LedgerEntry => {
+      const backends = [...admissions.keys()]
+      const record = records.begin(delivery, backends)
+      return {
+        ...unwritten(backends),
+        lateReply: "forwarding",
+        settled: (backend, report) => {
+          settling.attempted(rowOf(backend, id, false, admissions, since), report, (settlement) => {
+            fallback.settle(settlement)
+            record.ended(backend.key, settlement.become)
+          })
+          return false
+        },
+        abandoned: () => {
+          for (const admission of admissions.values()) admission.notMade()
+          record.abandoned()
+        }
       }
-    })
+    }
 
     const admit = (backends: ReadonlyArray<Backend>): Admissions => {
       const admissions = new Map<Backend, Admission>()
@@ -81,7 +96,7 @@ export const layer = Layer.effect(
           size: delivery.body.length,
           delivery: () => newDelivery(id, delivery, backends, admissions),
           written: (recorded) => done(durable(recorded, ownedOf(admissions, recorded.owned), since)),
-          refused: () => done(undurable(id, withHeld(backends, admissions), since, fallback)),
+          refused: () => done(undurable(id, delivery, withHeld(backends, admissions), since, fallback)),
           writtenLate: (recorded) => fallback.resolve(recorded)
         }
         writer.write(request)
@@ -145,25 +160,17 @@ const newDelivery = (
   backends: ReadonlyArray<Backend>,
   admissions: Admissions
 ): NewDelivery => {
-  const body = delivery.body.chunks
   return {
     id,
     requestId: delivery.requestId,
-    hookId: headerOf(delivery.headers, "x-github-hook-id") ?? "",
+    hookId: hookIdOf(delivery),
     guid: delivery.guid,
     event: delivery.event,
     method: delivery.method,
     target: delivery.target,
     headers: delivery.headers,
-    body,
-    bodyHash: sha256(body),
+    body: delivery.body.chunks,
+    bodyHash: bodyHashOf(delivery),
     targets: backends.map((backend) => ({ key: backend.key, url: backend.url, held: !admissions.has(backend) }))
   }
-}
-
-const sha256 = (chunks: ReadonlyArray<Buffer>): string => {
-  if (chunks.length === 1) return hash("sha256", chunks[0]!, "hex")
-  const digest = createHash("sha256")
-  for (const chunk of chunks) digest.update(chunk)
-  return digest.digest("hex")
 }

@@ -3,6 +3,10 @@
  * nothing for it.
  */
 import * as Layer from "effect/Layer"
+import { layerLedgerOn } from "../durable/Mode.ts"
+import * as WatchedStore from "../durable/WatchedStore.ts"
+import * as StoredFallbackRecords from "../durable/fallback/StoredFallbackRecords.ts"
+import type { StoreLocation } from "../settings/StoreLocation.ts"
 import * as SqlRecoveryStore from "../store/SqlRecoveryStore.ts"
 import { Recovery } from "./Recovery.ts"
 import { RecoveryMetrics } from "./RecoveryMetrics.ts"
@@ -11,8 +15,13 @@ import * as OctokitLog from "./github/OctokitLog.ts"
 import { Reconciler } from "./reconciler/Reconciler.ts"
 import { ReconcilerMetrics } from "./reconciler/ReconcilerMetrics.ts"
 
-/** The store, with the records of recovery. */
-export const layerStore = SqlRecoveryStore.layer
+/** The part below the spray: that of durable mode, with the records of recovery. */
+export const layerLedger = (location: StoreLocation) =>
+  layerLedgerOn(location, {
+    layerStore: SqlRecoveryStore.layer,
+    layerWatched: WatchedStore.layerRecovering,
+    layerFallbacks: StoredFallbackRecords.layer
+  })
 
 /** The part above the store: GitHub's log. */
 export const layerRecovery = (app: GitHubApp) => Layer.provideMerge(OctokitLog.layer(app), RecoveryMetrics.layer)

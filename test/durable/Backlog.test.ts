@@ -18,6 +18,7 @@ import * as Backlog from "../../src/durable/Backlog.ts"
 import { SettlementPolicy } from "../../src/durable/SettlementPolicy.ts"
 import { StoreMetrics } from "../../src/durable/StoreMetrics.ts"
 import * as StoredLedger from "../../src/durable/StoredLedger.ts"
+import { FallbackRecords } from "../../src/durable/fallback/FallbackRecords.ts"
 import { DeliveryIds } from "../../src/durable/writing/DeliveryIds.ts"
 import { StoreWriter } from "../../src/durable/writing/StoreWriter.ts"
 import { Forwarder } from "../../src/forwarding/Forwarder.ts"
@@ -53,7 +54,7 @@ const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Service"]>
     Backlog.layer.pipe(
       Layer.provideMerge(Spray.layer),
       Layer.provideMerge(Layer.mergeAll(Forwarder.layer, DeliveryLog.layer, MemoryBudget.layer, BackendRegistry.layer)),
-      Layer.provideMerge(StoredLedger.layer),
+      Layer.provideMerge(Layer.provide(StoredLedger.layer, FallbackRecords.layerNone)),
       Layer.provideMerge(StoreWriter.layer),
       Layer.provideMerge(
         Layer.mergeAll(BackendBreakers.layer, SettlementPolicy.layer, StoreMetrics.layer, DeliveryIds.layer)

@@ -13,6 +13,7 @@ import type { Delivery } from "../../src/domain/Delivery.ts"
 import { BackendBreakers } from "../../src/durable/BackendBreakers.ts"
 import { SettlementPolicy } from "../../src/durable/SettlementPolicy.ts"
 import * as StoredLedger from "../../src/durable/StoredLedger.ts"
+import { FallbackRecords } from "../../src/durable/fallback/FallbackRecords.ts"
 import { DeliveryIds } from "../../src/durable/writing/DeliveryIds.ts"
 import type { WriteRequest } from "../../src/durable/writing/DeliveryWrite.ts"
 import { StoreWriter } from "../../src/durable/writing/StoreWriter.ts"
@@ -55,9 +56,20 @@ const setUpWith = Effect.fnUntraced(function*(given: Partial<Settings["Service"]
     settle: (settlement) => void settlements.push(settlement),
     hasCaughtUp: () => true
   })
+  const recorded: Array<ReadonlyArray<unknown>> = []
+  const records = FallbackRecords.of({
+    begin: (of, backends) => {
+      recorded.push([of.guid, ...backends.map(({ key }) => key)])
+      return {
+        ended: (key, become) => void recorded.push([key, typeof become === "string" ? become : "again"]),
+        abandoned: () => void recorded.push(["abandoned"])
+      }
+    }
+  })
   const services = yield* Layer.build(
     StoredLedger.layer.pipe(
       Layer.provideMerge(Layer.mergeAll(
+        Layer.succeed(FallbackRecords, records),
         Layer.succeed(StoreWriter, writer),
         BackendBreakers.layer,
         SettlementPolicy.layer,
@@ -75,7 +87,7 @@ const setUpWith = Effect.fnUntraced(function*(given: Partial<Settings["Service"]
       answer(requests.at(-1)!)
     })
   })
-  return { breakers, record, requests, settlements }
+  return { breakers, record, recorded, requests, settlements }
 })
 
 const setUp = setUpWith({})
@@ -240,5 +252,29 @@ describe("a delivery that the store has not taken", () => {
       requests[0]!.writtenLate(undefined)
       entry.settled(a, report("delivered"))
       assert.deepStrictEqual(said(settlements), [[requests[0]!.delivery().id, a.key, "delivered"]])
+    }))
+
+  it.effect("has what became of it told, for a record of it", () =>
+    Effect.gen(function*() {
+      const { record, recorded, requests } = yield* setUpWith({ retryUnknown: false })
+      const stored = yield* record((request) => request.written(wrote(request, [a.key])))
+      stored.settled(a, report("delivered"))
+      assert.deepStrictEqual(recorded, [])
+      const entry = yield* record((request) => request.refused("unavailable"))
+      entry.settled(a, report("delivered"))
+      entry.settled(b, report("unreachable"))
+      requests[1]!.writtenLate(undefined)
+      entry.settled(c, report("timed out"))
+      const abandoned = yield* record((request) => request.refused("full"))
+      abandoned.abandoned()
+      const begun = ["guid", a.key, b.key, c.key]
+      assert.deepStrictEqual(recorded, [
+        begun,
+        [a.key, "delivered"],
+        [b.key, "again"],
+        [c.key, "dead"],
+        begun,
+        ["abandoned"]
+      ])
     }))
 })

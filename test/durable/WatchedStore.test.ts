@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { TestClock } from "effect/testing"
@@ -7,6 +8,7 @@ import * as WatchedStore from "../../src/durable/WatchedStore.ts"
 import { Log, LogEntries } from "../../src/observability/logs/Logging.ts"
 import { Timers } from "../../src/runtime/Timers.ts"
 import { DeliveryStore } from "../../src/store/DeliveryStore.ts"
+import { RecoveryStore } from "../../src/store/RecoveryStore.ts"
 import * as MemoryDeliveryStore from "../support/MemoryDeliveryStore.ts"
 import { scrape, withFreshMetrics } from "../support/Scrape.ts"
 import { newDelivery } from "../support/StoreDatabases.ts"
@@ -20,7 +22,7 @@ const counted = (...operations: ReadonlyArray<string>) =>
 const setUp = Effect.gen(function*() {
   const database = new MemoryDeliveryStore.MemoryDatabase()
   const services = yield* Layer.build(
-    WatchedStore.layer.pipe(
+    WatchedStore.layerRecovering.pipe(
       Layer.provide(MemoryDeliveryStore.layer({ shared: database })),
       Layer.provide(Timers.layerClock),
       Layer.provide(StoreMetrics.layer),
@@ -30,7 +32,12 @@ const setUp = Effect.gen(function*() {
   const logged = Effect.map(LogEntries, ({ entries }) => entries.map(({ fields }) => fields["operation"])).pipe(
     Effect.provideContext(services)
   )
-  return { database, logged, store: yield* Effect.provideContext(DeliveryStore, services) }
+  return {
+    database,
+    logged,
+    store: Context.get(services, DeliveryStore),
+    recovery: Context.get(services, RecoveryStore)
+  }
 })
 
 describe("a store that fails", () => {
@@ -47,6 +54,17 @@ describe("a store that fails", () => {
       }
       assert.deepStrictEqual(yield* counted("backlogs", "list", "prune"), [3, 3, 0])
       assert.deepStrictEqual(yield* logged, ["backlogs", "list", "backlogs", "list"])
+    }).pipe(withFreshMetrics))
+
+  it.effect("has those of recovery counted and logged too", () =>
+    Effect.gen(function*() {
+      const { database, logged, recovery } = yield* setUp
+      assert.isTrue(yield* recovery.lead(1_000))
+      database.fail = true
+      yield* Effect.flip(recovery.progress)
+      yield* Effect.flip(recovery.lead(1_000))
+      assert.deepStrictEqual(yield* counted("lead", "progress", "want"), [1, 1, 0])
+      assert.deepStrictEqual(yield* logged, ["progress", "lead"])
     }).pipe(withFreshMetrics))
 
   it.effect("leaves it to the writer to tell that it takes nothing", () =>

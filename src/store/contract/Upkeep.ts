@@ -20,8 +20,9 @@ export interface Retention {
   /** Milliseconds. A pending row whose delivering began longer ago becomes dead. */
   readonly maxAge: number
   /**
-   * Milliseconds from the end of a recovery until it is forgotten, and the same for a delivery that went without the
-   * store. Undefined: recovery is off, and nothing of it is touched.
+   * With recovery: milliseconds from the end of a recovery until it is forgotten, and the same for a delivery that went
+   * without the store. The records of finished deliveries are kept for no less. Otherwise GitHub would be asked for
+   * them.
    */
   readonly recovery?: number | undefined
 }

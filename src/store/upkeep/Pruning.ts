@@ -107,7 +107,8 @@ export const make = (session: StoreSession, forget?: Forget) => {
    * The overdue deliveries of one stage. For several stages at once PostgreSQL would collect all before it takes some.
    */
   const overdue = Effect.fnUntraced(function*(retention: Retention, limit: number) {
-    const ages = [youngest, retention.delivered, retention.dead, Math.max(retention.delivered, retention.dead)]
+    const { dead, delivered, recovery = 0 } = retention
+    const ages = [youngest, delivered, dead, Math.max(delivered, dead, recovery)]
     // Each lot begins with another stage, so that none waits until those before it are empty.
     const first = turn++ % ages.length
     const stages = [...ages.entries()]
@@ -202,10 +203,10 @@ const fateOf = (candidate: Candidate, retention: Retention): Fate => {
   if (pending > 0) return { id, stage: 0, at: now + recheck, isEmptied: false }
   // A delivery settled by a clock that was ahead counts as settled just now.
   const at = Math.min(settled_at, now)
-  const isKept = dead > 0 ? retention.dead : Math.max(retention.delivered, retention.dead)
+  const isKept = Math.max(retention.dead, dead > 0 ? 0 : retention.delivered, retention.recovery ?? 0)
   const hadPayload = has_payload === 1
   if (now - at > isKept) return { id, stage: undefined, at, isEmptied: hadPayload }
   if (!hadPayload) return { id, stage: 3, at, isEmptied: false }
-  if (dead > 0) return { id, stage: 2, at, isEmptied: false }
-  return now - at > retention.delivered ? { id, stage: 3, at, isEmptied: true } : { id, stage: 1, at, isEmptied: false }
+  if (now - at > (dead > 0 ? retention.dead : retention.delivered)) return { id, stage: 3, at, isEmptied: true }
+  return { id, stage: dead > 0 ? 2 : 1, at, isEmptied: false }
 }

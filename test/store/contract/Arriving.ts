@@ -294,6 +294,29 @@ export const tests = (it: ContractIt) => {
         assert.deepStrictEqual(yield* known, ["c"])
       }))
 
+    it.effect("keeps the records of deliveries for as long, and their bodies no longer than without", () =>
+      Effect.gen(function*() {
+        const { elapse, prune, recall, settle, store, write } = yield* setUpRecovery
+        const retention = { delivered: hours(1), dead: hours(2), recovery: hours(72) }
+        const [delivered, dead] = [deliveryOf("delivered"), deliveryOf("dead")]
+        yield* write(delivered, dead)
+        yield* settle(delivered.id, "a", "delivered")
+        yield* settle(dead.id, "a", "dead")
+        yield* elapse(hours(1) + 1_000)
+        yield* prune(retention)
+        assert.isUndefined(yield* store.load(delivered.id))
+        assert.isDefined(yield* store.load(dead.id))
+        yield* elapse(hours(1))
+        yield* prune(retention)
+        assert.isUndefined(yield* store.load(dead.id))
+        yield* elapse(hours(70) - 2_000)
+        yield* prune(retention)
+        assert.deepStrictEqual((yield* recall("delivered", "dead")).map(({ held }) => held), [true, true])
+        yield* elapse(2_000)
+        yield* prune(retention)
+        assert.deepStrictEqual(yield* recall("delivered", "dead"), [])
+      }))
+
     it.effect("does a bounded part at a time, and all in the end", () =>
       Effect.gen(function*() {
         const { elapse, prune, recall, recovery } = yield* setUpRecovery

@@ -73,10 +73,9 @@ const pruneDelivery = (
   if (pending.length > 0) return false
   const idle = now - Math.max(delivery.receivedAt, ...rows.map(({ settledAt }) => settledAt ?? 0))
   const hasDead = rows.some(({ state }) => state === "dead")
-  if (idle > (hasDead ? retention.dead : Math.max(retention.dead, retention.delivered))) {
-    return deliveries.delete(delivery.id)
-  }
-  if (hasDead || idle <= retention.delivered || delivery.content === undefined) return false
+  const isWhole = hasDead ? retention.dead : retention.delivered
+  if (idle > Math.max(retention.dead, isWhole, retention.recovery ?? 0)) return deliveries.delete(delivery.id)
+  if (idle <= isWhole || delivery.content === undefined) return false
   delivery.content = undefined
   return true
 }

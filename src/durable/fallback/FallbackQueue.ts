@@ -1,0 +1,49 @@
+/**
+ * Records of deliveries that went without the store, while they wait for it. They are few bytes for each backend, and
+ * bounded: a store that is away for long costs the oldest.
+ */
+import type { FallbackRecord } from "../../store/contract/Recovery.ts"
+
+export class FallbackQueue {
+  #waiting: Array<FallbackRecord> = []
+  /** The backends in all records that wait. */
+  #ends = 0
+
+  get isEmpty(): boolean {
+    return this.#waiting.length === 0
+  }
+
+  get length(): number {
+    return this.#waiting.length
+  }
+
+  /** Returns how many of the oldest were dropped to make room. */
+  add(record: FallbackRecord): number {
+    this.#waiting.push(record)
+    this.#ends += sizeOf(record)
+    let dropped = 0
+    while (this.#ends > mostEnds && dropped < this.#waiting.length - 1) this.#ends -= sizeOf(this.#waiting[dropped++]!)
+    this.#waiting.splice(0, dropped)
+    return dropped
+  }
+
+  /** The oldest. They stay until they are `written`. */
+  next(limit = mostAtOnce): ReadonlyArray<FallbackRecord> {
+    return this.#waiting.slice(0, limit)
+  }
+
+  /** The store has these, or will never take them. Some may have been dropped meanwhile. */
+  done(records: ReadonlyArray<FallbackRecord>): void {
+    const isDone = new Set(records)
+    this.#waiting = this.#waiting.filter((record) => !isDone.has(record))
+    this.#ends = this.#waiting.reduce((sum, record) => sum + sizeOf(record), 0)
+  }
+}
+
+/** A delivery that went to nobody takes up room too. */
+const sizeOf = ({ backends }: FallbackRecord): number => 1 + backends.length
+
+/** Each takes some fifty bytes. */
+const mostEnds = 200_000
+
+const mostAtOnce = 200

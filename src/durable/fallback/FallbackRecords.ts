@@ -1,0 +1,26 @@
+/**
+ * The port through which the ledger tells what became of a delivery that goes without the store. Without recovery
+ * nobody listens.
+ */
+import * as Context from "effect/Context"
+import * as Layer from "effect/Layer"
+import type { Backend } from "../../domain/Backend.ts"
+import type { Delivery } from "../../domain/Delivery.ts"
+import type { Settlement } from "../../store/contract/Row.ts"
+
+/** The record of one such delivery. */
+export interface FallbackRecording {
+  /** What would have become of the row of this backend. */
+  readonly ended: (key: string, become: Settlement["become"]) => void
+  /** No attempt was made. */
+  readonly abandoned: () => void
+}
+
+export class FallbackRecords extends Context.Service<FallbackRecords, {
+  /** Holds nothing of the delivery but its fingerprint. */
+  readonly begin: (delivery: Delivery, backends: ReadonlyArray<Backend>) => FallbackRecording
+}>()("sprayproxy/durable/fallback/FallbackRecords") {
+  static readonly layerNone = Layer.succeed(FallbackRecords, FallbackRecords.of({ begin: () => notRecorded }))
+}
+
+export const notRecorded: FallbackRecording = { ended: () => {}, abandoned: () => {} }
