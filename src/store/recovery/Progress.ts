@@ -21,17 +21,19 @@ const progressOf = Question.rowOf(Schema.Struct({
 export const make = ({ dialect, owner, sql }: StoreSession) => {
   const now = dialect.now()
   const number = (value: number) => sql.literal(String(Math.round(value)))
+  const isAlone = sql.literal(dialect.kind === "sqlite" ? "OR 1 = 1" : "")
   const begin = sql`INSERT INTO recovery_progress (id, started_at) VALUES (1, ${now}) ON CONFLICT (id) DO NOTHING`
 
   return {
     lead: (millis: number) =>
       Effect.map(
-        // A lease that lies further ahead than any could is from a clock that was set back since.
+        // A lease that lies further ahead than any could is from a clock that was set back since. In SQLite any lease is
+        // that of a process that is gone, because no two have the file.
         sql`INSERT INTO recovery_progress AS g (id, started_at, owner, lease_until)
           VALUES (1, ${now}, ${owner}, ${now} + ${number(millis)})
           ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, lease_until = excluded.lease_until
           WHERE g.owner IS NULL OR g.owner = excluded.owner OR g.lease_until <= ${now}
-            OR g.lease_until > ${now} + ${number(2 * millis)}
+            OR g.lease_until > ${now} + ${number(2 * millis)} ${isAlone}
           RETURNING id AS id`,
         (taken) => taken.length > 0
       ),

@@ -71,6 +71,15 @@ export const tests = (it: ContractIt, { replicas }: { readonly replicas: boolean
           })
           assert.strictEqual(took.filter((isTaken) => isTaken).length, 1)
         }))
+    } else {
+      it.effect("passes on at once to the next process, because only one can have the store", () =>
+        Effect.gen(function*() {
+          const database = yield* (yield* Databases).create
+          const lead = (owner: string) =>
+            Effect.scoped(Effect.flatMap(database.openRecovering(owner), ({ recovery }) => recovery.lead(60_000)))
+          assert.isTrue(yield* lead("killed"))
+          assert.isTrue(yield* lead("its successor"))
+        }))
     }
 
     it.effect("does not last for longer because the clock was set back", () =>
