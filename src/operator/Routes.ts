@@ -11,6 +11,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
@@ -18,6 +19,7 @@ import { BackendRegistry } from "../backends/Registry.ts"
 import * as ApiRoutes from "../http/ApiRoutes.ts"
 import { Log } from "../observability/logs/Logging.ts"
 import { DeliveryStore } from "../store/DeliveryStore.ts"
+import { RecoveryStore } from "../store/RecoveryStore.ts"
 import type { RedeliverAnswer, RedeliverMatchingAnswer, ShowAnswer } from "./Answers.ts"
 import { DeliveriesApi } from "./Api.ts"
 import * as Defaults from "./Defaults.ts"
@@ -41,15 +43,26 @@ const Handlers = HttpApiBuilder.group(
   "deliveries",
   Effect.fnUntraced(function*(handlers) {
     const store = yield* DeliveryStore
+    const recoveries = yield* Effect.serviceOption(RecoveryStore)
     const registry = yield* BackendRegistry
     const log = yield* Log
     const unavailable = storeUnavailable(log)
     const showing = yield* Showing.make
 
+    /** Says what recovery knows of a delivery that is not here, if it is on and knows it. */
+    const missingText = Effect.fnUntraced(function*(guid: string) {
+      if (Option.isNone(recoveries)) return ""
+      const [recalled] = yield* recoveries.value.recall([guid], undefined)
+      if (recalled?.recovery === undefined) return ""
+      const { asks, state } = recalled.recovery
+      return `; it failed at GitHub, and is ${state === "asked" ? "asked for" : state} (requests: ${asks})`
+    })
+
     const viewsOf = Effect.fnUntraced(function*(guid: string) {
       const views = Parameters.isText(guid) ? yield* store.show(guid) : []
       if (views.length > 0) return views
-      return yield* new NotKept({ reason: "no delivery with this GUID or id is kept" })
+      const missing = Parameters.isText(guid) ? yield* missingText(guid) : ""
+      return yield* new NotKept({ reason: `no delivery with this GUID or id is kept${missing}` })
     })
 
     /** Only registered backends: a row of another backend would wait for nobody. */

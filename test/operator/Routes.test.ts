@@ -6,6 +6,7 @@ import * as TestClock from "effect/testing/TestClock"
 import { LogEntries } from "../../src/observability/logs/Logging.ts"
 import { MemoryBudget } from "../../src/runtime/MemoryBudget.ts"
 import { DeliveryStore } from "../../src/store/DeliveryStore.ts"
+import { RecoveryStore } from "../../src/store/RecoveryStore.ts"
 import type { NewDelivery } from "../../src/store/contract/Queue.ts"
 import { rowStates } from "../../src/store/contract/Row.ts"
 import { StoreUnavailable } from "../../src/store/contract/Unavailable.ts"
@@ -554,6 +555,29 @@ describe("POST /deliveries/redeliver", () => {
       yield* refused(400, "please provide a valid json body", "POST", path, "state=dead")
       assert.lengthOf((yield* StoreContents).redeliveries, 0)
     }).pipe(Effect.provide(OperatorServer())))
+})
+
+describe("a delivery that has not arrived", () => {
+  const wanted = { guid: "guid-1", event: "push", attemptId: "1", failedAt: received, priority: 0 }
+
+  it.effect("is not kept, and recovery's knowledge of it is told", () =>
+    Effect.gen(function*() {
+      const recoveries = yield* RecoveryStore
+      const notKept = "no delivery with this GUID or id is kept"
+      yield* refused(404, notKept, "GET", "/deliveries/guid-1")
+      yield* recoveries.want([wanted], { anew: false })
+      yield* refused(404, `${notKept}; it failed at GitHub, and is wanted (requests: 0)`, "GET", "/deliveries/guid-1")
+      yield* recoveries.lead(60_000)
+      yield* recoveries.asking("guid-1", 60_000)
+      yield* refused(
+        404,
+        `${notKept}; it failed at GitHub, and is asked for (requests: 1)`,
+        "GET",
+        "/deliveries/guid-1"
+      )
+      yield* recoveries.giveUp([{ ...wanted, reason: "it is older than --recovery-max-age" }])
+      yield* refused(404, `${notKept}; it failed at GitHub, and is given up (requests: 1)`, "GET", "/deliveries/guid-1")
+    }).pipe(Effect.provide(OperatorServerAbove(MemoryDeliveryStore.layer()))))
 })
 
 describe("above a store", () => {

@@ -129,8 +129,8 @@ export const registeredKeys: ReadonlyArray<string> = ["https://a.example.com", "
 const registered = registeredKeys.map((url) => Result.getOrThrow(parse(url, "static")))
 
 /** The server above a given store. */
-export const OperatorServerAbove = (
-  store: Layer.Layer<DeliveryStore>,
+export const OperatorServerAbove = <A>(
+  store: Layer.Layer<A | DeliveryStore>,
   settings: Partial<Settings["Service"]> = {}
 ) =>
   HttpRouter.serve(Layer.mergeAll(DeliveryRoutes, HttpRouter.use(addNotFound)), {
