@@ -326,6 +326,8 @@ layer(
     Layer.provide(Layer.succeed(BackendMembership, {
       put: () => Effect.succeed("unshared"),
       remove: () => Effect.succeed(undefined),
+      noteFailing: () => {},
+      removeDead: () => Effect.succeed(false),
       follow: () => Effect.void,
       isKnown: () => false
     }))

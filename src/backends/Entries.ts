@@ -1,5 +1,6 @@
 /** The set of backends in this process. Every change of it is one synchronous step. */
 import type { Backend } from "../domain/Backend.ts"
+import { type BackendFilter, isSame } from "../domain/BackendFilter.ts"
 import type { Expiry } from "./Expiry.ts"
 
 /** A backend in the registry. Times are Unix times in milliseconds. */
@@ -7,6 +8,12 @@ export interface Entry {
   readonly backend: Backend
   registeredAt: number
   expiry: Expiry
+  filter: BackendFilter | undefined
+  /**
+   * When the first attempt of those failed after which no delivery has arrived, on the monotonic clock. Undefined: the last
+   * one arrived, or none was made since the registration.
+   */
+  failingSince: number | undefined
   lastOutcome: string | undefined
   lastOutcomeAt: number | undefined
 }
@@ -27,6 +34,7 @@ export class Entries implements Iterable<Entry> {
   readonly #observer: EntriesObserver
   #statics = 0
   #snapshot: ReadonlyArray<Backend> = []
+  #isFiltered = false
 
   constructor(dynamicLimit: number, observer: EntriesObserver) {
     this.#dynamicLimit = dynamicLimit
@@ -36,6 +44,11 @@ export class Entries implements Iterable<Entry> {
   /** The same array until a backend comes or goes. */
   get snapshot(): ReadonlyArray<Backend> {
     return this.#snapshot
+  }
+
+  /** Whether a backend has a filter. */
+  get isFiltered(): boolean {
+    return this.#isFiltered
   }
 
   get(key: string): Entry | undefined {
@@ -63,18 +76,32 @@ export class Entries implements Iterable<Entry> {
     this.#awaited.delete(key)
   }
 
-  add(backend: Backend, registeredAt: number, expiry: Expiry): void {
+  add(backend: Backend, registeredAt: number, expiry: Expiry, filter: BackendFilter | undefined): Entry {
     this.#awaited.delete(backend.key)
-    this.#byKey.set(backend.key, { backend, registeredAt, expiry, lastOutcome: undefined, lastOutcomeAt: undefined })
+    const entry: Entry = {
+      backend,
+      registeredAt,
+      expiry,
+      filter,
+      failingSince: undefined,
+      lastOutcome: undefined,
+      lastOutcomeAt: undefined
+    }
+    this.#byKey.set(backend.key, entry)
     if (backend.source === "static") this.#statics += 1
     this.#observer.expiryChanged()
     this.#publish()
     this.#observer.added(backend)
+    return entry
   }
 
-  expireAt(entry: Entry, expiry: Expiry): void {
+  /** The terms of a dynamic backend that was registered again. */
+  renew(entry: Entry, expiry: Expiry, filter: BackendFilter | undefined): void {
     entry.expiry = expiry
     this.#observer.expiryChanged()
+    if (isSame(entry.filter, filter)) return
+    entry.filter = filter
+    this.#lookForFilters()
   }
 
   /** Only dynamic backends leave. */
@@ -86,5 +113,10 @@ export class Entries implements Iterable<Entry> {
 
   #publish(): void {
     this.#snapshot = Array.from(this.#byKey.values(), ({ backend }) => backend)
+    this.#lookForFilters()
+  }
+
+  #lookForFilters(): void {
+    this.#isFiltered = Array.from(this.#byKey.values()).some(({ filter }) => filter !== undefined)
   }
 }

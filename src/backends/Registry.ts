@@ -7,6 +7,7 @@
  *   nothing, and break neither the limit nor "registered once".
  * - A dynamic backend may have a time to live. The last registration decides: with a `ttl` that time begins, without
  *   one the backend stays until it is unregistered.
+ * - So it is with its filter, which is kept within the server's bound.
  * - Dynamic backends from before a restart, or of other replicas, come from `BackendMembership`.
  *
  * **Gotchas**
@@ -16,13 +17,17 @@
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { type Backend, type InvalidBackendUrl, parse, withoutSecrets } from "../domain/Backend.ts"
+import type { BackendFilter } from "../domain/BackendFilter.ts"
+import { isSuccess, type Outcome } from "../domain/Outcome.ts"
 import { Log } from "../observability/logs/Logging.ts"
 import { Metrics } from "../observability/metrics/Metrics.ts"
 import * as Names from "../observability/metrics/Names.ts"
@@ -31,9 +36,11 @@ import { contained } from "../runtime/Contained.ts"
 import { KeyedLock } from "../runtime/KeyedLock.ts"
 import * as GoDuration from "../settings/GoDuration.ts"
 import { Settings } from "../settings/Settings.ts"
-import { Entries } from "./Entries.ts"
+import * as Arrivals from "./Arrivals.ts"
+import { Entries, type Entry } from "./Entries.ts"
 import { expireNext, expiryAfter, shownExpiry } from "./Expiry.ts"
-import { BackendMembership } from "./Membership.ts"
+import * as Filters from "./Filters.ts"
+import { BackendMembership, type Terms } from "./Membership.ts"
 import { BackendPolicy, BackendRefused } from "./Policy.ts"
 import { Replication } from "./Replication.ts"
 
@@ -44,6 +51,8 @@ export interface Registration {
   readonly registeredAt: number
   /** `undefined`: it never expires. */
   readonly expiresAt: number | undefined
+  /** `undefined`: it gets everything. */
+  readonly filter: BackendFilter | undefined
   /** `undefined` before the first attempt has ended. */
   readonly lastOutcome: string | undefined
   readonly lastOutcomeAt: number | undefined
@@ -70,14 +79,22 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
   /** False until the backends that replicas share have been read for the first time. */
   readonly isKnown: () => boolean
   readonly list: Effect.Effect<ReadonlyArray<Registration>>
+  /** Whether a backend has a filter. */
+  readonly isFiltered: () => boolean
+  /** `undefined`: the backend gets everything, or is gone. */
+  readonly filterOf: (backend: Backend) => BackendFilter | undefined
   /** Adds a dynamic backend. `"renewed"`: it was there already, dynamic or static. */
   readonly register: (
-    request: { readonly url: string; readonly ttl?: Duration.Duration | undefined }
+    request: {
+      readonly url: string
+      readonly ttl?: Duration.Duration | undefined
+      readonly filter?: BackendFilter | undefined
+    }
   ) => Effect.Effect<"registered" | "renewed", InvalidBackendUrl | BackendRefused | BackendLimitReached>
   /** Removes a dynamic backend, however its URL was written when it was registered. */
   readonly unregister: (url: string) => Effect.Effect<void, BackendNotFound | StaticBackend>
   /** Remembers how the last attempt on a backend ended, and when (Unix milliseconds). Ignored if the backend is gone. */
-  readonly recordOutcome: (backend: Backend, outcome: string, at: number) => void
+  readonly recordOutcome: (backend: Backend, outcome: Outcome, at: number) => void
 }>()("sprayproxy/backends/Registry/BackendRegistry") {
   static readonly layer = Layer.effect(
     BackendRegistry,
@@ -90,6 +107,14 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
       const membership = yield* BackendMembership
       const expiryChanged = yield* Latch.make()
       const locks = new KeyedLock()
+      const usualTtl = Option.getOrUndefined(settings.dynamicBackendTtl)
+      const deadAfter = Option.match(settings.dynamicBackendDeadAfter, {
+        onNone: () => Infinity,
+        onSome: Duration.toMillis
+      })
+      /** Keys of the backends that are being removed because they are dead. */
+      const ending = new Set<string>()
+      const runFork = yield* FiberSet.makeRuntime()
       const entries = new Entries(settings.dynamicBackendLimit, {
         added: metrics.added,
         removed: (backend, reason) => {
@@ -98,17 +123,23 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
         },
         expiryChanged: () => Latch.openUnsafe(expiryChanged)
       })
-      const replication = new Replication(entries, policy, log, clock)
+      const filters = Filters.make(settings)
+      const replication = new Replication(entries, policy, log, clock, filters.bounded)
 
-      const put = Effect.fnUntraced(function*(backend: Backend, ttl: Duration.Duration | undefined) {
+      const put = Effect.fnUntraced(function*(backend: Backend, terms: Terms) {
         const { key } = backend
+        const { ttl } = terms
         const isStatic = entries.get(key)?.backend.source === "static"
-        const shared = isStatic ? "unshared" : yield* membership.put(backend, ttl, () => entries.takeRoom(key))
+        const shared = isStatic ? "unshared" : yield* membership.put(backend, terms, () => entries.takeRoom(key))
         if (shared === "limit") return yield* new BackendLimitReached({ limit: settings.dynamicBackendLimit })
         if (shared === "refused") return yield* new BackendRefused({ reason: "the store can't keep it" })
         const known = entries.get(key)
-        if (known === undefined) entries.add(backend, clock.currentTimeMillisUnsafe(), expiryAfter(ttl, clock))
-        else if (!isStatic) entries.expireAt(known, expiryAfter(ttl, clock))
+        const filter = filters.bounded(terms.filter)
+        if (known === undefined) entries.add(backend, clock.currentTimeMillisUnsafe(), expiryAfter(ttl, clock), filter)
+        else if (!isStatic) {
+          entries.renew(known, expiryAfter(ttl, clock), filter)
+          known.failingSince = undefined
+        }
         // Another replica may have registered or unregistered it a moment ago. So the membership decides, because it
         // was asked first.
         const isNew = shared === "unshared" ? known === undefined : shared === "added"
@@ -119,11 +150,13 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
       })
 
       const register = Effect.fnUntraced(function*(
-        { ttl, url }: { readonly url: string; readonly ttl?: Duration.Duration | undefined }
+        { filter, ttl = usualTtl, url }: Parameters<BackendRegistry["Service"]["register"]>[0]
       ) {
         const backend = yield* Effect.fromResult(parse(url, "dynamic"))
+        const beyond = filters.beyondBound(filter)
+        if (beyond !== undefined) return yield* new BackendRefused({ reason: beyond })
         if (!entries.has(backend.key)) yield* policy.admit(backend)
-        return yield* locks.withLock(backend.key, put(backend, ttl)).pipe(
+        return yield* locks.withLock(backend.key, put(backend, { ttl, filter })).pipe(
           Effect.ensuring(Effect.sync(() => entries.giveUpRoom(backend.key)))
         )
       }, (self, { url }) =>
@@ -148,7 +181,29 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
         metrics.registryChanged("unregistered")
       })
 
-      for (const backend of settings.backends) entries.add(backend, clock.currentTimeMillisUnsafe(), undefined)
+      const removeDead = Effect.fnUntraced(function*(entry: Entry) {
+        const { key } = entry.backend
+        const wasShared = yield* membership.removeDead(key, deadAfter)
+        // Something may have arrived meanwhile, and somebody may have registered or unregistered it.
+        const isDead = wasShared ?? entry.failingSince !== undefined
+        if (!isDead || entries.get(key) !== entry) return
+        entries.remove(entry, "no delivery has arrived there for too long")
+        metrics.registryChanged("dead")
+      })
+      const ofArrivals: Arrivals.ArrivalsObserver = {
+        turned: (entry, isFailing) => membership.noteFailing(entry.backend.key, isFailing),
+        dead: (entry) => {
+          const { key } = entry.backend
+          if (ending.has(key)) return
+          ending.add(key)
+          const ended = locks.withLock(key, removeDead(entry))
+          runFork(Effect.ensuring(contained(ended), Effect.sync(() => ending.delete(key))))
+        }
+      }
+
+      for (const backend of settings.backends) {
+        entries.add(backend, clock.currentTimeMillisUnsafe(), undefined, filters.ofStatic(backend))
+      }
       if (settings.enableDynamicBackends) {
         yield* membership.follow((shared, isUnsettled) => replication.hold(shared, isUnsettled))
       }
@@ -166,6 +221,8 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
 
       return BackendRegistry.of({
         snapshot: () => entries.snapshot,
+        isFiltered: () => entries.isFiltered,
+        filterOf: (backend) => entries.get(backend.key)?.filter,
         isKnown: () => !settings.enableDynamicBackends || membership.isKnown(),
         list: Effect.sync(() =>
           Array.from(entries, ({ expiry, ...entry }) => ({ ...entry, expiresAt: shownExpiry(expiry, clock) }))
@@ -177,6 +234,8 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
           if (entry === undefined) return
           entry.lastOutcome = outcome
           entry.lastOutcomeAt = at
+          if (deadAfter === Infinity || entry.backend.source === "static") return
+          Arrivals.note(entry, isSuccess(outcome), deadAfter, clock, ofArrivals)
         }
       })
     })

@@ -2,6 +2,7 @@
 import type * as Clock from "effect/Clock"
 import * as Result from "effect/Result"
 import { type Backend, parse, withoutSecrets } from "../domain/Backend.ts"
+import type { BackendFilter } from "../domain/BackendFilter.ts"
 import type { Log } from "../observability/logs/Logging.ts"
 import type { Entries } from "./Entries.ts"
 import { type Expiry, monotonic } from "./Expiry.ts"
@@ -13,17 +14,25 @@ export class Replication {
   readonly #policy: BackendPolicy["Service"]
   readonly #log: Log["Service"]
   readonly #clock: Clock.Clock
+  readonly #bounded: (filter: BackendFilter | undefined) => BackendFilter | undefined
   /**
    * The URLs of shared backends that this process refuses, by key. Another replica, or an earlier version, has let them
    * in. Each is logged once.
    */
   readonly #refused = new Map<string, string>()
 
-  constructor(entries: Entries, policy: BackendPolicy["Service"], log: Log["Service"], clock: Clock.Clock) {
+  constructor(
+    entries: Entries,
+    policy: BackendPolicy["Service"],
+    log: Log["Service"],
+    clock: Clock.Clock,
+    bounded: (filter: BackendFilter | undefined) => BackendFilter | undefined
+  ) {
     this.#entries = entries
     this.#policy = policy
     this.#log = log
     this.#clock = clock
+    this.#bounded = bounded
   }
 
   /** Takes over all shared backends in one synchronous step. */
@@ -46,15 +55,18 @@ export class Replication {
 
   #holdOne(shared: SharedBackend): void {
     const expiry = this.#expiryOf(shared)
+    const filter = this.#bounded(shared.filter)
+    const failingSince = shared.failingFor === undefined ? undefined : monotonic(this.#clock) - shared.failingFor
     const known = this.#entries.get(shared.key)
     if (known === undefined) {
       const backend = this.#admitted(shared)
       if (backend === undefined) return
-      this.#entries.add(backend, shared.registeredAt, expiry)
+      this.#entries.add(backend, shared.registeredAt, expiry, filter).failingSince = failingSince
       this.#log.write("info", "server registered", { backend: shared.url, by: "the store" })
     } else if (known.backend.source === "dynamic") {
       known.registeredAt = shared.registeredAt
-      this.#entries.expireAt(known, expiry)
+      known.failingSince = failingSince
+      this.#entries.renew(known, expiry, filter)
     }
   }
 

@@ -8,11 +8,8 @@
  *
  * Without dynamic backends in the settings the path does not exist.
  */
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
-import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as HttpRouter from "effect/http/HttpRouter"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
@@ -21,8 +18,8 @@ import { refusingPages } from "../http/CrossSite.ts"
 import { answerUnreadable, readJson } from "../http/JsonRequest.ts"
 import { addPath } from "../http/MethodRoutes.ts"
 import { plainText } from "../http/PlainText.ts"
-import * as GoDuration from "../settings/GoDuration.ts"
 import { Settings } from "../settings/Settings.ts"
+import * as RegistrationTerms from "./RegistrationTerms.ts"
 import { BackendRegistry } from "./Registry.ts"
 import { backendsAnswer } from "./Views.ts"
 
@@ -37,14 +34,15 @@ const routes = HttpRouter.use(Effect.fnUntraced(function*(router) {
 
   const register = Effect.fnUntraced(
     function*(request: HttpServerRequest) {
-      const { ttl, url } = yield* readBody(request)
-      const registered = yield* registry.register({ url, ttl: yield* Effect.fromResult(parseTtl(ttl)) })
+      const { events, repositories, ttl, url } = yield* readBody(request)
+      const terms = yield* Effect.fromResult(RegistrationTerms.parse({ ttl, repositories, events }))
+      const registered = yield* registry.register({ url, ...terms })
       return registered === "registered"
         ? plainText(200, "registered the backend server")
         : plainText(302, "backend server already registered")
     },
     Effect.catchTags({
-      InvalidTtl: ({ reason }) => Effect.succeed(plainText(422, reason)),
+      InvalidTerms: ({ reason }) => Effect.succeed(plainText(422, reason)),
       InvalidBackendUrl: ({ reason }) => Effect.succeed(plainText(422, reason)),
       BackendRefused: ({ reason }) => Effect.succeed(plainText(422, reason)),
       BackendLimitReached: ({ limit }) =>
@@ -74,24 +72,14 @@ export const BackendRoutes = Layer.unwrap(
   Effect.map(Settings, (settings) => settings.enableDynamicBackends ? routes : Layer.empty)
 )
 
-class InvalidTtl extends Schema.TaggedError<InvalidTtl>()("InvalidTtl", { reason: Schema.String }) {}
-
 const decodeBody = Schema.decodeEffect(Schema.fromJsonString(Schema.Struct({
   url: Schema.String,
-  ttl: Schema.optional(Schema.Unknown)
+  ttl: Schema.optional(Schema.Unknown),
+  repositories: Schema.optional(Schema.Unknown),
+  events: Schema.optional(Schema.Unknown)
 })))
 
 const readBody = readJson(decodeBody)
-
-const parseTtl = (ttl: unknown): Result.Result<Duration.Duration | undefined, InvalidTtl> => {
-  if (ttl === undefined || ttl === null) return Result.succeed(undefined)
-  const parsed = typeof ttl === "string" ? Result.getSuccess(GoDuration.parse(ttl)) : Option.none()
-  if (Option.isSome(parsed) && Duration.isPositive(parsed.value)) return Result.succeed(parsed.value)
-  const written = JSON.stringify(ttl).slice(0, 64)
-  return Result.fail(
-    new InvalidTtl({ reason: `ttl is ${written}; a ttl is a duration above zero, like "24h" or "1h30m"` })
-  )
-}
 
 /**
  * Whether `Accept` prefers JSON to text (RFC 9110 §12.5.1). At the same weight a type that is named wins over a

@@ -10,6 +10,10 @@ const Registered = Schema.Struct({
   registeredAt: Schema.String,
   /** Null if it never expires. */
   expiresAt: Schema.NullOr(Schema.String),
+  /** Patterns. Null: deliveries of all repositories. */
+  repositories: Schema.NullOr(Schema.Array(Schema.String)),
+  /** Null: all events. */
+  events: Schema.NullOr(Schema.Array(Schema.String)),
   lastOutcome: Schema.NullOr(Schema.String),
   lastOutcomeAt: Schema.NullOr(Schema.String)
 }).annotate({ identifier: "Backend" })
@@ -18,11 +22,15 @@ const Registered = Schema.Struct({
 export const BackendsAnswer = Schema.Array(Registered)
 
 export const backendsAnswer = (registrations: ReadonlyArray<Registration>): typeof BackendsAnswer.Type =>
-  registrations.map(({ backend, expiresAt, lastOutcome, lastOutcomeAt, registeredAt }) => ({
+  registrations.map(({ backend, expiresAt, filter, lastOutcome, lastOutcomeAt, registeredAt }) => ({
     url: backend.url,
     source: backend.source,
     registeredAt: isoTime(registeredAt),
     expiresAt: expiresAt === undefined ? null : isoTime(expiresAt),
+    repositories: listed(filter?.repositories),
+    events: listed(filter?.events),
     lastOutcome: lastOutcome ?? null,
     lastOutcomeAt: lastOutcomeAt === undefined ? null : isoTime(lastOutcomeAt)
   }))
+
+const listed = (values: ReadonlySet<string> | undefined) => values === undefined ? null : [...values]

@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Semaphore from "effect/Semaphore"
+import * as Addressing from "../addressing/Addressing.ts"
 import { type Backend, forwardedTarget } from "../domain/Backend.ts"
 import { Body } from "../domain/Body.ts"
 import type { Delivery } from "../domain/Delivery.ts"
@@ -38,6 +39,7 @@ export const make = Effect.gen(function*() {
   const store = yield* DeliveryStore
   const settling = yield* Settling.make
   const budget = yield* MemoryBudget
+  const addressing = yield* Addressing.make
   const spray = yield* Spray
   const readiness = yield* Readiness
   const metrics = yield* StoreMetrics
@@ -111,6 +113,8 @@ export const make = Effect.gen(function*() {
     }
     if (stored.success === undefined) return notSent(row, "its body is not kept any more", "dead")
     const delivery = deliveryOf(stored.success)
+    // The filter may have been narrowed since, and an operator may have asked for what the backend is not to get.
+    if (!(yield* addressing.gets(backend, delivery))) return settling.cancel(row)
     reservation.hold(delivery.body.length)
     yield* Effect.callback<void>((resume) =>
       spray.begin(delivery, reservation, entryOf(row), {

@@ -13,7 +13,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { AttemptReport } from "../domain/AttemptReport.ts"
 import { Settings } from "../settings/Settings.ts"
-import { longestDelay, type Settlement, youngMillis } from "../store/contract/Row.ts"
+import { type AttemptEnd, type AttemptSettlement, longestDelay, youngMillis } from "../store/contract/Row.ts"
 
 /** The row that was attempted. */
 export interface AttemptedRow {
@@ -28,7 +28,7 @@ export interface AttemptedRow {
 }
 
 export class SettlementPolicy extends Context.Service<SettlementPolicy, {
-  readonly settlement: (row: AttemptedRow, report: AttemptReport) => Settlement
+  readonly settlement: (row: AttemptedRow, report: AttemptReport) => AttemptSettlement
 }>()("sprayproxy/durable/SettlementPolicy") {
   static readonly layer = Layer.effect(
     SettlementPolicy,
@@ -37,7 +37,7 @@ export class SettlementPolicy extends Context.Service<SettlementPolicy, {
       const clock = yield* Clock.Clock
       const maxAge = Duration.toMillis(settings.maxDeliveryAge)
 
-      const become = (row: AttemptedRow, { outcome, retryAfter }: AttemptReport): Settlement["become"] => {
+      const become = (row: AttemptedRow, { outcome, retryAfter }: AttemptReport): AttemptEnd => {
         if (outcome === "delivered" || outcome === "rejected") return outcome
         const mayHaveArrived = outcome === "timed out" || outcome === "broken off"
         if (row.age > maxAge || (mayHaveArrived && !settings.retryUnknown)) return "dead"

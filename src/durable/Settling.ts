@@ -9,7 +9,7 @@
 import * as Effect from "effect/Effect"
 import type { AttemptReport } from "../domain/AttemptReport.ts"
 import { Timers } from "../runtime/Timers.ts"
-import type { Settlement } from "../store/contract/Row.ts"
+import type { AttemptSettlement } from "../store/contract/Row.ts"
 import type { Admission } from "./BackendBreakers.ts"
 import { type AttemptedRow, SettlementPolicy } from "./SettlementPolicy.ts"
 import { StoreWriter } from "./writing/StoreWriter.ts"
@@ -31,7 +31,11 @@ export const make = Effect.gen(function*() {
 
   return {
     /** An attempt was made. False: the row is dead. `settle` takes the settlement where it can't be written yet. */
-    attempted: (row: OwnedRow, report: AttemptReport, settle: (settlement: Settlement) => void = writer.settle) => {
+    attempted: (
+      row: OwnedRow,
+      report: AttemptReport,
+      settle: (settlement: AttemptSettlement) => void = writer.settle
+    ) => {
       row.admission.ended(report)
       const settlement = settlementOf(row, report)
       settle(settlement)
@@ -45,6 +49,12 @@ export const make = Effect.gen(function*() {
       const final = become ?? settlement.become
       writer.settle({ ...settlement, become: final })
       return final !== "dead"
+    },
+
+    /** No attempt was made, because the backend is not to get the delivery any more. */
+    cancel: ({ admission, id, key }: OwnedRow) => {
+      admission.notMade()
+      writer.settle({ id, key, attempt: undefined, become: "cancelled" })
     },
 
     /** No attempt was made, and none is counted. The row is due again in so many milliseconds. */

@@ -18,9 +18,11 @@ import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
 import { BackendMembership, type Membership } from "../backends/Membership.ts"
+import type { BackendFilter } from "../domain/BackendFilter.ts"
 import { Log } from "../observability/logs/Logging.ts"
 import { contained } from "../runtime/Contained.ts"
 import { Settings } from "../settings/Settings.ts"
@@ -30,6 +32,7 @@ import { StoreUnavailable } from "../store/contract/Unavailable.ts"
 /** A change that the store has not taken yet. */
 interface Change {
   readonly url: string
+  readonly filter: BackendFilter | undefined
   /** A time of the monotonic clock, as is `endsAt`. */
   readonly madeAt: number
   readonly endsAt: number | undefined
@@ -47,6 +50,7 @@ export const layer = Layer.effect(
     const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
     const unwritten = new Map<string, Change>()
     const unsettled = new Unsettled()
+    const runFork = yield* FiberSet.makeRuntime()
     let isKnown = false
     let saidUnknown = false
 
@@ -64,13 +68,13 @@ export const layer = Layer.effect(
         )
       ).pipe(unsettled.during(key))
 
-    const write = Effect.fnUntraced(function*(key: string, { endsAt, isRemoval, madeAt, url }: Change) {
+    const write = Effect.fnUntraced(function*(key: string, { endsAt, filter, isRemoval, madeAt, url }: Change) {
       const age = now() - madeAt
       const ttl = endsAt === undefined ? undefined : endsAt - now()
       // A backend whose time is over by now has ended, whatever the store has of it.
       if (isRemoval || (ttl !== undefined && ttl <= 0)) yield* store.deleteBackend(key, age)
       else {
-        const put = yield* store.putBackend({ key, url, ttl, age }, dynamicBackendLimit)
+        const put = yield* store.putBackend({ key, url, ttl, filter, age }, dynamicBackendLimit)
         if (put === "limit") log.write("error", "the limit of backends is reached: one is not kept", { backend: url })
       }
     })
@@ -110,16 +114,18 @@ export const layer = Layer.effect(
     })
 
     return {
-      put: (backend, ttl, takesRoom) =>
+      put: (backend, { filter, ttl }, takesRoom) =>
         Effect.suspend(() => {
           const { key, url } = backend
           const madeAt = now()
           const millis = ttl === undefined ? undefined : Duration.toMillis(ttl)
-          return Effect.map(tried(key, store.putBackend({ key, url, ttl: millis }, dynamicBackendLimit)), (answer) => {
+          const put = store.putBackend({ key, url, ttl: millis, filter }, dynamicBackendLimit)
+          return Effect.map(tried(key, put), (answer) => {
             // A change that is made at once is never superseded.
             if (answer !== "away") return answer === "superseded" ? "renewed" : answer
             if (!takesRoom()) return "limit"
-            keep(key, { url, madeAt, endsAt: millis === undefined ? undefined : madeAt + millis, isRemoval: false })
+            const endsAt = millis === undefined ? undefined : madeAt + millis
+            keep(key, { url, filter, madeAt, endsAt, isRemoval: false })
             return "unshared"
           })
         }),
@@ -128,10 +134,19 @@ export const layer = Layer.effect(
           const madeAt = now()
           return Effect.map(tried(key, store.deleteBackend(key)), (answer) => {
             if (answer !== "away") return answer === "refused" ? false : answer
-            if (isHere) keep(key, { url: key, madeAt, endsAt: undefined, isRemoval: true })
+            if (isHere) keep(key, { url: key, filter: undefined, madeAt, endsAt: undefined, isRemoval: true })
             return undefined
           })
         }),
+      // If the store does not take it, the next look at what is shared undoes it, and the next attempt does it again.
+      noteFailing: (key, isFailing) =>
+        void runFork(unsettled.during(key)(contained(store.noteFailing(key, isFailing)))),
+      removeDead: (key, millis) =>
+        store.deleteDeadBackend(key, millis).pipe(
+          Effect.timeout(longestWait),
+          Effect.orElseSucceed(() => false),
+          unsettled.during(key)
+        ),
       follow: Effect.fnUntraced(function*(apply) {
         const first = yield* Deferred.make<void>()
         const once = contained(look(apply))

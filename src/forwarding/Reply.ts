@@ -4,9 +4,9 @@ import type { CancelTimer, Timers } from "../runtime/Timers.ts"
 /**
  * `proxied`: every backend has the delivery. `failed`: at least one does not. `accepted`: the delivery is on disk, or,
  * in direct mode, the reply was due before the outcomes were known. `forwarding`: the reply was due before the outcomes
- * were known, and `accepted` would wrongly say that the delivery is on disk.
+ * were known, and `accepted` would wrongly say that the delivery is on disk. `unmatched`: no backend wants the delivery.
  */
-export type SprayResult = "proxied" | "failed" | "accepted" | "forwarding"
+export type SprayResult = "proxied" | "failed" | "accepted" | "forwarding" | "unmatched"
 
 /** Learns of the end of the attempts on a delivery. */
 export interface EndObserver {

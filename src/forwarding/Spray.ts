@@ -14,6 +14,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Addressing from "../addressing/Addressing.ts"
 import { BackendRegistry } from "../backends/Registry.ts"
 import type { Backend } from "../domain/Backend.ts"
 import type { Delivery } from "../domain/Delivery.ts"
@@ -72,6 +73,7 @@ export class Spray extends Context.Service<Spray, {
       const metrics = yield* Metrics
       const turns = yield* TurnBudget
       const ledger = yield* Ledger
+      const addressing = yield* Addressing.make
       const forwardingTimeout = Duration.toMillis(settings.forwardingTimeout)
       const underWay = new LiveSet<InFlight>()
       /** Verified deliveries that wait for memory or for their turn. */
@@ -161,6 +163,24 @@ export class Spray extends Context.Service<Spray, {
         })
       }
 
+      /** Its payload may have to be read first. */
+      const recordAddressed = (
+        delivery: Delivery,
+        record: (backends: ReadonlyArray<Backend>) => void,
+        reply: Reply
+      ) => {
+        waiting += 1
+        addressing.addressees(delivery, (backends) => {
+          waiting -= 1
+          begun(reply.observer, () => {
+            if (backends.length > 0) return record(backends)
+            reply.observer.ended()
+            reply.give("unmatched")
+          })
+          idleness.check()
+        })
+      }
+
       const countInFlight = () => underWay.size + waiting
       yield* observableGauge(Names.deliveriesInFlight, countInFlight)
 
@@ -168,12 +188,15 @@ export class Spray extends Context.Service<Spray, {
         spray: (delivery, reservation, replyDeadline, observer) => {
           const reply = new Reply(observer, replyDeadline, timers)
           reservation.verified()
-          ledger.record(delivery, registry.snapshot(), (entry) =>
-            begun(observer, () => {
-              if (!entry.isDurable) return startAndReply(delivery, reservation, entry, reply)
-              startDurable(delivery, reservation, entry, observer)
-              reply.give("accepted")
-            }))
+          const record = (backends: ReadonlyArray<Backend>) =>
+            ledger.record(delivery, backends, (entry) =>
+              begun(observer, () => {
+                if (!entry.isDurable) return startAndReply(delivery, reservation, entry, reply)
+                startDurable(delivery, reservation, entry, observer)
+                reply.give("accepted")
+              }))
+          if (registry.isFiltered()) recordAddressed(delivery, record, reply)
+          else record(registry.snapshot())
           return () => reply.leave()
         },
         begin: (delivery, reservation, entry, observer) =>

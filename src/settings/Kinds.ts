@@ -10,6 +10,8 @@ import * as SchemaGetter from "effect/SchemaGetter"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import { isIP } from "node:net"
 import * as Backend from "../domain/Backend.ts"
+import { eventRule, isEvent } from "../domain/BackendFilter.ts"
+import * as RepositoryPattern from "../domain/RepositoryPattern.ts"
 import { ByteSize, format as formatSize } from "./ByteSize.ts"
 import * as GitHubUrl from "./GitHubUrl.ts"
 import { GoDuration } from "./GoDuration.ts"
@@ -161,6 +163,60 @@ export const backend: Kind<Backend.Backend> = {
         ({ reason }) => ({ value: Backend.withoutSecrets(url), allowed: reason })
       )
 }
+
+/** A pattern of repositories, in lower case. */
+export const repositoryPattern: Kind<string> = {
+  metavar: "<pattern>",
+  decode: (text) => {
+    const pattern = RepositoryPattern.parse(text)
+    return pattern === undefined
+      ? Result.fail({ value: text, allowed: RepositoryPattern.patternRule })
+      : Result.succeed(pattern)
+  }
+}
+
+/** Values that belong to one static backend, which is named by its key. */
+export interface OfBackend {
+  readonly key: string
+  readonly url: string
+  readonly values: ReadonlyArray<string>
+}
+
+/** `URL=VALUE[,VALUE]`. */
+const ofBackend = (metavar: string, value: string, rule: string, read: (text: string) => string | undefined) => ({
+  metavar,
+  decode: (text) => {
+    // No value has an equals sign, and a URL may.
+    const at = text.lastIndexOf("=")
+    const url = text.slice(0, Math.max(0, at)).trim()
+    const parsed = Result.getOrUndefined(Backend.parse(url, "static"))
+    if (at < 0 || parsed === undefined) {
+      return Result.fail({
+        value: Backend.withoutSecrets(text),
+        allowed: `it is a backend's url, =, and ${value} separated by commas`
+      })
+    }
+    const texts = text.slice(at + 1).split(",").map((part) => part.trim()).filter((part) => part !== "")
+    const values = texts.map(read)
+    const refused = texts.find((_, index) => values[index] === undefined)
+    if (refused !== undefined || texts.length === 0) return Result.fail({ value: refused ?? text, allowed: rule })
+    return Result.succeed({ key: parsed.key, url, values: values.filter((each) => each !== undefined) })
+  }
+} satisfies Kind<OfBackend>)
+
+export const backendPatterns: Kind<OfBackend> = ofBackend(
+  "<url=pattern>",
+  "patterns",
+  RepositoryPattern.patternRule,
+  RepositoryPattern.parse
+)
+
+export const backendEvents: Kind<OfBackend> = ofBackend(
+  "<url=event>",
+  "events",
+  eventRule,
+  (text) => isEvent(text) ? text : undefined
+)
 
 /** The place where deliveries are stored. A refused one is shown without what may be a password. */
 export const store: Kind<StoreLocation.StoreLocation> = {

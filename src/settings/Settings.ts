@@ -42,6 +42,8 @@ export const resolve = (
       variables
     )
     for (const [given, needed] of together) yield* requireBeside(needed, given, settings, flags)
+    yield* requireConfigured("backendRepositories", settings, flags)
+    yield* requireConfigured("backendEvents", settings, flags)
     yield* requireSecret(settings)
     return { ...settings, given: namesOfGiven(flags, variables) }
   })
@@ -91,6 +93,21 @@ const requireBeside = (
       allowed: `it goes together with ${flagOf(needed)} (${definitions[needed].variable})`
     }))
     : Result.void
+}
+
+const requireConfigured = (
+  given: "backendRepositories" | "backendEvents",
+  settings: SettingValues,
+  flags: GivenFlags
+): Result.Result<void, InvalidSetting> => {
+  const keys = new Set(settings.backends.map(({ key }) => key))
+  const unknown = settings[given].find(({ key }) => !keys.has(key))
+  return unknown === undefined ? Result.void : Result.fail(invalidSetting(source(definitions[given], flags), {
+    value: unknown.url,
+    allowed: `it is the url of a ${flagOf("backends")}: ${
+      settings.backends.map(({ url }) => url).join(", ") || "there is none"
+    }`
+  }))
 }
 
 const requireSecret = (settings: SettingValues): Result.Result<void, InvalidSetting> =>

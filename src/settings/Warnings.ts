@@ -32,6 +32,13 @@ export const warnings = (settings: ResolvedSettings): ReadonlyArray<string> => {
       })`
     ],
     [
+      settings.enableDynamicBackends && settings.dynamicBackendRepositories.length === 0,
+      `whoever registers a backend receives the deliveries of all repositories (${
+        flagOf("dynamicBackendRepositories")
+      } ` +
+      "bounds that)"
+    ],
+    [
       settings.enableDynamicBackends && !isLoopback(settings.host),
       `/backends has no authentication of its own, the sidecar is its guard: anyone who reaches this port can register a backend (${
         flagOf("host")

@@ -15,10 +15,11 @@
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { Fragment } from "effect/sql/Statement"
+import * as BackendFilter from "../domain/BackendFilter.ts"
 import * as Question from "./Question.ts"
 import type { StoreSession } from "./Session.ts"
 import { lookAgain } from "./Stage.ts"
-import type { StoredBackend } from "./contract/Backends.ts"
+import type { BackendRecords, StoredBackend } from "./contract/Backends.ts"
 
 /** Milliseconds. Replicas notice a change within a second or two. */
 const clearedAfter = 60_000
@@ -26,12 +27,17 @@ const clearedAfter = 60_000
 /** Milliseconds. A replica that was cut off for longer may bring back a backend that was unregistered meanwhile. */
 const forgottenAfter = 7 * 24 * 3_600_000
 
+const Texts = Schema.fromJsonString(Schema.Array(Schema.String))
+
 const backendsOf = Question.rowsOf(Schema.Struct({
   key: Schema.String,
   url: Schema.String,
   registered_at: Schema.Finite,
   expires_at: Schema.NullOr(Schema.Finite),
-  expires_in: Schema.NullOr(Schema.Finite)
+  expires_in: Schema.NullOr(Schema.Finite),
+  repositories: Schema.NullOr(Texts),
+  events: Schema.NullOr(Texts),
+  failing_for: Schema.NullOr(Schema.Finite)
 }))
 
 export const make = (session: StoreSession) => {
@@ -42,29 +48,31 @@ export const make = (session: StoreSession) => {
 
   const list = Effect.suspend(() =>
     Effect.map(
-      backendsOf(sql`SELECT key, url, registered_at, expires_at, expires_at - ${dialect.now()} AS expires_in
+      backendsOf(sql`SELECT key, url, registered_at, expires_at, expires_at - ${dialect.now()} AS expires_in,
+          repositories, events, ${dialect.age(sql`failing_since`)} AS failing_for
         FROM backends ${dialect.using("backends_open")}
         WHERE cleared = 0 AND ${isLiving()} ORDER BY registered_at, key`),
       (rows) =>
-        rows.map(({ expires_at, expires_in, key, registered_at, url }): StoredBackend => ({
+        rows.map((
+          { events, expires_at, expires_in, failing_for, key, registered_at, repositories, url }
+        ): StoredBackend => ({
           key,
           url,
           registeredAt: registered_at,
           expiresAt: expires_at ?? undefined,
-          expiresIn: expires_in ?? undefined
+          expiresIn: expires_in ?? undefined,
+          filter: BackendFilter.make(repositories ?? undefined, events ?? undefined),
+          failingFor: failing_for ?? undefined
         }))
     )
   )
 
   const put = Effect.fnUntraced(function*(
-    { age = 0, key, ttl, url }: {
-      readonly key: string
-      readonly url: string
-      readonly ttl: number | undefined
-      readonly age?: number
-    },
+    { age = 0, filter, key, ttl, url }: Parameters<BackendRecords["putBackend"]>[0],
     limit: number
   ) {
+    const repositories = jsonOf(filter?.repositories)
+    const events = jsonOf(filter?.events)
     // Two replicas that count at the same time would both find room.
     yield* sql.onDialectOrElse({
       pg: () => sql`LOCK TABLE backends IN SHARE ROW EXCLUSIVE MODE`,
@@ -75,17 +83,19 @@ export const make = (session: StoreSession) => {
       if (newer.length > 0) return "superseded" as const
     }
     const expiresAt = ttl === undefined ? sql`NULL` : sql`${dialect.now()} + ${millis(ttl)}`
-    const renewed = yield* sql`UPDATE backends SET url = ${url}, expires_at = ${expiresAt}, changed_at = ${ago(age)}
+    const renewed = yield* sql`UPDATE backends SET url = ${url}, expires_at = ${expiresAt}, changed_at = ${ago(age)},
+        repositories = ${repositories}, events = ${events}, failing_since = NULL
       WHERE key = ${key} AND ${isLiving()} RETURNING key`
     if (renewed.length > 0) return "renewed" as const
     const [row] = yield* sql<{ readonly n: number }>`SELECT count(*) AS n
       FROM backends ${dialect.using("backends_open")} WHERE cleared = 0 AND ${isLiving()}`
     if (row!.n >= limit) return "limit" as const
-    yield* sql`INSERT INTO backends (key, url, registered_at, expires_at, changed_at, cleared)
-      VALUES (${key}, ${url}, ${ago(age)}, ${expiresAt}, ${ago(age)}, 0)
+    yield* sql`INSERT INTO backends (key, url, registered_at, expires_at, changed_at, cleared, repositories, events)
+      VALUES (${key}, ${url}, ${ago(age)}, ${expiresAt}, ${ago(age)}, 0, ${repositories}, ${events})
       ON CONFLICT (key) DO UPDATE
         SET url = excluded.url, registered_at = excluded.registered_at, expires_at = excluded.expires_at,
-          changed_at = excluded.changed_at, cleared = 0`
+          changed_at = excluded.changed_at, cleared = 0, repositories = excluded.repositories,
+          events = excluded.events, failing_since = NULL`
     return "added" as const
   }, sql.withTransaction)
 
@@ -102,6 +112,20 @@ export const make = (session: StoreSession) => {
         ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at, changed_at = excluded.changed_at, cleared = 0
           WHERE backends.changed_at <= excluded.changed_at RETURNING key`
     return Effect.map(ended, (rows) => rows.length > 0)
+  }
+
+  const noteFailing = (key: string, isFailing: boolean) => {
+    const since = isFailing ? sql`coalesce(failing_since, ${dialect.now()})` : sql`NULL`
+    return Effect.asVoid(sql`UPDATE backends SET failing_since = ${since} WHERE key = ${key} AND ${isLiving()}`)
+  }
+
+  const endDead = (key: string, millisFailing: number) => {
+    const now = dialect.now()
+    return Effect.map(
+      sql`UPDATE backends SET expires_at = ${now}, changed_at = ${now}
+        WHERE key = ${key} AND ${isLiving()} AND failing_since <= ${dialect.ago(millisFailing)} RETURNING key`,
+      (rows) => rows.length > 0
+    )
   }
 
   const close = (key: string, age = 0) =>
@@ -127,8 +151,11 @@ export const make = (session: StoreSession) => {
     )
   )
 
-  return { list, put, end, clear, ended, close: (key: string) => Effect.asVoid(close(key)) }
+  return { list, put, end, endDead, noteFailing, clear, ended, close: (key: string) => Effect.asVoid(close(key)) }
 }
+
+const jsonOf = (values: ReadonlySet<string> | undefined): string | null =>
+  values === undefined ? null : JSON.stringify([...values])
 
 /** The most rows that one transaction cancels. A backlog may have millions, and others want to write. */
 const mostCancelled = 1_000

@@ -225,6 +225,13 @@ export const steps = {
       lease_until bigint
     )`
     yield* markFile(4)
+  }),
+  "5_filters_and_ends": Effect.gen(function*() {
+    const sql = yield* SqlClient
+    for (const column of ["repositories text", "events text", "failing_since bigint"]) {
+      yield* sql`ALTER TABLE backends ADD COLUMN ${sql.literal(column)}`
+    }
+    yield* markFile(5)
   })
 }
 

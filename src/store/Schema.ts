@@ -1,5 +1,5 @@
 /** The schema that this program knows. */
-export const newestSchema = 4
+export const newestSchema = 5
 
 /** Why a store of this schema can't be used. */
 export const tooNew = (schema: number): string =>

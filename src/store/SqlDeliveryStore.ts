@@ -87,6 +87,10 @@ export const make = (session: StoreSession, recovery?: RecoveryParts): DeliveryS
     }
   })
 
+  /** Clears a first lot of a backend that was ended. */
+  const cleared = (key: string, end: Effect.Effect<boolean, SqlError>) =>
+    Effect.tap(safe(end), (ended) => ended ? safe(backends.clear(key)) : Effect.void)
+
   return DeliveryStore.of({
     write: (batch) => safe(write(batch)),
     probe: safe(StoreProbe.make(session)),
@@ -102,8 +106,9 @@ export const make = (session: StoreSession, recovery?: RecoveryParts): DeliveryS
     redeliver: (filter, limit, after) => safe(redeliver(filter, limit, after)),
     backends: safe(backends.list),
     putBackend: (backend, limit) => safe(backends.put(backend, limit)),
-    deleteBackend: (key, age = 0) =>
-      Effect.tap(safe(backends.end(key, age)), (ended) => ended ? safe(backends.clear(key)) : Effect.void),
+    deleteBackend: (key, age = 0) => cleared(key, backends.end(key, age)),
+    noteFailing: (key, isFailing) => safe(backends.noteFailing(key, isFailing)),
+    deleteDeadBackend: (key, millis) => cleared(key, backends.endDead(key, millis)),
     clearBackends
   })
 }

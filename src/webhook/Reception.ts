@@ -39,7 +39,8 @@ const replies: Readonly<Record<SprayResult, HttpServerResponse>> = {
   proxied: plainText(200, "proxied"),
   accepted: plainText(202, "accepted"),
   forwarding: plainText(202, "forwarding"),
-  failed: plainText(502, "failed to proxy")
+  failed: plainText(502, "failed to proxy"),
+  unmatched: plainText(200, "proxied")
 }
 
 /** The part that all receptions share. */

@@ -5,33 +5,33 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as TestClock from "effect/testing/TestClock"
 import { BackendPolicy, BackendRefused } from "../../src/backends/Policy.ts"
 import { BackendLimitReached, BackendNotFound, BackendRegistry, StaticBackend } from "../../src/backends/Registry.ts"
 import { type Backend, InvalidBackendUrl, parse } from "../../src/domain/Backend.ts"
+import type { Outcome } from "../../src/domain/Outcome.ts"
 import { Log } from "../../src/observability/logs/Logging.ts"
 import { Metrics } from "../../src/observability/metrics/Metrics.ts"
-import { Settings } from "../../src/settings/Settings.ts"
+import { type ResolvedSettings, Settings } from "../../src/settings/Settings.ts"
 import { scrape, withFreshMetrics } from "../support/Scrape.ts"
 
 const url = (n: number | string) => `https://pac-${n}.example.com`
 const backendOf = (n: number | string, source: "static" | "dynamic") => Result.getOrThrow(parse(url(n), source))
 
-interface Options {
-  readonly backends?: ReadonlyArray<Backend>
-  readonly dynamicBackendLimit?: number
+interface Options extends Partial<ResolvedSettings> {
   readonly admit?: BackendPolicy["Service"]["admit"]
   readonly lines?: Array<string>
   readonly removed?: (backend: Backend) => void
 }
 
 const layer = (
-  { admit = () => Effect.yieldNow, backends = [], dynamicBackendLimit = 1000, lines = [], removed }: Options = {}
+  { admit = () => Effect.yieldNow, lines = [], removed, ...settings }: Options = {}
 ) =>
   BackendRegistry.layer.pipe(
     Layer.provide([
-      Settings.layerFrom({ backends, dynamicBackendLimit }),
+      Settings.layerFrom(settings),
       Layer.effect(Metrics, Effect.map(Metrics, (metrics) => ({ ...metrics, removed: removed ?? metrics.removed })))
         .pipe(Layer.provide(Metrics.layer)),
       Layer.succeed(BackendPolicy, {
@@ -379,4 +379,89 @@ describe("what it shows", () => {
       ])
     }).pipe(Effect.provide(layer({ lines, dynamicBackendLimit: 1 })))
   })
+})
+
+const attempt = (outcome: Outcome, which: string = url(1)) =>
+  Effect.map(BackendRegistry, (registry) => {
+    const backend = registry.snapshot().find((one) => one.url === which)
+    if (backend !== undefined) registry.recordOutcome(backend, outcome, 0)
+  })
+
+describe("a dynamic backend where nothing arrives", () => {
+  const deadAfter = Option.some(Duration.hours(1))
+  it.effect("is unregistered when attempts have failed for so long, logged and counted", () => {
+    const lines: Array<string> = []
+    return withFreshMetrics(
+      Effect.gen(function*() {
+        yield* register({ url: url(1) })
+        yield* attempt("unreachable")
+        yield* TestClock.adjust("59 minutes")
+        yield* attempt("failed")
+        assert.deepStrictEqual(yield* urls, [url(1)])
+        yield* TestClock.adjust("1 minute")
+        assert.deepStrictEqual(yield* urls, [url(1)])
+        yield* attempt("timed out")
+        yield* TestClock.adjust(1)
+        assert.deepStrictEqual(yield* urls, [])
+        assert.include(lines, `info server unregistered ${url(1)} no delivery has arrived there for too long`)
+        assert.strictEqual((yield* scrape).value(`sprayproxy_registry_changes_total{change="dead"}`), 1)
+      }).pipe(Effect.provide(layer({ dynamicBackendDeadAfter: deadAfter, lines })))
+    )
+  })
+
+  it.effect.each(["delivered", "rejected"] as const)(
+    "stays when one was %s meanwhile",
+    (arrived) =>
+      Effect.gen(function*() {
+        yield* register({ url: url(1) })
+        yield* attempt("failed")
+        yield* TestClock.adjust("50 minutes")
+        yield* attempt(arrived)
+        yield* attempt("failed")
+        yield* TestClock.adjust("50 minutes")
+        yield* attempt("failed")
+        yield* TestClock.adjust(1)
+        assert.deepStrictEqual(yield* urls, [url(1)])
+      }).pipe(Effect.provide(layer({ dynamicBackendDeadAfter: deadAfter })))
+  )
+
+  it.effect("starts afresh when it is registered again", () =>
+    Effect.gen(function*() {
+      yield* register({ url: url(1) })
+      yield* attempt("failed")
+      yield* TestClock.adjust("59 minutes")
+      yield* register({ url: url(1) })
+      yield* attempt("failed")
+      yield* TestClock.adjust("59 minutes")
+      yield* attempt("failed")
+      yield* TestClock.adjust(1)
+      assert.deepStrictEqual(yield* urls, [url(1)])
+    }).pipe(Effect.provide(layer({ dynamicBackendDeadAfter: deadAfter }))))
+
+  it.effect("stays where nothing is set, and so does a static one", () =>
+    Effect.gen(function*() {
+      for (const [setting, which] of [[Option.none(), url(1)], [deadAfter, url("static")]] as const) {
+        const services = yield* Layer.build(
+          layer({ dynamicBackendDeadAfter: setting, backends: [backendOf("static", "static")] })
+        )
+        yield* Effect.gen(function*() {
+          yield* register({ url: url(1) })
+          yield* attempt("failed", which)
+          yield* TestClock.adjust("100 hours")
+          yield* attempt("failed", which)
+          yield* TestClock.adjust(1)
+          assert.deepStrictEqual(yield* urls, [url("static"), url(1)])
+        }).pipe(Effect.provide(services))
+      }
+    }))
+})
+
+describe("a registration without a ttl", () => {
+  it.effect("gets the usual one, and one with a ttl its own", () =>
+    Effect.gen(function*() {
+      yield* register({ url: url(1) })
+      yield* register({ url: url(2), ttl: Duration.hours(2) })
+      yield* TestClock.adjust("1 hour")
+      assert.deepStrictEqual(yield* urls, [url(2)])
+    }).pipe(Effect.provide(layer({ dynamicBackendTtl: Option.some(Duration.hours(1)) }))))
 })

@@ -116,7 +116,15 @@ describe("GET /backends", () => {
   it.effect("tells all it knows in JSON", () =>
     Effect.gen(function*() {
       yield* TestClock.setTime(Date.UTC(2026, 0, 2, 3, 4, 5, 6))
-      yield* send("POST", `{"url":"https://pac.example.com","ttl":"24h"}`)
+      yield* send(
+        "POST",
+        JSON.stringify({
+          url: "https://pac.example.com",
+          ttl: "24h",
+          repositories: ["Org/Repo", "other/*"],
+          events: ["push"]
+        })
+      )
       const registry = yield* BackendRegistry
       registry.recordOutcome(registry.snapshot()[1]!, "delivered", Date.UTC(2026, 0, 2, 4))
       const answer = yield* send("GET", undefined, { accept: "application/json" })
@@ -128,6 +136,8 @@ describe("GET /backends", () => {
           source: "static",
           registeredAt: "1970-01-01T00:00:00.000Z",
           expiresAt: null,
+          repositories: null,
+          events: null,
           lastOutcome: null,
           lastOutcomeAt: null
         },
@@ -136,6 +146,8 @@ describe("GET /backends", () => {
           source: "dynamic",
           registeredAt: "2026-01-02T03:04:05.006Z",
           expiresAt: "2026-01-03T03:04:05.006Z",
+          repositories: ["org/repo", "other/*"],
+          events: ["push"],
           lastOutcome: "delivered",
           lastOutcomeAt: "2026-01-02T04:00:00.000Z"
         }

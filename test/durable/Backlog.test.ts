@@ -37,6 +37,7 @@ import { StoreUnavailable } from "../../src/store/contract/Unavailable.ts"
 import * as MemoryDeliveryStore from "../support/MemoryDeliveryStore.ts"
 import { ScriptedConnections, type Sent } from "../support/ScriptedDispatcher.ts"
 import { replyOf } from "../support/SprayReply.ts"
+import { newDelivery } from "../support/StoreDatabases.ts"
 
 const [a, b] = ["http://a.test", "http://b.test"].map((url) => Result.getOrThrow(parse(url, "static"))) as [
   Backend,
@@ -487,6 +488,21 @@ describe("a backlog", () => {
       yield* advance(15_000)
       assert.strictEqual(at.b.sent.length, 2)
       assert.deepStrictEqual(attemptsAt(b).map(({ outcome }) => outcome), ["unreachable", "delivered"])
+    }))
+
+  it.effect("is cancelled where the backend's filter has been narrowed since, and sent to the others", () =>
+    Effect.gen(function*() {
+      const { at, attemptsAt, database, store } = yield* setUp({
+        backendRepositories: [{ key: a.key, url: a.url, values: ["org/*"] }]
+      })
+      at.a.onDispatch = at.b.onDispatch = accept
+      const body = Buffer.from(`{"repository":{"full_name":"other/repo"}}`)
+      const targets = [a, b].map(({ key, url }) => ({ key, url, held: true }))
+      yield* store.write({ deliveries: [{ ...newDelivery({ body }), targets }], settlements: [] })
+      yield* advance(3_000)
+      assert.deepStrictEqual([stateAt(database, a), stateAt(database, b)], ["cancelled", "delivered"])
+      assert.deepStrictEqual(attemptsAt(a), [])
+      assert.lengthOf(at.a.sent, 0)
     }))
 
   it.effect("is dead at once, and shown so, when nothing is left of it that could be sent", () =>

@@ -21,7 +21,13 @@ const setUp = Effect.fnUntraced(function*(took: number, settings: Partial<Settin
   yield* Layer.build(StoreMaintenance.layer.pipe(Layer.provide([
     store,
     StoreMetrics.layer,
-    Layer.mock(BackendRegistry)({ snapshot: () => [], isKnown: () => true, recordOutcome: () => {} }),
+    Layer.mock(BackendRegistry)({
+      snapshot: () => [],
+      isKnown: () => true,
+      isFiltered: () => false,
+      filterOf: () => undefined,
+      recordOutcome: () => {}
+    }),
     Settings.layerFrom(settings)
   ])))
   return { counts, retentions }

@@ -160,7 +160,13 @@ export const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Ser
         Layer.provideMerge(Layer.mergeAll(
           StoreOfProcess,
           Layer.succeed(GitHubLog, github.service),
-          Layer.mock(BackendRegistry)({ snapshot: () => [], isKnown: () => true, recordOutcome: () => {} }),
+          Layer.mock(BackendRegistry)({
+            snapshot: () => [],
+            isKnown: () => true,
+            isFiltered: () => false,
+            filterOf: () => undefined,
+            recordOutcome: () => {}
+          }),
           Layer.mock(WebhookVerifier)({ begin: () => "signature missing", isReady: () => true }),
           Readiness.layer,
           Timers.layerClock,

@@ -56,6 +56,11 @@ const samples: { readonly [K in keyof SettingValues]: readonly [text: string, va
   backendCa: ["/ca.pem", "/ca.pem", "none"],
   dynamicBackendAllow: ["*.Apps.example.com", ["*.apps.example.com"], []],
   dynamicBackendLimit: ["0", 0, 1000],
+  dynamicBackendTtl: ["24h", 86_400_000, "none"],
+  dynamicBackendDeadAfter: ["72h", 259_200_000, "none"],
+  dynamicBackendRepositories: ["Org/Repo", ["org/repo"], []],
+  backendRepositories: ["https://a.example.com/base/=Org/*,org/repo", ["https://a.example.com/base"], []],
+  backendEvents: ["https://a.example.com/base/=push", ["https://a.example.com/base"], []],
   forwardingRetries: ["10", 10, 2],
   store: ["sqlite:/d.db", { kind: "sqlite", path: "/d.db" }, "none"],
   maxDeliveryAge: ["1h", 3_600_000, 259_200_000],
@@ -79,6 +84,8 @@ const samples: { readonly [K in keyof SettingValues]: readonly [text: string, va
 const neededBy: { readonly [K in keyof SettingValues]?: Environment } = {
   metricsCert: { SPRAYPROXY_SERVER_METRICS_KEY: "/k" },
   metricsKey: { SPRAYPROXY_SERVER_METRICS_CERT: "/c" },
+  backendRepositories: { SPRAYPROXY_SERVER_BACKEND: "https://a.example.com/base" },
+  backendEvents: { SPRAYPROXY_SERVER_BACKEND: "https://a.example.com/base" },
   githubAppId: { SPRAYPROXY_GITHUB_PRIVATE_KEY_FILE: "/k", SPRAYPROXY_STORE: "sqlite:/d.db" },
   githubPrivateKeyFile: { SPRAYPROXY_GITHUB_APP_ID: "17", SPRAYPROXY_STORE: "sqlite:/d.db" }
 }

@@ -10,6 +10,7 @@ const of = (flags: Parameters<typeof resolve>[0]) =>
     { isTerminal: false }
   )))
 const ignored = (store: string) => of({ store: [store], host: ["127.0.0.1"] })
+const boundedDynamic = { "enable-dynamic-backends": ["true"], "dynamic-backend-repositories": ["org/*"] }
 const unencrypted = (store: string) => of({ store: [store] }).filter((warning) => warning.includes("unencrypted"))
 
 describe("warnings", () => {
@@ -75,12 +76,15 @@ describe("warnings", () => {
     ["recovery-max-age", "1h", "--github-app-id"],
     ["recovery-pace", "1s", "--github-app-id"],
     ["dynamic-backend-allow", "a.example.com", "--enable-dynamic-backends"],
-    ["dynamic-backend-limit", "1000", "--enable-dynamic-backends"]
+    ["dynamic-backend-limit", "1000", "--enable-dynamic-backends"],
+    ["dynamic-backend-ttl", "24h", "--enable-dynamic-backends"],
+    ["dynamic-backend-dead-after", "24h", "--enable-dynamic-backends"],
+    ["dynamic-backend-repositories", "org/*", "--enable-dynamic-backends"]
   ])("say that --%s %s does nothing without %s, only where it was given", (flag, value, needed) => {
     assert.deepStrictEqual(of({ [flag]: [value] }), [`--${flag} is set and does nothing without ${needed}`])
     const enabled = {
       store: ["sqlite:/d.db"],
-      "enable-dynamic-backends": ["true"],
+      ...boundedDynamic,
       "github-app-id": ["17"],
       "github-private-key-file": ["/key.pem"]
     }
@@ -108,13 +112,13 @@ describe("warnings", () => {
   it("say that nobody gets the deliveries when there is no backend and never will be", () => {
     assert.lengthOf(of({ backend: [""] }), 1)
     assert.match(of({ backend: [""] })[0] ?? "", /^no backend .*--backend.*--enable-dynamic-backends/)
-    assert.deepStrictEqual(of({ backend: [""], "enable-dynamic-backends": ["true"], host: ["127.0.0.1"] }), [])
+    assert.deepStrictEqual(of({ backend: [""], ...boundedDynamic, host: ["127.0.0.1"] }), [])
   })
 
   it.each(["", "0.0.0.0", "::", "10.0.0.1", "::ffff:10.0.0.1", "sprayproxy"])(
     "say that /backends is unguarded on host %j",
     (host) => {
-      const [warning, ...others] = of({ "enable-dynamic-backends": ["true"], host: [host] })
+      const [warning, ...others] = of({ ...boundedDynamic, host: [host] })
       assert.match(warning ?? "", /^\/backends has no authentication of its own, the sidecar is its guard/)
       assert.deepStrictEqual(others, [])
     }
@@ -123,9 +127,17 @@ describe("warnings", () => {
   it.each(["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost", "::ffff:127.0.0.1"])(
     "say nothing of /backends on host %j",
     (host) => {
-      assert.deepStrictEqual(of({ "enable-dynamic-backends": ["true"], host: [host] }), [])
+      assert.deepStrictEqual(of({ ...boundedDynamic, host: [host] }), [])
     }
   )
+
+  it("say that whoever registers a backend receives everything, unless that is bounded", () => {
+    const loopback = { "enable-dynamic-backends": ["true"], host: ["127.0.0.1"] }
+    assert.deepStrictEqual(of(loopback), [
+      "whoever registers a backend receives the deliveries of all repositories (--dynamic-backend-repositories bounds that)"
+    ])
+    assert.deepStrictEqual(of({ ...loopback, "dynamic-backend-repositories": ["org/*"] }), [])
+  })
 
   it("say when the grace is shorter than a delivery may take", () => {
     assert.deepStrictEqual(of({ "shutdown-grace": ["24s"] }), [])

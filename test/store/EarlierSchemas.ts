@@ -11,7 +11,7 @@ import * as SqlDeliveryStore from "../../src/store/SqlDeliveryStore.ts"
 import { attemptOf, keyOf, newDelivery, newId, numbered } from "../support/StoreDatabases.ts"
 
 /** Schemas that were released. */
-export const earlierSchemas = [1, 2, 3] as const
+export const earlierSchemas = [1, 2, 3, 4] as const
 
 /** A store of that schema with some deliveries: one is due, one waits for an hour, one is delivered, one is dead. */
 export const fill = Effect.fnUntraced(function*(schema: typeof earlierSchemas[number]) {

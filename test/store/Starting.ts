@@ -61,7 +61,15 @@ export const fillFirstSchema = Effect.gen(function*() {
 export const expectKept = Effect.fnUntraced(function*(store: DeliveryStore["Service"]) {
   const key = "http://a.example.com"
   assert.deepStrictEqual(yield* store.backends, [
-    { key, url: "http://a.example.com/", registeredAt: 1_000, expiresAt: undefined, expiresIn: undefined }
+    {
+      key,
+      url: "http://a.example.com/",
+      registeredAt: 1_000,
+      expiresAt: undefined,
+      expiresIn: undefined,
+      filter: undefined,
+      failingFor: undefined
+    }
   ])
   const [shown] = yield* store.show("guid")
   assert.deepInclude(shown?.rows[0], { key, state: "pending", tries: 3 })

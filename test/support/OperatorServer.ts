@@ -141,7 +141,13 @@ export const OperatorServerAbove = <A>(
     Layer.provideMerge(NodeHttpServer.layer(() => http.createServer(), { port: 0, host: "127.0.0.1" })),
     Layer.provideMerge(Layer.merge(store, MemoryBudget.layer)),
     Layer.provide(
-      Layer.mock(BackendRegistry)({ snapshot: () => registered, isKnown: () => true, recordOutcome: () => {} })
+      Layer.mock(BackendRegistry)({
+        snapshot: () => registered,
+        isKnown: () => true,
+        isFiltered: () => false,
+        filterOf: () => undefined,
+        recordOutcome: () => {}
+      })
     ),
     Layer.provide(WebhookVerifier.layerNoDeps),
     Layer.provide(WebhookSecrets.layer.pipe(Layer.provide(NodeFileSystem.layer))),

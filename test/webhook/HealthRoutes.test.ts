@@ -33,6 +33,8 @@ const TestLayer = HttpRouter.serve(HealthRoutes, { disableLogger: true, disableL
       Layer.mock(BackendRegistry)({
         isKnown: () => backends.areKnown,
         snapshot: () => [],
+        isFiltered: () => false,
+        filterOf: () => undefined,
         recordOutcome: () => {}
       })))
   ),

@@ -6,12 +6,12 @@ import * as Context from "effect/Context"
 import * as Layer from "effect/Layer"
 import type { Backend } from "../../domain/Backend.ts"
 import type { Delivery } from "../../domain/Delivery.ts"
-import type { Settlement } from "../../store/contract/Row.ts"
+import type { AttemptEnd } from "../../store/contract/Row.ts"
 
 /** The record of one such delivery. */
 export interface FallbackRecording {
   /** What would have become of the row of this backend. */
-  readonly ended: (key: string, become: Settlement["become"]) => void
+  readonly ended: (key: string, become: AttemptEnd) => void
   /** No attempt was made. */
   readonly abandoned: () => void
 }

@@ -19,7 +19,7 @@ import * as Names from "./Names.ts"
 import { type Recorder, recordOf, Series } from "./Series.ts"
 
 /** How a request was answered, or `gone` if nobody waited for the answer. */
-const answers = ["proxied", "accepted", "forwarding", "failed", "refused", "gone"] as const
+const answers = ["proxied", "accepted", "forwarding", "failed", "unmatched", "refused", "gone"] as const
 export type Answer = typeof answers[number]
 
 /** Why a request was refused. The set is closed, because the reason is a label: it never has a sender's words. */
@@ -38,7 +38,7 @@ const refusalReasons = [
 ] as const
 export type RefusalReason = typeof refusalReasons[number]
 
-const registryChanges = ["registered", "renewed", "unregistered", "expired"] as const
+const registryChanges = ["registered", "renewed", "unregistered", "expired", "dead"] as const
 export type RegistryChange = typeof registryChanges[number]
 
 export class Metrics extends Context.Service<Metrics, {

@@ -30,14 +30,21 @@ export interface Settlement {
    * wrong, or the row is not young any more, the write takes longer, and its result is the same.
    */
   readonly isFirst?: boolean
-  /** Undefined: the row was given back without an attempt. */
+  /** Undefined: the row was given back, or cancelled, without an attempt. */
   readonly attempt: StoredAttempt | undefined
   /**
    * `retryIn`: milliseconds from now until the row is due again. A row that somebody else owns by now, or that is no
    * longer pending, takes `delivered` and `rejected` and ignores all else. The attempt is kept in any case. A
    * settlement of a row that is not there is ignored altogether, because the write of its delivery may have failed.
    */
-  readonly become: "delivered" | "rejected" | "dead" | { readonly retryIn: number }
+  readonly become: AttemptEnd | "cancelled"
+}
+
+/** What an attempt can make of its row. */
+export type AttemptEnd = "delivered" | "rejected" | "dead" | { readonly retryIn: number }
+
+export interface AttemptSettlement extends Settlement {
+  readonly become: AttemptEnd
 }
 
 /** A settlement on its way to the store. */

@@ -2,6 +2,7 @@
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as BackendFilter from "../../../src/domain/BackendFilter.ts"
 import { keyOf, newDelivery } from "../../support/StoreDatabases.ts"
 import { type ContractIt, hours, keysOf, setUp, stateOf, type Store } from "./Subject.ts"
 
@@ -35,6 +36,66 @@ export const tests = (it: ContractIt) => {
         }
         yield* put("b", undefined, 2)
         assert.isUndefined((yield* store.backends).find(({ key }) => key === keyOf("b"))?.expiresAt)
+      }))
+
+    it.effect("have the filter that they were registered with last", () =>
+      Effect.gen(function*() {
+        const { store } = yield* setUp
+        const put = (filter: BackendFilter.BackendFilter | undefined) =>
+          store.putBackend({ key: keyOf("a"), url: keyOf("a"), ttl: undefined, filter }, 1)
+        const filter = Effect.map(store.backends, ([backend]) => backend?.filter)
+        const all = BackendFilter.make(["org/repo", "other/*"], ["push", "pull_request"])
+        yield* put(all)
+        assert.deepStrictEqual(yield* filter, all)
+        yield* put(BackendFilter.make(undefined, ["push"]))
+        assert.deepStrictEqual(yield* filter, BackendFilter.make(undefined, ["push"]))
+        yield* put(undefined)
+        assert.isUndefined(yield* filter)
+        yield* put(all)
+        yield* store.deleteBackend(keyOf("a"))
+        yield* put(undefined)
+        assert.isUndefined(yield* filter)
+      }))
+
+    it.effect("are failing from the first time that this is noted until something arrives", () =>
+      Effect.gen(function*() {
+        const { elapse, store } = yield* setUp
+        yield* store.putBackend({ key: keyOf("a"), url: keyOf("a"), ttl: undefined }, 1)
+        const failingFor = Effect.map(store.backends, ([backend]) => backend?.failingFor)
+        assert.isUndefined(yield* failingFor)
+        yield* store.noteFailing(keyOf("a"), true)
+        yield* elapse(10_000)
+        yield* store.noteFailing(keyOf("a"), true)
+        yield* elapse(10_000)
+        assert.isAtLeast((yield* failingFor)!, 20_000)
+        assert.isBelow((yield* failingFor)!, 30_000)
+        yield* store.noteFailing(keyOf("a"), false)
+        assert.isUndefined(yield* failingFor)
+        yield* store.noteFailing(keyOf("a"), true)
+        yield* elapse(1_000)
+        yield* store.putBackend({ key: keyOf("a"), url: keyOf("a"), ttl: undefined }, 1)
+        assert.isUndefined(yield* failingFor)
+        yield* store.noteFailing(keyOf("unknown"), true)
+      }))
+
+    it.effect("that have been failing for long enough are removed, and take their pending rows with them", () =>
+      Effect.gen(function*() {
+        const { elapse, row, store, write } = yield* setUp
+        for (const name of "ab") yield* store.putBackend({ key: keyOf(name), url: keyOf(name), ttl: undefined }, 10)
+        const pending = newDelivery({ heldFor: "ab" })
+        yield* write(pending)
+        assert.isFalse(yield* store.deleteDeadBackend(keyOf("a"), 0))
+        yield* store.noteFailing(keyOf("a"), true)
+        yield* elapse(20_000)
+        assert.isFalse(yield* store.deleteDeadBackend(keyOf("a"), 60_000))
+        assert.isTrue(yield* store.deleteDeadBackend(keyOf("a"), 15_000))
+        assert.isFalse(yield* store.deleteDeadBackend(keyOf("a"), 15_000))
+        assert.deepStrictEqual((yield* store.backends).map(({ key }) => key), [keyOf("b")])
+        yield* clear(store)
+        assert.strictEqual((yield* row(pending.id, "a")).state, "cancelled")
+        assert.strictEqual((yield* row(pending.id, "b")).state, "pending")
+        yield* store.putBackend({ key: keyOf("a"), url: keyOf("a"), ttl: undefined }, 10)
+        assert.isFalse(yield* store.deleteDeadBackend(keyOf("a"), 0))
       }))
 
     it.effect("are never more than the limit, however many come at once", () =>

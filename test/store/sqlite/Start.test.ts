@@ -9,6 +9,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, s
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
+import { tooNew } from "../../../src/store/Schema.ts"
 import * as SqliteClient from "../../../src/store/sqlite/Client.ts"
 import { delivery, expectKept, fillFirstSchema, refusal, started } from "../Starting.ts"
 
@@ -132,7 +133,7 @@ describe("a store in a SQLite file", () => {
       const newer = new DatabaseSync(path)
       newer.exec("PRAGMA user_version = 7")
       newer.close()
-      assert.strictEqual(yield* untouched(path), "its schema 7 is newer than this program, which knows 4")
+      assert.strictEqual(yield* untouched(path), tooNew(7))
     }))
 
   it.effect("is not corrupt", () =>
@@ -153,7 +154,7 @@ describe("a store in a SQLite file", () => {
   it.effect.each(
     [
       ["corrupt", "it is corrupt"],
-      ["of a newer program", "its schema 7 is newer than this program, which knows 4"]
+      ["of a newer program", tooNew(7)]
     ] as const
   )("is refused with all of its log when it is %s", ([what, reason]) =>
     Effect.gen(function*() {

@@ -21,22 +21,34 @@ export const backendRecords = ({ database }: Replica): BackendRecords => {
 
   return {
     backends: database.operation((now) =>
-      living(now).map(({ expiresAt, key, registeredAt, url }) => ({
+      living(now).map(({ expiresAt, failingSince, filter, key, registeredAt, url }) => ({
         key,
         url,
         registeredAt,
         expiresAt,
-        expiresIn: expiresAt === undefined ? undefined : expiresAt - now
+        expiresIn: expiresAt === undefined ? undefined : expiresAt - now,
+        filter,
+        failingFor: failingSince === undefined ? undefined : now - failingSince
       }))
     ),
-    putBackend: ({ age = 0, key, ttl, url }, limit) =>
+    putBackend: ({ age = 0, filter, key, ttl, url }, limit) =>
       database.backendChange(key, (now) => {
         if (isSuperseded(key, now, age)) return "superseded"
         const known = living(now).find((backend) => backend.key === key)
         if (known === undefined && living(now).length >= limit) return "limit"
         const expiresAt = ttl === undefined ? undefined : now + ttl
         const registeredAt = known?.registeredAt ?? now - age
-        backends.set(key, { key, url, registeredAt, expiresAt, changedAt: now - age, isCleared: false })
+        const changedAt = now - age
+        backends.set(key, {
+          key,
+          url,
+          registeredAt,
+          expiresAt,
+          changedAt,
+          filter,
+          failingSince: undefined,
+          isCleared: false
+        })
         return known === undefined ? "added" : "renewed"
       }),
     deleteBackend: (key, age = 0) =>
@@ -46,11 +58,24 @@ export const backendRecords = ({ database }: Replica): BackendRecords => {
         if (known === undefined && age === 0) return false
         const changedAt = now - age
         backends.set(key, {
-          ...(known ?? { key, url: key, registeredAt: changedAt }),
+          ...(known ?? { key, url: key, registeredAt: changedAt, filter: undefined, failingSince: undefined }),
           expiresAt: now,
           changedAt,
           isCleared: false
         })
+        cancel(now, key)
+        return true
+      }),
+    noteFailing: (key, isFailing) =>
+      database.backendChange(key, (now) => {
+        const known = living(now).find((backend) => backend.key === key)
+        if (known !== undefined) known.failingSince = isFailing ? known.failingSince ?? now : undefined
+      }),
+    deleteDeadBackend: (key, millis) =>
+      database.backendChange(key, (now) => {
+        const known = living(now).find((backend) => backend.key === key)
+        if (known?.failingSince === undefined || known.failingSince > now - millis) return false
+        backends.set(key, { ...known, expiresAt: now, changedAt: now, isCleared: false })
         cancel(now, key)
         return true
       }),

@@ -66,7 +66,8 @@ export class MemoryDatabase {
   }
 }
 
-interface KeptBackend extends Omit<StoredBackend, "expiresIn"> {
+interface KeptBackend extends Omit<StoredBackend, "expiresIn" | "failingFor"> {
+  failingSince: number | undefined
   readonly changedAt: number
   isCleared: boolean
 }
