@@ -1,5 +1,5 @@
 /**
- * Decides what becomes of a delivery that has failed at GitHub.
+ * Decides what becomes of a delivery that has failed at GitHub, or that went without the store.
  *
  * **Details**
  *

@@ -1,7 +1,7 @@
 /** Attempts of GitHub's log, put together as deliveries. */
 import type { LoggedAttempt } from "./GitHubLog.ts"
 
-/** A delivery of which an attempt has failed, as a part of GitHub's log has it. */
+/** A delivery as a part of GitHub's log has it. If none of its attempts has failed, the latest answered one stands in. */
 export interface LoggedDelivery {
   readonly guid: string
   readonly event: string
@@ -39,7 +39,7 @@ export class LogReading {
   latest: number | undefined
   readonly #failed = new Map<string, Failed>()
   /** By GUID: the latest attempt that was answered 2xx. */
-  readonly #answered = new Map<string, number>()
+  readonly #answered = new Map<string, LoggedAttempt>()
   /** By GUID: when GitHub last held one back that has no answer. */
   readonly #throttled = new Map<string, number>()
 
@@ -49,7 +49,8 @@ export class LogReading {
     this.earliest = Math.min(deliveredAt, this.earliest ?? deliveredAt)
     this.latest = Math.max(deliveredAt, this.latest ?? deliveredAt)
     if (isSuccess(statusCode)) {
-      this.#answered.set(guid, Math.max(deliveredAt, this.#answered.get(guid) ?? 0))
+      const answered = this.#answered.get(guid)
+      if (answered === undefined || isLater(attempt, answered)) this.#answered.set(guid, attempt)
       return
     }
     if (statusCode === 0 && throttledAt !== undefined) {
@@ -69,7 +70,7 @@ export class LogReading {
   /** The deliveries of which an attempt has failed. */
   failed(): ReadonlyArray<LoggedDelivery> {
     return Array.from(this.#failed, ([guid, { failedAt, isTooLarge, latest }]) => {
-      const answeredAt = this.#answered.get(guid)
+      const answered = this.#answered.get(guid)
       return {
         guid,
         event: latest.event,
@@ -77,12 +78,30 @@ export class LogReading {
         attemptId: latest.id,
         statusCode: latest.statusCode,
         failedAt,
-        latestAt: Math.max(latest.deliveredAt, answeredAt ?? 0),
-        isAnswered: answeredAt !== undefined,
+        latestAt: Math.max(latest.deliveredAt, answered?.deliveredAt ?? 0),
+        isAnswered: answered !== undefined,
         isTooLarge,
         throttledAt: this.#throttled.get(guid)
       }
     })
+  }
+
+  /** The deliveries of which every attempt was answered. A backend may lack one all the same. */
+  answered(): ReadonlyArray<LoggedDelivery> {
+    return Array.from(this.#answered.values()).filter(({ guid }) => !this.#failed.has(guid)).map((
+      { action, deliveredAt, event, guid, id, statusCode }
+    ) => ({
+      guid,
+      event,
+      action,
+      attemptId: id,
+      statusCode,
+      failedAt: deliveredAt,
+      latestAt: deliveredAt,
+      isAnswered: true,
+      isTooLarge: false,
+      throttledAt: undefined
+    }))
   }
 }
 

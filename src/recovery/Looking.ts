@@ -1,5 +1,6 @@
 /**
- * A look through GitHub's log: reads a part of it, and decides on each delivery that has failed there.
+ * A look through GitHub's log: reads a part of it, and decides on each delivery that has failed there, and on each that
+ * was answered without the store and that a backend lacks.
  *
  * **Details**
  *
@@ -88,24 +89,29 @@ export const make = Effect.gen(function*() {
     },
     take: (decided: ReadonlyArray<Decided>) => Effect.Effect<void, E>
   ): Effect.fn.Return<void, E | GitHubUnavailable | StoreUnavailable> {
-    const failed = reading.failed().filter(({ event }) => events?.includes(event) !== false)
-    if (failed.length === 0) return
-    const hook = yield* hookOf(progress, failed.at(-1)!.attemptId)
+    const isOfEvent = ({ event }: LoggedDelivery) => events?.includes(event) !== false
+    const failed = reading.failed().filter(isOfEvent)
+    const hook = failed.length === 0 ? hookId ?? progress.hookId : yield* hookOf(progress, failed.at(-1)!.attemptId)
     const rules = { now: progress.now, oldest: progress.now - window, settling, anew }
-    for (let at = 0; at < failed.length; at += lot) {
-      const deliveries = failed.slice(at, at + lot)
-      const recalled = new Map(
-        (yield* store.recall(deliveries.map(({ guid }) => guid), hook)).map((one) => [one.guid, one])
+    const decidedOn = (deliveries: ReadonlyArray<LoggedDelivery>) =>
+      Effect.map(store.recall(deliveries.map(({ guid }) => guid), hook), (all) => {
+        const recalled = new Map(all.map((one) => [one.guid, one]))
+        return deliveries.map((delivery): Decided => {
+          const known = recalled.get(delivery.guid)
+          return {
+            delivery,
+            decision: decide(delivery, known, rules),
+            isLacking: known?.fallback === "lacking",
+            asks: known?.recovery?.asks ?? 0
+          }
+        })
+      })
+    for (const deliveries of lotsOf(failed)) yield* take(yield* decidedOn(deliveries))
+    for (const deliveries of lotsOf(reading.answered().filter(isOfEvent))) {
+      const lacking = (yield* decidedOn(deliveries)).filter(({ decision, isLacking }) =>
+        isLacking && decision !== "held" && decision !== "ended"
       )
-      yield* take(deliveries.map((delivery) => {
-        const known = recalled.get(delivery.guid)
-        return {
-          delivery,
-          decision: decide(delivery, known, rules),
-          isLacking: known?.fallback === "lacking",
-          asks: known?.recovery?.asks ?? 0
-        }
-      }))
+      if (lacking.length > 0) yield* take(lacking)
     }
   })
 
@@ -120,6 +126,9 @@ export const wantedOf = ({ attemptId, event, failedAt, guid }: LoggedDelivery, r
   priority: priorityOf(event),
   run
 })
+
+const lotsOf = (deliveries: ReadonlyArray<LoggedDelivery>): ReadonlyArray<ReadonlyArray<LoggedDelivery>> =>
+  Array.from({ length: Math.ceil(deliveries.length / lot) }, (_, at) => deliveries.slice(at * lot, (at + 1) * lot))
 
 /** Milliseconds. */
 const margin = 15_000

@@ -47,7 +47,7 @@ export interface LookProgress {
  */
 type Finding = "missing" | "early"
 
-/** A delivery that failed at GitHub, as a look has found it. */
+/** A delivery that failed at GitHub, or that backends lack, as a look has found it. */
 interface FoundDelivery {
   readonly finding: Finding
   readonly guid: string
@@ -78,6 +78,7 @@ export interface LookReport {
   /** The look went back to this time: `since`, or as far as the ledger remembers. */
   readonly since: number
   readonly attempts: number
+  /** Failed at GitHub, or lacking at backends: the sum of all below. */
   readonly failed: number
   /** Failed at GitHub, and on disk here. */
   readonly held: number

@@ -27,7 +27,9 @@ const Report = Schema.Struct({
   run: Schema.NullOr(Schema.String).annotate({ description: "the name for GET /recovery; null after a dry run" }),
   since: Time.annotate({ description: "how far the look went back. The ledger remembers nothing older" }),
   attempts: Schema.Finite,
-  failed: Schema.Finite.annotate({ description: "the deliveries that failed at GitHub: the sum of all below" }),
+  failed: Schema.Finite.annotate({
+    description: "the deliveries that failed at GitHub, or that backends lack: the sum of all below"
+  }),
   held: Schema.Finite.annotate({ description: "on disk here" }),
   answered: Schema.Finite.annotate({ description: "answered without the store, or every backend has it" }),
   recovered: Schema.Finite.annotate({ description: "recovered before" }),

@@ -161,6 +161,23 @@ describe("a delivery that GitHub could not deliver", () => {
       assert.deepStrictEqual(github.asked, ["one lacks it"])
     }))
 
+  it.effect("is asked for although GitHub was answered, if it went without the store and a backend lacks it", () =>
+    Effect.gen(function*() {
+      const { arrive, github, recovery, start, states, takeRedeliveries } = yield* setUp()
+      yield* takeRedeliveries
+      yield* start()
+      yield* arrive("held")
+      for (const [guid, end] of [["all have it", "delivered"], ["one lacks it", undefined]] as const) {
+        github.add(guid, begin + second, 202)
+        const backends = [{ key: "a", end: "delivered" }, { key: "b", end }] as const
+        yield* recovery.keepFallbacks([{ guid, hookId: "1", bodyHash: "0", backends }])
+      }
+      for (const guid of ["held", "unknown"]) github.add(guid, begin + second, 202)
+      yield* TestClock.adjust("2 hours")
+      assert.deepStrictEqual(github.asked, ["one lacks it"])
+      assert.deepStrictEqual(states(), { "one lacks it": "recovered" })
+    }))
+
   it.effect("and that GitHub sends by itself meanwhile is sent once", () =>
     Effect.gen(function*() {
       const { arrive, github, start, states } = yield* setUp()
