@@ -115,7 +115,7 @@ export const make = Effect.gen(function*() {
     }
   })
 
-  return { read, decideAll, memory, window }
+  return { read, decideAll, memory, settling, window }
 })
 
 export const wantedOf = ({ attemptId, event, failedAt, guid }: LoggedDelivery, run?: string): Wanted => ({

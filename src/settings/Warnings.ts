@@ -51,6 +51,12 @@ export const warnings = (settings: ResolvedSettings): ReadonlyArray<string> => {
       } 127.0.0.1 would keep it to this pod)`
     ],
     [
+      Option.isSome(settings.githubAppId) && Duration.isLessThan(settings.retainDead, settings.recoveryMaxAge),
+      `${flagOf("retainDead")} ${formatDuration(settings.retainDead)} is below ${flagOf("recoveryMaxAge")}, ${
+        formatDuration(settings.recoveryMaxAge)
+      }: nothing is recovered that the store has forgotten`
+    ],
+    [
       Duration.isLessThan(settings.shutdownGrace, longest),
       `${flagOf("shutdownGrace")} ${
         formatDuration(settings.shutdownGrace)

@@ -39,7 +39,13 @@ describe("recovery over GitHub's API", () => {
             Layer.provideMerge(Mode.layerRecovery({ id: Number(app.identity.appId), keyFile })),
             Layer.provideMerge(MemoryDeliveryStore.layer()),
             Layer.provideMerge(Layer.mergeAll(
-              Layer.mock(BackendRegistry)({ snapshot: () => [], isKnown: () => true, recordOutcome: () => {} }),
+              Layer.mock(BackendRegistry)({
+                snapshot: () => [],
+                isKnown: () => true,
+                isFiltered: () => false,
+                filterOf: () => undefined,
+                recordOutcome: () => {}
+              }),
               Layer.mock(WebhookVerifier)({ begin: () => "signature missing", isReady: () => true }),
               Readiness.layer,
               Timers.layer,

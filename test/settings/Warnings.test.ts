@@ -11,6 +11,14 @@ const of = (flags: Parameters<typeof resolve>[0]) =>
   )))
 const ignored = (store: string) => of({ store: [store], host: ["127.0.0.1"] })
 const boundedDynamic = { "enable-dynamic-backends": ["true"], "dynamic-backend-repositories": ["org/*"] }
+const recovering = (more: Parameters<typeof of>[0] = {}) =>
+  of({
+    store: ["sqlite:/d.db"],
+    host: ["127.0.0.1"],
+    "github-app-id": ["1"],
+    "github-private-key-file": ["/k.pem"],
+    ...more
+  })
 const unencrypted = (store: string) => of({ store: [store] }).filter((warning) => warning.includes("unencrypted"))
 
 describe("warnings", () => {
@@ -55,6 +63,14 @@ describe("warnings", () => {
     assert.deepStrictEqual(ignored("postgres://localhost/d?user=u&password=hunter2&hunter3"), [])
   })
 
+  it("say that nothing is recovered that the store has forgotten", () => {
+    assert.deepStrictEqual(recovering(), [])
+    assert.deepStrictEqual(recovering({ "retain-dead": ["24h"] }), [
+      "--retain-dead 24h0m0s is below --recovery-max-age, 72h0m0s: nothing is recovered that the store has forgotten"
+    ])
+    assert.lengthOf(recovering({ "recovery-max-age": ["169h"] }), 1)
+  })
+
   it("say that a store beside unverified deliveries is anybody's to fill", () => {
     const both = of({ store: ["sqlite:/d.db"], host: ["127.0.0.1"], "insecure-skip-webhook-verify": ["true"] })
     assert.lengthOf(both, 2)
@@ -69,7 +85,7 @@ describe("warnings", () => {
     ["max-delivery-age", "1h", "--store"],
     ["retry-unknown", "true", "--store"],
     ["retain-delivered", "24h", "--store"],
-    ["retain-dead", "1h", "--store"],
+    ["retain-dead", "200h", "--store"],
     ["store-limit", "1GiB", "--store"],
     ["github-api-url", "https://ghe.example.com/api/v3", "--github-app-id"],
     ["recovery-interval", "5m", "--github-app-id"],

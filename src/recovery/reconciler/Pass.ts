@@ -37,6 +37,7 @@ export const make = Effect.fnUntraced(function*(looking: Looking.Looking) {
   // What is left to the next pass has to be in it.
   const least = 2 * Duration.toMillis(forwardingTimeout)
 
+  /** `early`: so many deliveries are left to the next pass. */
   return Effect.fnUntraced(function*(kind: PassKind) {
     const progress = yield* store.progress
     const position = progress[kind]?.scannedTo ?? progress.startedAt
@@ -48,11 +49,13 @@ export const make = Effect.fnUntraced(function*(looking: Looking.Looking) {
       () => Effect.void
     )
     let missing = 0
+    let early = 0
     let givenUp = 0
     yield* decideAll(
       reading,
       { progress, anew: false },
       Effect.fnUntraced(function*(decided) {
+        early += decided.filter(({ decision }) => decision === "early").length
         const wanted = decided.filter(({ decision }) => decision === "missing")
         missing += yield* store.want(wanted.map(({ delivery }) => Looking.wantedOf(delivery)), { anew: false })
         givenUp += yield* giveUp(
@@ -68,14 +71,16 @@ export const make = Effect.fnUntraced(function*(looking: Looking.Looking) {
       frontDoor.end(count, end)
       metrics.logged(count.counts)
     }
-    if (missing + givenUp === 0) return
-    log.write("info", "deliveries are missing", {
-      pass: kind,
-      attempts: reading.attempts,
-      missing,
-      "given-up": givenUp,
-      since: isoTime(from)
-    })
+    if (missing + givenUp > 0) {
+      log.write("info", "deliveries are missing", {
+        pass: kind,
+        attempts: reading.attempts,
+        missing,
+        "given-up": givenUp,
+        since: isoTime(from)
+      })
+    }
+    return { early }
   })
 })
 

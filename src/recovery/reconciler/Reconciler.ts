@@ -5,6 +5,8 @@
  *
  * - A full pass is made at the beginning and every 15 minutes, and a pass over failures each interval in between. A pass
  *   that fails is made again at the next interval.
+ * - The first pass finds what failed a moment before, when nobody was there. It is too early for that, and only a full
+ *   pass shows it. So a second one comes soon.
  * - Passes and requests go on beside each other: a long pass holds no request up.
  * - Every replica publishes what the store knows, so that it is known whoever leads.
  */
@@ -42,12 +44,16 @@ export class Reconciler extends Context.Service<Reconciler, {
 
       const passes = Effect.suspend(() => {
         let fullAt = -Infinity
+        let isFirst = true
         const round = Effect.suspend(() => {
           const at = timers.now()
           const kind = at - fullAt >= fullInterval ? "full" : "failures"
           return Effect.match(pass(kind), {
-            onSuccess: () => {
-              if (kind === "full") fullAt = at
+            onSuccess: ({ early }) => {
+              if (kind === "full") {
+                fullAt = isFirst && early > 0 ? at - fullInterval + looking.settling : at
+                isFirst = false
+              }
               standing.passed()
             },
             onFailure: (error) =>

@@ -81,6 +81,21 @@ describe("a delivery that GitHub could not deliver", () => {
       assert.deepStrictEqual(github.asked, [])
     }))
 
+  it.effect("a moment before the start, without an answer, does not wait for the next full pass but one", () =>
+    Effect.gen(function*() {
+      const { github, start, takeRedeliveries } = yield* setUp()
+      yield* takeRedeliveries
+      const first = yield* start()
+      yield* TestClock.adjust("1 minute")
+      yield* first.stop
+      github.pages.length = 0
+      github.add("a", begin + 59 * second, 0)
+      yield* start()
+      yield* TestClock.adjust("3 minutes")
+      assert.deepStrictEqual(github.asked, ["a"])
+      assert.lengthOf(github.pages.filter((which) => which === "all"), 2)
+    }))
+
   it.effect("that GitHub holds back is left to GitHub for a while", () =>
     Effect.gen(function*() {
       const { github, start, takeRedeliveries } = yield* setUp()
