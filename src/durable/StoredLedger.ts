@@ -87,6 +87,8 @@ export const layer = Layer.effect(
       new Map(backends.map((backend) => [backend, admissions.get(backend) ?? breakers.admitAnyway(backend)]))
 
     return Ledger.of({
+      // If GitHub was asked for it, it has arrived.
+      unmatched: (delivery) => records.begin(delivery, []).abandoned(),
       record: (delivery, backends, done) => {
         const id = ids.next()
         const since = timers.now()

@@ -28,6 +28,8 @@ export interface LedgerEntry {
   readonly abandoned: () => void
 }
 
+const nothing = () => {}
+
 export class Ledger extends Context.Service<Ledger, {
   /**
    * Writes a delivery down, and calls `done` once, perhaps before it returns. It never fails: a delivery that could not
@@ -38,11 +40,13 @@ export class Ledger extends Context.Service<Ledger, {
     backends: ReadonlyArray<Backend>,
     done: (entry: LedgerEntry) => void
   ) => void
+  /** No backend wants the delivery. It is not written down. */
+  readonly unmatched: (delivery: Delivery) => void
 }>()("sprayproxy/forwarding/Ledger") {
   /** Writes nothing down. */
   static readonly layerDirect = Layer.succeed(
     Ledger,
-    Ledger.of({ record: (_delivery, backends, done) => done(unwritten(backends)) })
+    Ledger.of({ record: (_delivery, backends, done) => done(unwritten(backends)), unmatched: nothing })
   )
 }
 
@@ -56,4 +60,3 @@ export const unwritten = (backends: ReadonlyArray<Backend>): LedgerEntry => ({
 })
 
 const isNotKept = () => false
-const nothing = () => {}

@@ -174,6 +174,7 @@ export class Spray extends Context.Service<Spray, {
           waiting -= 1
           begun(reply.observer, () => {
             if (backends.length > 0) return record(backends)
+            ledger.unmatched(delivery)
             reply.observer.ended()
             reply.give("unmatched")
           })

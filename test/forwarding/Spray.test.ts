@@ -480,6 +480,7 @@ const onDisk = (keeps = true) => {
   const layer = Layer.succeed(
     Ledger,
     Ledger.of({
+      unmatched: () => {},
       record: ({ guid }, backends, done) =>
         done({
           backends: backends.slice(0, 2),
@@ -500,6 +501,7 @@ describe("a delivery that the store has not taken", () => {
   const notOnDisk = Layer.succeed(
     Ledger,
     Ledger.of({
+      unmatched: () => {},
       record: (_delivery, backends, done) => done({ ...unwritten(backends), lateReply: "forwarding" })
     })
   )
@@ -522,6 +524,7 @@ describe("a ledger that answers later", () => {
         const later = Layer.succeed(
           Ledger,
           Ledger.of({
+            unmatched: () => {},
             record: (_delivery, backends, done) => {
               const entry = {
                 ...unwritten(backends),

@@ -172,7 +172,7 @@ export interface RecoveryRecords {
   /**
    * Keeps records of fallbacks. One of a delivery that the ledger holds is left out, because its rows know more. Of
    * several with one fingerprint, each backend has its best end. A missing delivery that all backends are done with is
-   * recovered.
+   * recovered. A record without backends is not kept, and does that alone.
    */
   readonly keepFallbacks: (fallbacks: ReadonlyArray<FallbackRecord>) => Effect.Effect<void, StoreUnavailable>
 }

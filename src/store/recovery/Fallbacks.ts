@@ -103,7 +103,7 @@ export const make = (session: StoreSession) => {
           is_complete: [...ofPrint.values()].includes(undefined) ? 0 : 1
         })
       })
-      yield* dialect.run(keep, rows)
+      yield* dialect.run(keep, rows.filter((_row, at) => ends.get(nameOfPrint(rows[at]!))!.size > 0))
       yield* dialect.run(recover, rows.filter(({ is_complete }) => is_complete === 1))
     }, sql.withTransaction),
 

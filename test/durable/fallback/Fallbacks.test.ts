@@ -72,7 +72,7 @@ const setUp = Effect.gen(function*() {
   })
   // The first probe finds the store there.
   yield* TestClock.adjust(1)
-  return { database, record, recovery: Context.get(services, RecoveryStore) }
+  return { database, ledger, record, recovery: Context.get(services, RecoveryStore) }
 })
 
 describe("a delivery that went without the store", () => {
@@ -109,5 +109,19 @@ describe("a delivery that went without the store", () => {
         { guid: "guid", held: true, fallback: undefined, recovery: undefined }
       ])
       assert.strictEqual(database.fallbacks.size, 0)
+    }))
+})
+
+describe("a delivery that no backend wants", () => {
+  it.effect("is recovered if it was missing: GitHub is not asked for it again", () =>
+    Effect.gen(function*() {
+      const { database, ledger, recovery } = yield* setUp
+      const wanted = { guid: "guid", event: "push", attemptId: "1", failedAt: 1, priority: 0 }
+      yield* recovery.want([wanted], { anew: false })
+      ledger.unmatched(delivery)
+      yield* TestClock.adjust("5 seconds")
+      assert.deepInclude(yield* recovery.recoveryCounts(), { wanted: 0, recovered: 1 })
+      assert.strictEqual(database.fallbacks.size, 0)
+      assert.strictEqual(database.deliveries.size, 0)
     }))
 })

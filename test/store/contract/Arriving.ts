@@ -41,6 +41,16 @@ export const tests = (it: ContractIt) => {
         assert.deepStrictEqual(yield* recovery.wanted(10), [])
       }))
 
+    it.effect("and that no backend wants is recovered, and nothing of it is kept", () =>
+      Effect.gen(function*() {
+        const { recall, recovery, want } = yield* setUpRecovery
+        yield* want(missing("a"))
+        yield* recovery.keepFallbacks([endsOf("a", {}), endsOf("b", {})])
+        assert.deepStrictEqual(yield* recall("a", "b"), [
+          { guid: "a", held: false, fallback: undefined, recovery: { state: "recovered", asks: 0 } }
+        ])
+      }))
+
     it.effect("is recovered also before it was asked for, and after it was given up", () =>
       Effect.gen(function*() {
         const { arrive, recovery, store, want } = yield* setUpRecovery

@@ -150,7 +150,7 @@ export const recoveryRecords = ({ database, owner }: Replica): RecoveryRecords =
           const ends = new Map<string, FallbackEnd>(fallbacks.get(print)?.backends.map(({ end, key }) => [key, end]))
           for (const { end, key } of record.backends) ends.set(key, better(ends.get(key), end))
           const kept = { ...record, backends: [...ends].map(([key, end]) => ({ key, end })), keptAt: now }
-          fallbacks.set(print, kept)
+          if (kept.backends.length > 0) fallbacks.set(print, kept)
           const known = recoveries.get(record.guid)
           const isMissing = known !== undefined && !hasEnded(known) && isOurs(database, record.hookId)
           if (isMissing && isComplete(kept)) recover(known, now)
