@@ -207,6 +207,8 @@ export class Spray extends Context.Service<Spray, {
         cutOff: Effect.sync(() => {
           // Ending attempts makes room, and nothing may begin in that room any more.
           closed = true
+          // Refusals have to be out before the shutdown closes the connections, so they can't wait for later turns.
+          turns.runAll()
           for (const inFlight of underWay) inFlight.expire("cut off by the shutdown")
           return lost.splice(0)
         })

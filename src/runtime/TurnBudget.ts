@@ -23,16 +23,18 @@ export class TurnBudget extends Context.Service<TurnBudget, {
   readonly isOpen: () => boolean
   /** Does `work` in this turn or in a later one. */
   readonly run: (work: () => void) => void
+  /** Does everything that waits now, whatever its share. */
+  readonly runAll: () => void
 }>()("sprayproxy/runtime/TurnBudget") {
   static readonly layer = Layer.sync(TurnBudget, () => {
     const share = new Share()
-    return TurnBudget.of({ isOpen: () => share.isOpen, run: (work) => share.run(work) })
+    return TurnBudget.of({ isOpen: () => share.isOpen, run: (work) => share.run(work), runAll: () => share.runAll() })
   })
 
   /** Does all work at once, for tests that drive the turns themselves. */
   static readonly layerUnlimited = Layer.succeed(
     TurnBudget,
-    TurnBudget.of({ isOpen: () => true, run: (work) => work() })
+    TurnBudget.of({ isOpen: () => true, run: (work) => work(), runAll: () => {} })
   )
 }
 
@@ -52,6 +54,10 @@ class Share {
     if (this.#scheduled) return
     this.#scheduled = true
     setImmediate(this.#nextTurn)
+  }
+
+  runAll(): void {
+    for (const work of this.#waiting.splice(0)) this.#runNow(work)
   }
 
   #runNow(work: () => void): void {

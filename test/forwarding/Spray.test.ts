@@ -84,7 +84,8 @@ const countedTimers = () => {
 const setUp = Effect.fnUntraced(function*(
   backendCount: number,
   settings: Partial<Settings["Service"]> = {},
-  ledger: Layer.Layer<Ledger> = Ledger.layerDirect
+  ledger: Layer.Layer<Ledger> = Ledger.layerDirect,
+  turns: Layer.Layer<TurnBudget> = TurnBudget.layerUnlimited
 ) {
   const connections = new ScriptedConnections()
   const counted = countedTimers()
@@ -98,7 +99,7 @@ const setUp = Effect.fnUntraced(function*(
         )
       ),
       Layer.provideMerge(Layer.mergeAll(Resolver.layerFrom(() => {}), Log.layerTest, Metrics.layer, counted.layer)),
-      Layer.provideMerge(Layer.mergeAll(TurnBudget.layerUnlimited, ledger)),
+      Layer.provideMerge(Layer.mergeAll(turns, ledger)),
       Layer.provideMerge(Settings.layerFrom({
         backends: allBackends.slice(0, backendCount),
         forwardingTimeout: Duration.millis(forwardingTimeout),
@@ -496,6 +497,72 @@ const onDisk = (keeps = true) => {
   )
   return { layer, told }
 }
+
+/** Turns that come when they are asked for. */
+const heldTurns = () => {
+  const waiting: Array<() => void> = []
+  const next = () => waiting.shift()!()
+  const layer = Layer.succeed(
+    TurnBudget,
+    TurnBudget.of({
+      isOpen: () => false,
+      run: (work) => void waiting.push(work),
+      runAll: () => {
+        while (waiting.length > 0) next()
+      }
+    })
+  )
+  return { layer, next }
+}
+
+describe("many deliveries that wait for their turn", () => {
+  const crowd = Effect.fnUntraced(function*(ledger: Layer.Layer<Ledger>) {
+    const turns = heldTurns()
+    const services = yield* setUp(1, withoutRetries, ledger, turns.layer)
+    services.a.onDispatch = (sent) => void sent.start()
+    const replies = yield* Effect.forEach(range(0, 300), (n) => services.start(String(n)))
+    turns.next()
+    return { ...services, replies, turns }
+  })
+
+  it.effect("are left for later before the shutdown that cuts them off goes on, if they are on disk", () =>
+    Effect.gen(function*() {
+      const { layer, told } = onDisk()
+      const { a, budget, spray } = yield* crowd(layer)
+      expect(yield* spray.cutOff).toEqual([])
+      expect(a.sent.map(guidOf)).toEqual(["0"])
+      expect(told).toEqual([...range(1, 300).map((n) => `${n} abandoned`), "0 a.test: timed out"])
+      expect(budget.state().used).toBe(0)
+      yield* spray.idle
+    }))
+
+  it.effect("are all refused before the shutdown goes on, if they are not on disk", () =>
+    Effect.gen(function*() {
+      const { a, budget, replies, spray } = yield* crowd(Ledger.layerDirect)
+      expect((yield* spray.cutOff).map(({ delivery }) => delivery.guid)).toEqual(["0"])
+      expect(replies.slice(1).map((reply) => reply.pollUnsafe())).toEqual(
+        range(1, 300).map(() => Exit.fail("overloaded"))
+      )
+      expect(a.sent.map(guidOf)).toEqual(["0"])
+      expect(budget.state().used).toBe(0)
+      yield* spray.idle
+    }))
+
+  it.effect("are waited for by a shutdown that has time", () =>
+    Effect.gen(function*() {
+      const { layer, told } = onDisk()
+      const { a, replies, spray, turns } = yield* crowd(layer)
+      const idle = yield* Effect.forkChild(spray.idle, { startImmediately: true })
+      a.last.answer(202)
+      yield* turn
+      expect(idle.pollUnsafe()).toBeUndefined()
+      a.onDispatch = accept
+      for (let n = 1; n < 300; n++) turns.next()
+      yield* Fiber.join(idle)
+      for (const reply of replies) expect(yield* Fiber.join(reply)).toBe("accepted")
+      expect(told).toEqual(range(0, 300).map((n) => `${n} a.test: delivered`))
+    }))
+})
 
 describe("a delivery that the store has not taken", () => {
   const notOnDisk = Layer.succeed(

@@ -49,6 +49,24 @@ describe("a share of each turn", () => {
       expect(done).toEqual(["early", "late"])
     }))
 
+  it.effect("does not bound work that can't wait", () =>
+    Effect.gen(function*() {
+      const { run, runAll } = yield* share
+      const done: Array<number> = []
+      for (let n = 0; n < 4; n++) {
+        run(() => {
+          long()
+          done.push(n)
+        })
+      }
+      runAll()
+      expect(done).toEqual([0, 1, 2, 3])
+      yield* turn
+      yield* turn
+      run(() => void done.push(4))
+      expect(done).toEqual([0, 1, 2, 3, 4])
+    }))
+
   it.effect("is whole again in the next turn", () =>
     Effect.gen(function*() {
       const { isOpen, run } = yield* share
