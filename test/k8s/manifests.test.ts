@@ -40,6 +40,8 @@ const containersOf = (objects: ReadonlyArray<KubernetesObject>): ReadonlyArray<C
   return [...containers, ...initContainers]
 }
 
+const daysOf = (setting: Option.Option<Duration.Duration>) => Duration.toDays(Option.getOrThrow(setting))
+
 const mebibytes = (quantity: string) => Number(/^(\d+)Mi$/.exec(quantity)?.[1])
 
 /** The kind of store that a target has, if it has one. */
@@ -361,7 +363,8 @@ describe.skipIf(kustomize() === undefined)("k8s", () => {
     (name) => {
       const settings = settingsOf(render(name))
       assert.isTrue(settings.enableDynamicBackends)
-      assert.isNotEmpty(settings.dynamicBackendAllow)
+      assert.strictEqual(daysOf(settings.dynamicBackendTtl), 7)
+      assert.strictEqual(daysOf(settings.dynamicBackendDeadAfter), 1)
       assert.strictEqual(find<Deployment>(render(name), "Deployment").spec.replicas, 1)
       const kinds = render(name).map(({ kind }) => kind)
       assert.notInclude(kinds, "PodDisruptionBudget")
@@ -393,7 +396,8 @@ describe.skipIf(kustomize() === undefined)("k8s", () => {
     (name) => {
       const settings = settingsOf(render(name))
       assert.isTrue(settings.enableDynamicBackends)
-      assert.isNotEmpty(settings.dynamicBackendAllow)
+      assert.strictEqual(daysOf(settings.dynamicBackendTtl), 7)
+      assert.strictEqual(daysOf(settings.dynamicBackendDeadAfter), 1)
       assert.deepStrictEqual(rulesOf(render(name), "sprayproxy-registrar"), [
         { nonResourceURLs: ["/backends"], verbs: ["get", "create", "delete"] }
       ])

@@ -102,6 +102,7 @@ describe("warnings", () => {
     }
   )
   const backend = ["--backend", "http://127.0.0.1:1"]
+  const dynamic = [...backend, "--enable-dynamic-backends"]
 
   it.live("none for a plain configuration", () =>
     Effect.gen(function*() {
@@ -113,9 +114,10 @@ describe("warnings", () => {
       ["--insecure-skip-webhook-verify", [...backend, "--insecure-skip-webhook-verify"], /without a check that GitHub/],
       ["--insecure-skip-tls-verify", [...backend, "--insecure-skip-tls-verify"], /certificates of backends are not/],
       ["no backends", [], /^no backend gets the deliveries/],
+      ["dynamic backends that nothing bounds", dynamic, /^whoever registers a backend receives the deliveries of all/],
       [
         "dynamic backends beyond loopback",
-        [...backend, "--enable-dynamic-backends", "--host", "0.0.0.0"],
+        [...dynamic, "--dynamic-backend-repositories", "org/*", "--host", "0.0.0.0"],
         /^\/backends has no authentication of its own/
       ],
       ["a short grace", [...backend, "--shutdown-grace", "5s"], /^--shutdown-grace 5s is below/]

@@ -123,6 +123,7 @@ describe("deliveries", () => {
           "accepted: none",
           "forwarding: none",
           "failed: none",
+          "unmatched: none",
           "gone: none",
           "refused: backends unknown",
           "refused: body cut off",
@@ -476,7 +477,8 @@ describe("the rest", () => {
           [`sprayproxy_registry_changes_total{change="registered"}`, 2],
           [`sprayproxy_registry_changes_total{change="renewed"}`, 0],
           [`sprayproxy_registry_changes_total{change="unregistered"}`, 0],
-          [`sprayproxy_registry_changes_total{change="expired"}`, 1]
+          [`sprayproxy_registry_changes_total{change="expired"}`, 1],
+          [`sprayproxy_registry_changes_total{change="dead"}`, 0]
         ])
       )
     })))

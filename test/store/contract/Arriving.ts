@@ -260,21 +260,22 @@ export const tests = (it: ContractIt) => {
     const ends: ReadonlyArray<FallbackEnd> = ["delivered", "rejected", "dead", undefined]
     it.effect("goes where the same delivery would go that the ledger holds, whoever asks", () =>
       Effect.gen(function*() {
+        const { arrive, recovery, settle, store, want, write } = yield* setUpRecovery
         for (const isAsked of [false, true]) {
           for (const one of ends) {
             for (const other of ends) {
-              const { arrive, recovery, settle, store, want, write } = yield* setUpRecovery
-              const held = deliveryOf("held", { to: "ab" })
-              yield* write(held)
-              for (const [name, end] of [["a", one], ["b", other]] as const) {
-                yield* settle(held.id, name, end ?? { retryIn: 60_000 })
-              }
-              yield* recovery.keepFallbacks([endsOf("not held", { a: one, b: other })])
-              if (isAsked) yield* want(missing("held"), missing("not held"))
               const what = `${one} and ${other}, ${isAsked ? "asked for" : "not asked for"}`
-              const owned = yield* arrive("held", { to: "abc" })
-              assert.deepStrictEqual(yield* arrive("not held", { to: "abc" }), owned, what)
-              const [ofHeld, ofNotHeld] = [yield* store.show("held"), yield* store.show("not held")]
+              const [held, notHeld] = [`held: ${what}`, `not held: ${what}`]
+              const delivery = deliveryOf(held, { to: "ab" })
+              yield* write(delivery)
+              for (const [name, end] of [["a", one], ["b", other]] as const) {
+                yield* settle(delivery.id, name, end ?? { retryIn: 60_000 })
+              }
+              yield* recovery.keepFallbacks([endsOf(notHeld, { a: one, b: other })])
+              if (isAsked) yield* want(missing(held), missing(notHeld))
+              const owned = yield* arrive(held, { to: "abc" })
+              assert.deepStrictEqual(yield* arrive(notHeld, { to: "abc" }), owned, what)
+              const [ofHeld, ofNotHeld] = [yield* store.show(held), yield* store.show(notHeld)]
               assert.deepStrictEqual(ofNotHeld.map(statesOf), ofHeld.map(statesOf), what)
             }
           }
