@@ -19,12 +19,12 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
-import { commonEvents, isRareEvent } from "../Migrations.ts"
 import * as Question from "../Question.ts"
 import type { StoreSession } from "../Session.ts"
 import type { RowFilter, RowName } from "../contract/Operator.ts"
 import type { StoreUnavailable } from "../contract/Unavailable.ts"
 import * as StoreFilters from "./Filters.ts"
+import { commonEvents, isRareEvent } from "./RareEvents.ts"
 
 /** The result of a search. */
 export interface Search<Row> {
