@@ -37,28 +37,22 @@ const problem = (status: number, message: string, errors?: ReadonlyArray<Payload
 const notFound = problem(404, "Not Found")
 
 /** Serves the API below a path: `/api/v3` on a GitHub Enterprise Server. */
-export const serve = (app: App, base: string): Http.RequestListener => {
-  const hour = new Hour()
-  return (request, response) => {
-    request.resume()
-    const now = app.now()
-    const call = callOf(app, request, base)
-    respond(app, call, request, response, hour)
-    app.requests.push({
-      kind: call.kind,
-      target: request.url!,
-      status: response.headersSent ? response.statusCode : 0,
-      guid: call.attempt?.delivery.guid,
-      at: now
-    })
-  }
+export const serve = (app: App, base: string): Http.RequestListener => (request, response) => {
+  request.resume()
+  const call = callOf(app, request, base)
+  const { kind } = call
+  const guid = call.attempt?.delivery.guid
+  const noted = { kind, guid, target: request.url!, at: app.now(), port: request.socket.localPort!, status: 0 }
+  app.requests.push(noted)
+  respond(app, call, request, response)
+  if (response.headersSent) noted.status = response.statusCode
 }
 
-const respond = (app: App, call: Call, request: Http.IncomingMessage, response: Http.ServerResponse, hour: Hour) => {
+const respond = (app: App, call: Call, request: Http.IncomingMessage, response: Http.ServerResponse) => {
   const now = app.now()
   response.setHeader("Date", new Date(now).toUTCString())
   response.setHeader("X-GitHub-Media-Type", "github.v3; format=json")
-  const trouble = app.nextTrouble(call.kind) ?? hour.spend(app.limit, now, response)
+  const trouble = app.nextTrouble(call.kind) ?? spend(app, now, response)
   if (trouble !== undefined) return trouble(response)
   const { body, link, status } = answerTo(app, call, request.headers.authorization)
   if (link !== undefined) response.setHeader("Link", link)
@@ -106,25 +100,16 @@ const pageOf = (app: App, url: URL): Answer => {
   return { ...answer, link: `<${next.href}>; rel="next"` }
 }
 
-/** The requests of an hour: https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api */
-class Hour {
-  #used = 0
-  #endsAt = 0
-
-  /** Trouble, if nothing is left. */
-  spend(limit: number | undefined, now: number, response: Http.ServerResponse): Trouble | undefined {
-    if (limit === undefined) return undefined
-    if (now >= this.#endsAt) {
-      this.#endsAt = now + 3_600_000
-      this.#used = 0
-    }
-    const isSpent = this.#used >= limit
-    if (!isSpent) this.#used += 1
-    response.setHeader("X-RateLimit-Limit", limit)
-    response.setHeader("X-RateLimit-Remaining", limit - this.#used)
-    response.setHeader("X-RateLimit-Reset", Math.ceil(this.#endsAt / 1_000))
-    response.setHeader("X-RateLimit-Used", this.#used)
-    response.setHeader("X-RateLimit-Resource", "core")
-    return isSpent ? primaryLimit(this.#endsAt) : undefined
-  }
+/** Trouble, if nothing is left of the hour: https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api */
+const spend = ({ hour, limit }: App, now: number, response: Http.ServerResponse): Trouble | undefined => {
+  if (limit === undefined) return undefined
+  if (now >= hour.endsAt) Object.assign(hour, { endsAt: now + 3_600_000, used: 0 })
+  const isSpent = hour.used >= limit
+  if (!isSpent) hour.used += 1
+  response.setHeader("X-RateLimit-Limit", limit)
+  response.setHeader("X-RateLimit-Remaining", limit - hour.used)
+  response.setHeader("X-RateLimit-Reset", Math.ceil(hour.endsAt / 1_000))
+  response.setHeader("X-RateLimit-Used", hour.used)
+  response.setHeader("X-RateLimit-Resource", "core")
+  return isSpent ? primaryLimit(hour.endsAt) : undefined
 }

@@ -25,6 +25,8 @@ export interface ApiRequest {
   readonly guid: string | undefined
   /** By GitHub's clock. */
   readonly at: number
+  /** The API's port that it came to. */
+  readonly port: number
 }
 
 interface Planned {
@@ -56,6 +58,8 @@ export class App {
   readonly clientId = "Iv23liA1b2C3d4E5f6G7"
   readonly log = new Attempts()
   readonly requests: Array<ApiRequest> = []
+  /** The requests of this hour that count towards the limit. */
+  readonly hour = { used: 0, endsAt: 0 }
   readonly #timeLimit: number
   readonly #now: () => number
   readonly #underWay = new Set<Promise<unknown>>()

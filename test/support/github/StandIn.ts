@@ -23,8 +23,9 @@ export const startGitHub = (
 ): Effect.Effect<StandIn, never, Scope.Scope> =>
   Effect.suspend(() => {
     const app = new App(options)
-    return Effect.map(listen(Http.createServer(serve(app, base))), (port) => ({
-      app,
-      url: `http://127.0.0.1:${port}${base}`
-    }))
+    return Effect.map(startApi(app, base), (url) => ({ app, url }))
   })
+
+/** One more address of the API; an App may have several. */
+export const startApi = (app: App, base = ""): Effect.Effect<string, never, Scope.Scope> =>
+  Effect.map(listen(Http.createServer(serve(app, base))), (port) => `http://127.0.0.1:${port}${base}`)
