@@ -9,7 +9,7 @@
 import * as Effect from "effect/Effect"
 import { BackendRegistry } from "../backends/Registry.ts"
 import type { Backend } from "../domain/Backend.ts"
-import { takesEvent, takesSubject } from "../domain/BackendFilter.ts"
+import { type BackendFilter, nothing, takesEvent, takesSubject } from "../domain/BackendFilter.ts"
 import type { Delivery } from "../domain/Delivery.ts"
 import { headerOf } from "../domain/ForwardedHeaders.ts"
 import type { Subject } from "../domain/RepositoryPattern.ts"
@@ -18,17 +18,13 @@ import * as Payload from "./Payload.ts"
 export interface Addressing {
   /** Calls `done` once with the backends that get the delivery, perhaps before it returns. */
   readonly addressees: (delivery: Delivery, done: (backends: ReadonlyArray<Backend>) => void) => void
-  /** Whether the backend gets the delivery. */
-  readonly gets: (backend: Backend, delivery: Delivery) => Effect.Effect<boolean>
+  /** Whether the backend takes the delivery. `gone`: there is no such backend any more. */
+  readonly asked: (backend: Backend, delivery: Delivery) => Effect.Effect<"takes" | "refuses" | "gone">
 }
 
 export const make = Effect.map(BackendRegistry, (registry): Addressing => {
   const queue = new Queue()
 
-  const takes = (backend: Backend, event: string | undefined) => {
-    const filter = registry.filterOf(backend)
-    return filter === undefined || takesEvent(filter, event)
-  }
   const asksForSubject = (backend: Backend) => registry.filterOf(backend)?.repositories !== undefined
 
   const subjectOf = ({ body, headers }: Delivery, done: (subject: Subject | undefined) => void) => {
@@ -42,30 +38,37 @@ export const make = Effect.map(BackendRegistry, (registry): Addressing => {
     )
   }
 
-  /** Of the backends that there are, because they may have changed while the payload was read. */
-  const among = ({ event }: Delivery, subject: Subject | undefined) => (backend: Backend) => {
-    const filter = registry.filterOf(backend)
-    return filter === undefined || (takesEvent(filter, event) && takesSubject(filter, subject))
-  }
-
   return {
     addressees: (delivery, done) => {
+      const { event } = delivery
       const backends = registry.snapshot()
       if (!registry.isFiltered()) return done(backends)
-      const takers = backends.filter((backend) => takes(backend, delivery.event))
+      const takers = backends.filter((backend) => mayTake(registry.filterOf(backend), event))
       if (!takers.some(asksForSubject)) return done(takers)
-      subjectOf(delivery, (subject) => done(registry.snapshot().filter(among(delivery, subject))))
+      // Backends and filters may have changed while the payload was read.
+      subjectOf(
+        delivery,
+        (subject) => done(registry.snapshot().filter((backend) => takes(registry.filterOf(backend), event, subject)))
+      )
     },
-    gets: (backend, delivery) =>
+    asked: (backend, delivery) =>
       Effect.suspend(() => {
-        if (!takes(backend, delivery.event)) return Effect.succeed(false)
-        if (!asksForSubject(backend)) return Effect.succeed(true)
-        return Effect.callback<boolean>((resume) =>
-          subjectOf(delivery, (subject) => resume(Effect.succeed(among(delivery, subject)(backend))))
-        )
+        const verdict = (subject: Subject | undefined) => {
+          const filter = registry.filterOf(backend)
+          return filter === nothing ? "gone" : takes(filter, delivery.event, subject) ? "takes" : "refuses"
+        }
+        const isSubjectAsked = mayTake(registry.filterOf(backend), delivery.event) && asksForSubject(backend)
+        if (!isSubjectAsked) return Effect.succeed(verdict(undefined))
+        return Effect.callback((resume) => subjectOf(delivery, (subject) => resume(Effect.succeed(verdict(subject)))))
       })
   }
 })
+
+type Filter = BackendFilter | undefined
+
+const mayTake = (filter: Filter, event: string | undefined) => filter === undefined || takesEvent(filter, event)
+const takes = (filter: Filter, event: string | undefined, subject: Subject | undefined) =>
+  filter === undefined || (takesEvent(filter, event) && takesSubject(filter, subject))
 
 const form = /^\s*application\/x-www-form-urlencoded\s*(;|$)/i
 

@@ -30,10 +30,13 @@ export const note = (
     entry.failingSince = undefined
     return observer.turned(entry, false)
   }
-  const now = monotonic(clock)
   if (entry.failingSince === undefined) {
-    entry.failingSince = now
+    entry.failingSince = monotonic(clock)
     return observer.turned(entry, true)
   }
-  if (now - entry.failingSince >= deadAfter) observer.dead(entry)
+  if (isDead(entry, deadAfter, clock)) observer.dead(entry)
 }
+
+/** Whether nothing has arrived for so many milliseconds, as far as this process knows. */
+export const isDead = ({ failingSince }: Entry, deadAfter: number, clock: Clock.Clock): boolean =>
+  failingSince !== undefined && monotonic(clock) - failingSince >= deadAfter

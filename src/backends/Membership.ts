@@ -58,10 +58,14 @@ export interface Membership {
   /**
    * Calls `hold` with the backends that all replicas share: once before it returns, unless that takes too long, and
    * then each second. A backend is unsettled if it is being changed here, or has a change that is not shared yet. `hold`
-   * must leave such a backend as it is.
+   * must leave such a backend as it is. Of a backend that `isNoting`, `failingFor` is out of date.
    */
   readonly follow: (
-    hold: (shared: ReadonlyArray<SharedBackend>, isUnsettled: (key: string) => boolean) => void
+    hold: (
+      shared: ReadonlyArray<SharedBackend>,
+      isUnsettled: (key: string) => boolean,
+      isNoting: (key: string) => boolean
+    ) => void
   ) => Effect.Effect<void, never, Scope.Scope>
   /** Whether `hold` has been called, or never will be. */
   readonly isKnown: () => boolean

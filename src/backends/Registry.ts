@@ -26,7 +26,7 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { type Backend, type InvalidBackendUrl, parse, withoutSecrets } from "../domain/Backend.ts"
-import type { BackendFilter } from "../domain/BackendFilter.ts"
+import { type BackendFilter, nothing } from "../domain/BackendFilter.ts"
 import { isSuccess, type Outcome } from "../domain/Outcome.ts"
 import { Log } from "../observability/logs/Logging.ts"
 import { Metrics } from "../observability/metrics/Metrics.ts"
@@ -81,7 +81,7 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
   readonly list: Effect.Effect<ReadonlyArray<Registration>>
   /** Whether a backend has a filter. */
   readonly isFiltered: () => boolean
-  /** `undefined`: the backend gets everything, or is gone. */
+  /** `undefined`: the backend gets everything. One that is gone gets `BackendFilter.nothing`. */
   readonly filterOf: (backend: Backend) => BackendFilter | undefined
   /** Adds a dynamic backend. `"renewed"`: it was there already, dynamic or static. */
   readonly register: (
@@ -185,7 +185,7 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
         const { key } = entry.backend
         const wasShared = yield* membership.removeDead(key, deadAfter)
         // Something may have arrived meanwhile, and somebody may have registered or unregistered it.
-        const isDead = wasShared ?? entry.failingSince !== undefined
+        const isDead = wasShared ?? Arrivals.isDead(entry, deadAfter, clock)
         if (!isDead || entries.get(key) !== entry) return
         entries.remove(entry, "no delivery has arrived there for too long")
         metrics.registryChanged("dead")
@@ -205,7 +205,7 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
         entries.add(backend, clock.currentTimeMillisUnsafe(), undefined, filters.ofStatic(backend))
       }
       if (settings.enableDynamicBackends) {
-        yield* membership.follow((shared, isUnsettled) => replication.hold(shared, isUnsettled))
+        yield* membership.follow((...shared) => replication.hold(...shared))
       }
       const expire = expireNext(entries, clock, expiryChanged, (entry) => {
         entries.remove(entry, "ttl expired")
@@ -222,7 +222,10 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
       return BackendRegistry.of({
         snapshot: () => entries.snapshot,
         isFiltered: () => entries.isFiltered,
-        filterOf: (backend) => entries.get(backend.key)?.filter,
+        filterOf: (backend) => {
+          const entry = entries.get(backend.key)
+          return entry === undefined ? nothing : entry.filter
+        },
         isKnown: () => !settings.enableDynamicBackends || membership.isKnown(),
         list: Effect.sync(() =>
           Array.from(entries, ({ expiry, ...entry }) => ({ ...entry, expiresAt: shownExpiry(expiry, clock) }))

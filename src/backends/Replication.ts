@@ -36,7 +36,11 @@ export class Replication {
   }
 
   /** Takes over all shared backends in one synchronous step. */
-  hold(shared: ReadonlyArray<SharedBackend>, isUnsettled: (key: string) => boolean): void {
+  hold(
+    shared: ReadonlyArray<SharedBackend>,
+    isUnsettled: (key: string) => boolean,
+    isNoting: (key: string) => boolean
+  ): void {
     const keys = new Set(shared.map(({ key }) => key))
     for (const entry of this.#entries) {
       const { key, source } = entry.backend
@@ -45,7 +49,7 @@ export class Replication {
       }
     }
     for (const key of this.#refused.keys()) if (!keys.has(key)) this.#refused.delete(key)
-    for (const one of shared) if (!isUnsettled(one.key)) this.#holdOne(one)
+    for (const one of shared) if (!isUnsettled(one.key)) this.#holdOne(one, isNoting(one.key))
   }
 
   /** The key of a shared backend that is refused here, found by its URL. */
@@ -53,7 +57,7 @@ export class Replication {
     return Array.from(this.#refused).find(([, refusedUrl]) => refusedUrl === url.trim())?.[0]
   }
 
-  #holdOne(shared: SharedBackend): void {
+  #holdOne(shared: SharedBackend, isNoting: boolean): void {
     const expiry = this.#expiryOf(shared)
     const filter = this.#bounded(shared.filter)
     const failingSince = shared.failingFor === undefined ? undefined : monotonic(this.#clock) - shared.failingFor
@@ -65,7 +69,7 @@ export class Replication {
       this.#log.write("info", "server registered", { backend: shared.url, by: "the store" })
     } else if (known.backend.source === "dynamic") {
       known.registeredAt = shared.registeredAt
-      known.failingSince = failingSince
+      if (!isNoting) known.failingSince = failingSince
       this.#entries.renew(known, expiry, filter)
     }
   }

@@ -9,6 +9,9 @@ export interface BackendFilter {
   readonly events: ReadonlySet<string> | undefined
 }
 
+/** Takes nothing. */
+export const nothing: BackendFilter = { repositories: new Set(), events: new Set() }
+
 /** The value of `X-GitHub-Event`. */
 export const isEvent = (text: string): boolean => /^[a-z\d_]{1,100}$/.test(text)
 

@@ -21,6 +21,7 @@ const name = /^[a-z\d._-]{1,100}$/
 
 /** The pattern in lower case. Undefined: it is none. */
 export const parse = (text: string): string | undefined => {
+  if (!isAscii(text)) return undefined
   const pattern = text.toLowerCase()
   const [ofOwner = "", ofName = "", ...rest] = pattern.split("/")
   const isPattern = rest.length === 0 && owner.test(ofOwner) && (ofName === "*" || isName(ofName))
@@ -29,11 +30,16 @@ export const parse = (text: string): string | undefined => {
 
 /** Reads a repository's full name, as GitHub's payloads have it. Undefined: it is none. */
 export const subjectOf = (fullName: string): Subject | undefined => {
+  if (!isAscii(fullName)) return undefined
   const [ofOwner = "", ofName = "", ...rest] = fullName.toLowerCase().split("/")
   return rest.length === 0 && ofOwner !== "" && ofName !== "" && ofName !== "*"
     ? { owner: ofOwner, name: ofName }
     : undefined
 }
+
+/** Reads an account's login. Undefined: it is none. */
+export const subjectOfOwner = (login: string): Subject | undefined =>
+  login === "" || login.includes("/") || !isAscii(login) ? undefined : { owner: login.toLowerCase(), name: undefined }
 
 /** Whether one of the patterns covers what a delivery belongs to. */
 export const matches = (patterns: ReadonlySet<string>, subject: Subject): boolean =>
@@ -51,5 +57,8 @@ export const common = (some: ReadonlySet<string>, others: ReadonlySet<string>): 
       [...others].filter((pattern) => covers(some, pattern))
     )
   )
+
+/** GitHub's names are. Other letters may become ASCII ones in lower case: that of the Kelvin sign is `k`. */
+const isAscii = (text: string): boolean => /^[\x21-\x7e]*$/.test(text)
 
 const isName = (text: string): boolean => name.test(text) && text !== "." && text !== ".."

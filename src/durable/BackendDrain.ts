@@ -75,6 +75,12 @@ export class BackendDrain {
     this.#active -= 1
   }
 
+  /** A row was not made because it was cancelled. Such rows must not keep wanted ones waiting, and cost the backend nothing. */
+  cancelled(): void {
+    this.#credit += 1
+    this.#hasKeptUp = true
+  }
+
   ended({ outcome, status }: Pick<AttemptReport, "outcome" | "status">): void {
     this.#active -= 1
     if (Outcome.isAway(outcome, status)) this.#rate = Math.max(firstRate, this.#rate / 2)

@@ -59,7 +59,10 @@ export const layer = Layer.effectDiscard(Effect.gen(function*() {
     drain.began(claimed.length, limit)
     for (const [at, row] of claimed.entries()) {
       const own = noting(drain, at === 0 ? admission : breakers.admitAnyway(backend))
-      yield* Effect.forkIn(send({ ...row, isFresh: false, ownedAt, backend, admission: own }), scope)
+      yield* Effect.forkIn(
+        send({ ...row, isFresh: false, ownedAt, backend, admission: own, cancelled: () => drain.cancelled() }),
+        scope
+      )
     }
   })
 

@@ -32,6 +32,8 @@ import { StoreMetrics } from "./StoreMetrics.ts"
 export interface ClaimedRow extends OwnedRow {
   readonly backend: Backend
   readonly bodyLength: number
+  /** The row is cancelled, because the backend does not take the delivery any more. */
+  readonly cancelled: () => void
 }
 
 /** Sends one row, and ends when nothing of it is under way. */
@@ -114,7 +116,13 @@ export const make = Effect.gen(function*() {
     if (stored.success === undefined) return notSent(row, "its body is not kept any more", "dead")
     const delivery = deliveryOf(stored.success)
     // The filter may have been narrowed since, and an operator may have asked for what the backend is not to get.
-    if (!(yield* addressing.gets(backend, delivery))) return settling.cancel(row)
+    const asked = yield* addressing.asked(backend, delivery)
+    // A backend that is gone here may have been renewed elsewhere. If not, the store cancels its rows.
+    if (asked === "gone") return settling.giveBack(row, 0)
+    if (asked === "refuses") {
+      settling.cancel(row)
+      return row.cancelled()
+    }
     reservation.hold(delivery.body.length)
     yield* Effect.callback<void>((resume) =>
       spray.begin(delivery, reservation, entryOf(row), {

@@ -28,6 +28,7 @@ import { contained } from "../runtime/Contained.ts"
 import { Settings } from "../settings/Settings.ts"
 import { DeliveryStore } from "../store/DeliveryStore.ts"
 import { StoreUnavailable } from "../store/contract/Unavailable.ts"
+import { FailureNotes } from "./FailureNotes.ts"
 
 /** A change that the store has not taken yet. */
 interface Change {
@@ -50,6 +51,7 @@ export const layer = Layer.effect(
     const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
     const unwritten = new Map<string, Change>()
     const unsettled = new Unsettled()
+    const notes = new FailureNotes(store)
     const runFork = yield* FiberSet.makeRuntime()
     let isKnown = false
     let saidUnknown = false
@@ -102,12 +104,14 @@ export const layer = Layer.effect(
     const look = Effect.fnUntraced(function*(apply: Parameters<Membership["follow"]>[0]) {
       // A store that takes no changes now may still tell those of others.
       yield* Effect.ignore(writeAll)
+      yield* Effect.ignore(Effect.timeout(notes.writeAll, longestWait))
       unsettled.begin()
+      notes.begin()
       const stored = yield* Effect.timeoutOrElse(store.backends, {
         duration: longestWait,
         orElse: () => Effect.fail(new StoreUnavailable({ reason: "it took too long" }))
       })
-      apply(stored, (key) => unwritten.has(key) || unsettled.has(key))
+      apply(stored, (key) => unwritten.has(key) || unsettled.has(key), (key) => notes.has(key))
       if (saidUnknown) log.write("info", "the backends are known")
       isKnown = true
       saidUnknown = false
@@ -138,11 +142,18 @@ export const layer = Layer.effect(
             return undefined
           })
         }),
-      // If the store does not take it, the next look at what is shared undoes it, and the next attempt does it again.
-      noteFailing: (key, isFailing) =>
-        void runFork(unsettled.during(key)(contained(store.noteFailing(key, isFailing)))),
+      noteFailing: (key, isFailing) => {
+        notes.add(key, isFailing)
+        runFork(Effect.ignore(Effect.timeout(notes.write(key), longestWait)))
+      },
+      // Of a backend with a change or a note that waits, the store does not know the latest.
       removeDead: (key, millis) =>
-        store.deleteDeadBackend(key, millis).pipe(
+        Effect.suspend(() =>
+          unwritten.has(key) ? Effect.succeed(false) : Effect.andThen(
+            notes.write(key),
+            store.deleteDeadBackend(key, millis)
+          )
+        ).pipe(
           Effect.timeout(longestWait),
           Effect.orElseSucceed(() => false),
           unsettled.during(key)

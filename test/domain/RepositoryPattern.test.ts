@@ -86,7 +86,11 @@ describe("a full name", () => {
     assert.deepStrictEqual(RepositoryPattern.subjectOf("Org/Repo"), { owner: "org", name: "repo" })
   })
 
-  it.each(["", "org", "org/", "/repo", "a/b/c", "org/*"])("is not %j", (text) => {
-    assert.isUndefined(RepositoryPattern.subjectOf(text))
-  })
+  // The Kelvin sign is a k in lower case.
+  it.each(["", "org", "org/", "/repo", "a/b/c", "org/*", "\u212aonflux/repo", "org/re po", "org/repo\n"])(
+    "is not %j",
+    (text) => {
+      assert.isUndefined(RepositoryPattern.subjectOf(text))
+    }
+  )
 })

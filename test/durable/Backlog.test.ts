@@ -196,6 +196,25 @@ describe("a backend that hangs on one delivery", () => {
     }))
 })
 
+const narrowed = { backends: [a], backendRepositories: [{ key: a.key, url: a.url, values: ["org/*"] }] }
+const toA = [{ key: a.key, url: a.url, held: true }]
+const wanted = { ...newDelivery({ body: Buffer.from(`{"repository":{"full_name":"org/repo"}}`) }), targets: toA }
+const foreign = (count: number) =>
+  Array.from(
+    { length: count },
+    () => ({ ...newDelivery({ body: Buffer.from(`{"repository":{"full_name":"x/y"}}`) }), targets: toA })
+  )
+
+/** How many rows of the backend have each state. */
+const statesAt = (database: MemoryDeliveryStore.MemoryDatabase, { key }: Backend) => {
+  const counts: Record<string, number> = {}
+  for (const { rows } of database.deliveries.values()) {
+    const state = rows.get(key)?.state
+    if (state !== undefined) counts[state] = (counts[state] ?? 0) + 1
+  }
+  return counts
+}
+
 describe("a backlog", () => {
   it.effect("is sent byte for byte when its backend is there again, and to that backend alone", () =>
     Effect.gen(function*() {
@@ -503,6 +522,17 @@ describe("a backlog", () => {
       assert.deepStrictEqual([stateAt(database, a), stateAt(database, b)], ["cancelled", "delivered"])
       assert.deepStrictEqual(attemptsAt(a), [])
       assert.lengthOf(at.a.sent, 0)
+    }))
+
+  it.effect("that a narrowed filter cancels keeps what is wanted waiting for seconds, not for its length", () =>
+    Effect.gen(function*() {
+      const { at, database, store } = yield* setUp(narrowed)
+      at.a.onDispatch = accept
+      yield* store.write({ deliveries: foreign(300), settlements: [] })
+      yield* store.write({ deliveries: [wanted], settlements: [] })
+      yield* advance(20_000)
+      assert.deepStrictEqual(statesAt(database, a), { cancelled: 300, delivered: 1 })
+      assert.lengthOf(at.a.sent, 1)
     }))
 
   it.effect("is dead at once, and shown so, when nothing is left of it that could be sent", () =>

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
@@ -12,6 +13,7 @@ import { TestClock } from "effect/testing"
 import { BackendPolicy, BackendRefused } from "../../src/backends/Policy.ts"
 import { BackendRegistry } from "../../src/backends/Registry.ts"
 import { type Backend, parse } from "../../src/domain/Backend.ts"
+import type { Outcome } from "../../src/domain/Outcome.ts"
 import * as StoredMembership from "../../src/durable/StoredMembership.ts"
 import { Log, LogEntries } from "../../src/observability/logs/Logging.ts"
 import { Metrics } from "../../src/observability/metrics/Metrics.ts"
@@ -44,6 +46,7 @@ class Link {
           backends: through(Effect.tap(store.backends, () => Effect.sleep(this.delay))),
           putBackend: (...args) => through(store.putBackend(...args)),
           deleteBackend: (...args) => through(store.deleteBackend(...args)),
+          noteFailing: (...args) => through(store.noteFailing(...args)),
           clearBackends: (...args) => through(store.clearBackends(...args))
         })
       })
@@ -100,6 +103,68 @@ const startReplica = Effect.fnUntraced(
 )
 
 const second = TestClock.adjust("1 second")
+
+const attempt = ({ registry }: Pick<Effect.Success<ReturnType<typeof startReplica>>, "registry">, outcome: Outcome) => {
+  for (const backend of registry.snapshot()) registry.recordOutcome(backend, outcome, 0)
+}
+
+describe("a dynamic backend that fails", () => {
+  const dynamicBackendDeadAfter = Option.some(Duration.hours(1))
+
+  it.effect("stays if a delivery has arrived while the store was away", () =>
+    Effect.gen(function*() {
+      const replica = yield* startReplica(new MemoryDeliveryStore.MemoryDatabase(), { dynamicBackendDeadAfter })
+      yield* replica.register("a.test")
+      attempt(replica, "failed")
+      yield* TestClock.adjust("30 minutes")
+      replica.link.isCut = true
+      attempt(replica, "delivered")
+      attempt(replica, "failed")
+      yield* TestClock.adjust("5 seconds")
+      replica.link.isCut = false
+      yield* TestClock.adjust("40 minutes")
+      attempt(replica, "failed")
+      yield* second
+      assert.deepStrictEqual(replica.hosts(), ["a.test"])
+      yield* TestClock.adjust("30 minutes")
+      attempt(replica, "failed")
+      yield* second
+      assert.deepStrictEqual(replica.hosts(), [])
+    }))
+
+  it.effect("stays where one replica can't reach it and another can", () =>
+    Effect.gen(function*() {
+      const database = new MemoryDeliveryStore.MemoryDatabase()
+      const cutOff = yield* startReplica(database, { dynamicBackendDeadAfter })
+      const well = yield* startReplica(database, { dynamicBackendDeadAfter })
+      yield* cutOff.register("a.test")
+      yield* second
+      for (let minutes = 0; minutes < 180; minutes += 10) {
+        attempt(cutOff, "unreachable")
+        yield* TestClock.adjust("5 minutes")
+        attempt(well, "delivered")
+        yield* TestClock.adjust("5 minutes")
+      }
+      assert.deepStrictEqual([cutOff.hosts(), well.hosts()], [["a.test"], ["a.test"]])
+    }))
+
+  it.effect("and recovers again and again still follows what other replicas change", () =>
+    Effect.gen(function*() {
+      const database = new MemoryDeliveryStore.MemoryDatabase()
+      const one = yield* startReplica(database, { dynamicBackendDeadAfter })
+      const other = yield* startReplica(database, { dynamicBackendDeadAfter })
+      yield* one.register("a.test")
+      yield* TestClock.adjust("2 seconds")
+      other.link.delay = "500 millis"
+      const filter = { repositories: new Set(["org/*"]), events: undefined }
+      yield* one.registry.register({ url: "http://a.test", filter })
+      for (let step = 0; step < 40; step += 1) {
+        attempt(other, step % 2 === 0 ? "failed" : "delivered")
+        yield* TestClock.adjust("100 millis")
+      }
+      assert.deepStrictEqual(other.registry.filterOf(other.registry.snapshot()[0]!), filter)
+    }))
+})
 
 describe("dynamic backends in a store", () => {
   it.effect("survive a restart, with the time they have left", () =>

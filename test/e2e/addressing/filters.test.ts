@@ -9,6 +9,7 @@ import { startBackend, type TestBackend } from "../../support/Backend.ts"
 import { deliver, secret, send } from "../../support/GitHub.ts"
 import { type Program, startProgram } from "../../support/Program.ts"
 import { eventually } from "../../support/eventually.ts"
+import { postgresUnavailable, sharedPostgres } from "../../support/postgres/Postgres.ts"
 import { newStore } from "../durable/DurableProgram.ts"
 
 interface Payload {
@@ -171,6 +172,52 @@ describe("a delivery that nobody wants", () => {
       })
   )
 })
+
+const repositoriesAt = async (program: Program) => (await list(program)).map(({ repositories }) => repositories)
+
+/** To each replica one delivery of each of three repositories. */
+const deliverAll = async (replicas: ReadonlyArray<Program>, name: string) => {
+  for (const [at, program] of replicas.entries()) {
+    for (const fullName of ["team/a", "team/b", "x/y"]) {
+      const payload = { repository: { full_name: fullName } }
+      const guid = `${name} ${fullName} ${at}`
+      await deliverAs(program, { guid, event: "push", body: JSON.stringify(payload), payload })
+    }
+  }
+}
+
+describe.skipIf(postgresUnavailable() !== undefined)(
+  "the filter of a backend that is registered at one replica",
+  () => {
+    it.live("holds at both, and so does a narrower one", () =>
+      Effect.gen(function*() {
+        const { createDatabase } = yield* sharedPostgres
+        const store = yield* createDatabase
+        const backend = yield* startBackend()
+        const args = ["--enable-dynamic-backends", "--store", store]
+        const replicas = yield* Effect.all([startProgram(args), startProgram(args)], { concurrency: 2 })
+        const [one, other] = replicas
+        yield* Effect.promise(async () => {
+          assert.strictEqual(await register(one, { url: backend.url, repositories: ["team/*"] }), 200)
+          await eventually(async () => (await repositoriesAt(other)).length === 1)
+          await deliverAll(replicas, "wide")
+          await eventually(() => backend.received.length === 4)
+          assert.strictEqual(await register(other, { url: backend.url, repositories: ["Team/A"] }), 302)
+          await eventually(async () => JSON.stringify(await repositoriesAt(one)) === `[["team/a"]]`)
+          await deliverAll(replicas, "narrow")
+          await eventually(() => backend.received.length === 6)
+          assert.deepStrictEqual(guidsAt(backend), [
+            "narrow team/a 0",
+            "narrow team/a 1",
+            "wide team/a 0",
+            "wide team/a 1",
+            "wide team/b 0",
+            "wide team/b 1"
+          ])
+        })
+      }), 60_000)
+  }
+)
 
 const asking = async ({ port }: Program, terms: object) => {
   const body = JSON.stringify({ url: "http://10.1.2.3", ...terms })
