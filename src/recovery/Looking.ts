@@ -4,7 +4,8 @@
  *
  * **Details**
  *
- * - A look reads until a whole page is older than it has to be. A single old row says nothing, because rows come late.
+ * - A look reads until a whole page is older than it has to be. A single old row says nothing, because rows come late,
+ *   and an empty page says nothing at all.
  * - Everything is read before anything is decided. The answer to a delivery may stand further down than its failure.
  * - The hook id is learned by one request in the life of a process. The one in the store may be that of another App.
  */
@@ -57,7 +58,7 @@ export const make = Effect.gen(function*() {
   ) {
     const reading = new LogReading()
     yield* log.attempts(which).pipe(
-      Stream.takeUntil((page) => page.every(({ deliveredAt }) => deliveredAt < from)),
+      Stream.takeUntil((page) => page.length > 0 && page.every(({ deliveredAt }) => deliveredAt < from)),
       Stream.runForEach((page) => {
         for (const attempt of page) {
           if (attempt.deliveredAt < from) continue

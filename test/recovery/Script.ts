@@ -40,7 +40,11 @@ class ScriptedGitHub {
   readonly asked: Array<string> = []
   hookId: string | undefined = "1"
   pageSize = 100
+  /** Left out of the pages that they are on. */
+  isLeftOut: (row: LoggedAttempt) => boolean = () => false
   failure: GitHubUnavailable | undefined
+  /** The failure of the pages of one list. */
+  failureOf: Partial<Record<"all" | "failures", GitHubUnavailable>> = {}
   /** Run before each page. */
   beforePage: Effect.Effect<void, GitHubUnavailable> = Effect.void
   /** What comes of a request for this GUID. */
@@ -77,10 +81,12 @@ class ScriptedGitHub {
         return Stream.paginate(0, (at) =>
           Effect.gen({ self: this }, function*() {
             yield* this.beforePage
-            if (this.failure !== undefined) return yield* this.failure
+            const failure = this.failure ?? this.failureOf[which]
+            if (failure !== undefined) return yield* failure
             this.pages.push(which)
             const next = at + this.pageSize
-            return [[listed.slice(at, next)], next < listed.length ? Option.some(next) : Option.none()] as const
+            const page = listed.slice(at, next).filter((row) => !this.isLeftOut(row))
+            return [[page], next < listed.length ? Option.some(next) : Option.none()] as const
           }))
       })),
     hookIdOf: (id) =>

@@ -5,8 +5,10 @@
  *
  * - A request is written down before it goes out. The delivery is due again after 2 min, 15 min, 2 h and 12 h, and after
  *   five requests it is given up.
+ * - Probes take turns: a delivery that never arrives keeps no other from being the next.
  * - A request counts against its delivery if GitHub has accepted it, and if it is no probe. If GitHub does not answer, it
- *   is asked for nothing for a while.
+ *   is asked for nothing for a while. A delivery on which it fails again and again is tried less and less often, so that
+ *   the others have their turn.
  * - GitHub may refuse a request because it does not find a row that it has just listed. So a delivery is given up with
  *   the second refusal.
  */
@@ -23,7 +25,7 @@ import { RecoveryStore } from "../../store/RecoveryStore.ts"
 import type { DueRequest } from "../../store/contract/Recovery.ts"
 import { WebhookVerifier } from "../../webhook/Verifier.ts"
 import { reasons } from "../Decision.ts"
-import { GitHubLog } from "../GitHubLog.ts"
+import { type GitHubFailure, GitHubLog } from "../GitHubLog.ts"
 import * as Gate from "./Gate.ts"
 import * as GivingUp from "./GivingUp.ts"
 import { ReconcilerMetrics } from "./ReconcilerMetrics.ts"
@@ -54,13 +56,23 @@ export const make = Effect.fnUntraced(function*(standing: Standing, window: numb
       ? reasons.tooOld
       : undefined
 
+  /** By GUID: on how many requests in a row GitHub's API has failed. */
+  const failures = new Map<string, number>()
+  const waitAfterFailure = (guid: string, kind: GitHubFailure) => {
+    if (kind !== "failed") return waits[0]!
+    const before = failures.get(guid) ?? 0
+    failures.set(guid, before + 1)
+    return Math.min(waits[0]! * 2 ** before, longestWait)
+  }
+
   /** Makes one request. Says how it ended; undefined: it must not go out any more. */
   const request = Effect.fnUntraced(function*(due: DueRequest, isProbe: boolean) {
     const { asks, attemptId, event, failedAt, guid } = due
     const counted = isProbe ? asks : asks + 1
     if (!(yield* store.asking(guid, isProbe ? waits[0]! : waits[asks]!, counted))) return undefined
-    const answer = yield* Effect.catch(github.redeliver(attemptId), (error) => Effect.succeed({ failed: error.reason }))
+    const answer = yield* Effect.catch(github.redeliver(attemptId), (failed) => Effect.succeed({ failed }))
     const fields = { delivery: guid, event, failed: isoTime(failedAt), request: counted, probe: isProbe || undefined }
+    if (answer === "accepted" || "refused" in answer) failures.delete(guid)
     if (answer === "accepted") {
       metrics.requested("accepted")
       log.write("info", "GitHub is asked for a missing delivery", fields)
@@ -68,8 +80,8 @@ export const make = Effect.fnUntraced(function*(standing: Standing, window: numb
     }
     if ("failed" in answer) {
       metrics.requested("failed")
-      log.write("warn", "GitHub can't be asked for a missing delivery", { ...fields, error: answer.failed })
-      yield* store.asking(guid, waits[0]!, asks)
+      log.write("warn", "GitHub can't be asked for a missing delivery", { ...fields, error: answer.failed.reason })
+      yield* store.asking(guid, waitAfterFailure(guid, answer.failed.kind), asks)
       return "failed"
     }
     metrics.requested("refused")
@@ -84,27 +96,35 @@ export const make = Effect.fnUntraced(function*(standing: Standing, window: numb
     let gate = Gate.unproven
     let arrivedAt: number | undefined
     let hasLooked = false
+    /** The GUIDs of this round of probes. */
+    const probed = new Set<string>()
 
     /** Opens or closes the gate. */
     const pass = Effect.map(store.lastArrivalAt, (at) => {
       gate = hasLooked && at !== arrivedAt ? Gate.proven : Gate.passed(gate, timers.now())
       hasLooked = true
       arrivedAt = at
+      if (gate.isOpen) probed.clear()
       standing.heldBack(!gate.isOpen)
     })
 
     /** Does one thing, and says for how long to wait before the next. */
     const step = Effect.gen(function*() {
       if (!isReady()) return idle
-      const [due] = yield* store.wanted(1)
-      if (due === undefined && gate.isOpen && gate.unanswered === 0) return idle
+      const all = yield* store.wanted(probed.size + 1)
+      if (all.length === 0 && gate.isOpen && gate.unanswered === 0) return idle
       yield* pass
+      const due = all.find(({ guid }) => !probed.has(guid)) ?? all[0]
       const leave = Gate.leave(gate, timers.now())
       if (due === undefined || leave === "wait") return idle
       const reason = overdue(due)
       if (reason !== undefined) {
         yield* giveUp([{ ...due, reason }])
         return Duration.zero
+      }
+      if (leave === "probe") {
+        if (probed.has(due.guid)) probed.clear()
+        probed.add(due.guid)
       }
       const before = gate
       gate = Gate.asked(gate, timers.now())
@@ -125,6 +145,9 @@ export const make = Effect.fnUntraced(function*(standing: Standing, window: numb
 
 /** Milliseconds from each counted request to the next one. After the last, the delivery is given up. */
 const waits = [120_000, 900_000, 7_200_000, 43_200_000, 900_000]
+
+/** The longest wait after failures of GitHub's API, which count against no delivery. */
+const longestWait = 3_600_000
 
 /** A process that has just started is not found by everybody yet. */
 const settling = "5 seconds"

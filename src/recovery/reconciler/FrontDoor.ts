@@ -4,12 +4,13 @@
  *
  * **Details**
  *
- * Each attempt is counted once, although each full pass begins some time before the end of the one before. Rows after
- * that end are new. Of those before it, the ones are new that the pass before has not seen, because they came late.
+ * Each attempt is counted once, although each full pass begins some time before the end of the one before. New are those
+ * that the pass before has not seen: they came after it, or late.
  *
  * **Gotchas**
  *
- * If another process has made the pass before, nobody here knows what it has seen. Then late rows are not counted.
+ * If another process has made the pass before, nobody here knows what it has seen. Then those after its end are counted,
+ * and late ones are not.
  */
 import type { LoggedAttempt } from "../GitHubLog.ts"
 import { isSuccess } from "../LoggedDelivery.ts"
@@ -28,10 +29,10 @@ export class FrontDoor {
     this.#overlap = overlap
   }
 
-  /** A full pass begins. `position` is the end of the one before. */
-  begin(position: number): FrontDoorCount {
+  /** A full pass begins. `position` is the end of the one before. This one ends no later than `now`. */
+  begin(position: number, now: number): FrontDoorCount {
     const isOurs = this.#before?.end === position
-    return new FrontDoorCount(position, this.#overlap, isOurs ? this.#before?.ids : undefined)
+    return new FrontDoorCount(position, now, this.#overlap, isOurs ? this.#before?.ids : undefined)
   }
 
   /** The pass has come to its end, and is counted. */
@@ -43,23 +44,25 @@ export class FrontDoor {
 class FrontDoorCount {
   readonly counts = new Map<FrontDoorResult, number>()
   readonly #position: number
+  readonly #now: number
   readonly #overlap: number
   readonly #before: ReadonlySet<string> | undefined
   readonly #ids = new Map<string, number>()
   #latest = 0
 
-  constructor(position: number, overlap: number, before: ReadonlySet<string> | undefined) {
+  constructor(position: number, now: number, overlap: number, before: ReadonlySet<string> | undefined) {
     this.#position = position
+    this.#now = now
     this.#overlap = overlap
     this.#before = before
   }
 
   add({ deliveredAt, id, statusCode }: LoggedAttempt): void {
     if (this.#ids.has(id)) return
-    this.#latest = Math.max(this.#latest, deliveredAt)
+    this.#latest = Math.max(this.#latest, Math.min(deliveredAt, this.#now))
     // The newest come first. Those that no later pass will see again are not remembered.
     if (deliveredAt >= this.#latest - this.#overlap) this.#ids.set(id, deliveredAt)
-    const isNew = deliveredAt > this.#position || this.#before?.has(id) === false
+    const isNew = this.#before === undefined ? deliveredAt > this.#position : !this.#before.has(id)
     if (!isNew) return
     const result = resultOf(statusCode)
     this.counts.set(result, (this.counts.get(result) ?? 0) + 1)

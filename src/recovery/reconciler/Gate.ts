@@ -14,7 +14,7 @@
  * **Gotchas**
  *
  * A delivery that never arrives although the front door works keeps the gate open as long as others come, and is given
- * up after its requests. In a quiet hour it closes the gate. Then others wait for the next probe, 15 minutes at most.
+ * up after its requests. In a quiet hour it closes the gate. Then others wait for their turn to be the probe.
  */
 
 /** All times are milliseconds of a clock that never steps. */

@@ -5,8 +5,9 @@
  *
  * - A full pass reads every attempt. One over failures reads only those that were answered 400 to 599, which are few, so
  *   it may come often. A full pass is also one over failures.
- * - A pass begins some time before the end of the one before, because rows come late. The position is by GitHub's clock
- *   alone: it is the time of the latest attempt that was seen.
+ * - A pass begins some time before the end of the one before, because rows come late. The position is by GitHub's clock:
+ *   it is the time of the latest attempt that was seen. It is never ahead of the store's clock. A row dated in the future
+ *   would hide all until then, and a store whose clock is behind takes rows for too early that a later pass must see.
  * - The position moves only when a pass has come to its end. One that fails or is interrupted is made again. Writing the
  *   same twice changes nothing.
  *
@@ -42,7 +43,7 @@ export const make = Effect.fnUntraced(function*(looking: Looking.Looking) {
     const progress = yield* store.progress
     const position = progress[kind]?.scannedTo ?? progress.startedAt
     const from = Math.max(progress.startedAt, position - Math.max(overlaps[kind], least))
-    const count = frontDoor.begin(position)
+    const count = frontDoor.begin(position, progress.now)
     const reading = yield* read(
       { which: kind === "full" ? "all" : "failures", from },
       (attempt) => count.add(attempt),
@@ -65,7 +66,7 @@ export const make = Effect.fnUntraced(function*(looking: Looking.Looking) {
         )
       })
     )
-    const end = Math.max(position, reading.latest ?? position)
+    const end = Math.max(position, Math.min(reading.latest ?? position, progress.now))
     yield* store.advance(kind === "full" ? { full: end, failures: end } : { failures: end })
     if (kind === "full") {
       frontDoor.end(count, end)

@@ -4,7 +4,8 @@
  * **Details**
  *
  * - A full pass is made at the beginning and every 15 minutes, and a pass over failures each interval in between. A pass
- *   that fails is made again at the next interval.
+ *   that fails is made again. After a full one that has failed comes one over failures: it is shorter, and a page that
+ *   GitHub never answers need not be in it.
  * - The first pass finds what failed a moment before, when nobody was there. It is too early for that, and only a full
  *   pass shows it. So a second one comes soon.
  * - Passes and requests go on beside each other: a long pass holds no request up.
@@ -45,22 +46,26 @@ export class Reconciler extends Context.Service<Reconciler, {
       const passes = Effect.suspend(() => {
         let fullAt = -Infinity
         let isFirst = true
+        let hasFullFailed = false
         const round = Effect.suspend(() => {
           const at = timers.now()
-          const kind = at - fullAt >= fullInterval ? "full" : "failures"
+          const kind = at - fullAt >= fullInterval && !hasFullFailed ? "full" : "failures"
+          hasFullFailed = false
           return Effect.match(pass(kind), {
             onSuccess: ({ early }) => {
               if (kind === "full") {
                 fullAt = isFirst && early > 0 ? at - fullInterval + looking.settling : at
                 isFirst = false
               }
-              standing.passed()
+              standing.passed(kind)
             },
-            onFailure: (error) =>
+            onFailure: (error) => {
+              hasFullFailed = kind === "full"
               standing.failed(kind, {
                 kind: error instanceof GitHubUnavailable ? error.kind : "store",
                 reason: error.reason
               })
+            }
           })
         })
         return Effect.forever(Effect.andThen(contained(round), Effect.sleep(recoveryInterval)))

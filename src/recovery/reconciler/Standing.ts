@@ -19,6 +19,8 @@ export class Standing {
   readonly #log: Log["Service"]
   readonly #clock: Clock.Clock
   readonly #timers: Timers["Service"]
+  /** The last full pass has failed. One over failures that comes to its end does not make up for it. */
+  #hasFullFailed = false
   #told: { readonly kind: string; readonly at: number } | undefined
 
   constructor(
@@ -49,13 +51,16 @@ export class Standing {
     this.#metrics.heldBack(false)
   }
 
-  passed(): void {
+  passed(pass: PassKind): void {
+    if (pass === "full") this.#hasFullFailed = false
+    if (this.#hasFullFailed) return
     if (this.failing !== undefined) this.#log.write("info", "missing deliveries can be looked for again")
     this.#clear()
   }
 
   /** The same kind of failure is logged at most every 15 minutes. */
   failed(pass: PassKind, { kind, reason }: { readonly kind: string; readonly reason: string }): void {
+    if (pass === "full") this.#hasFullFailed = true
     const since = this.failing?.since ?? this.#clock.currentTimeMillisUnsafe()
     this.failing = { since, reason }
     this.#metrics.failingSince(since / 1_000)
@@ -74,6 +79,7 @@ export class Standing {
   }
 
   #clear(): void {
+    this.#hasFullFailed = false
     this.failing = undefined
     this.#told = undefined
     this.#metrics.failingSince(0)
