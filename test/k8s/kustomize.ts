@@ -32,6 +32,10 @@ export const targets = {
     components: ["k8s/components/dynamic-backends"]
   },
   "dynamic-backends": { resources: ["k8s/overlays/dynamic-backends"], components: [] },
+  "dynamic-backends, original names": {
+    resources: ["k8s/overlays/dynamic-backends"],
+    components: ["k8s/components/original-names"]
+  },
   durable: { resources: ["k8s/overlays/durable"], components: [] },
   "durable, autoscaling, dynamic backends": {
     resources: ["k8s/overlays/durable"],

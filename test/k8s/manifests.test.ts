@@ -282,7 +282,10 @@ describe.skipIf(kustomize() === undefined)("k8s", () => {
         object.kind === "ClusterRoleBinding"
       )
       const own = bindings.filter(({ subjects }) => subjects.some((subject) => subject.name === "sprayproxy"))
-      assert.deepStrictEqual(own.map(({ roleRef }) => roleRef.name), ["system:auth-delegator"])
+      assert.sameMembers(own.map(({ roleRef }) => roleRef.name), [
+        "system:auth-delegator",
+        ...(name.includes("original names") ? ["sprayproxy-backend-register", "sprayproxy-kube-rbac-proxy"] : [])
+      ])
       assert.deepStrictEqual(rulesOf(render(name), "metrics-reader"), [{
         nonResourceURLs: ["/metrics"],
         verbs: ["get"]
@@ -358,7 +361,7 @@ describe.skipIf(kustomize() === undefined)("k8s", () => {
     assert.strictEqual(serviceOf(render("base")).image, `quay.io/konflux-ci/sprayproxy:${packageJson.version}`)
   })
 
-  it.each(["dynamic-backends", "cert-manager, dynamic backends"] as const)(
+  it.each(["dynamic-backends", "dynamic-backends, original names", "cert-manager, dynamic backends"] as const)(
     "%s: keeps the registry in one pod and lets a registrar do nothing else",
     (name) => {
       const settings = settingsOf(render(name))

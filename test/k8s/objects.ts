@@ -92,7 +92,9 @@ export interface NetworkPolicy extends KubernetesObject {
   readonly spec: {
     readonly podSelector: { readonly matchLabels: Readonly<Record<string, string>> }
     readonly policyTypes: ReadonlyArray<string>
-    readonly ingress: ReadonlyArray<{ readonly ports: ReadonlyArray<PolicyPort> }>
+    readonly ingress: ReadonlyArray<
+      { readonly ports: ReadonlyArray<PolicyPort>; readonly from?: ReadonlyArray<object> }
+    >
     readonly egress: ReadonlyArray<{ readonly ports: ReadonlyArray<PolicyPort> }>
   }
 }

@@ -7,7 +7,7 @@ import { spawn, spawnSync } from "node:child_process"
 import { once } from "node:events"
 import * as fs from "node:fs"
 import * as Http from "node:http"
-import { connect, createServer, type NetConnectOpts, type Socket } from "node:net"
+import { connect, createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { PublicServer } from "../../../src/http/PublicServer.ts"
@@ -18,59 +18,8 @@ import { Settings } from "../../../src/settings/Settings.ts"
 import { listen, startBackend } from "../../support/Backend.ts"
 import { deliver, githubHeaders, send } from "../../support/GitHub.ts"
 import { startProgram } from "../../support/Program.ts"
+import { startReverseProxy } from "../../support/ReverseProxy.ts"
 import { eventually } from "../../support/eventually.ts"
-
-/** Keeps connections, at most `size` of them, and tells how many it has opened. */
-class CountingAgent extends Http.Agent {
-  opened = 0
-  constructor(size: number) {
-    super({ keepAlive: true, maxSockets: size, maxFreeSockets: size, scheduling: "fifo" })
-  }
-  override createConnection(options: NetConnectOpts, callback?: (error: Error | null, stream: Socket) => void) {
-    this.opened += 1
-    return super.createConnection(options as Http.ClientRequestArgs, callback as never)
-  }
-}
-
-const endToEnd = (headers: Http.IncomingHttpHeaders): Http.OutgoingHttpHeaders =>
-  Object.fromEntries(Object.entries(headers).filter(([name]) => name !== "keep-alive" && name !== "connection"))
-
-/** As kube-rbac-proxy: reuses a connection however long it was idle, sends nothing twice, answers any error with 502. */
-const startReverseProxy = Effect.fnUntraced(function*(upstream: number, size = 32) {
-  const agent = yield* Effect.acquireRelease(
-    Effect.sync(() => new CountingAgent(size)),
-    (acquired) => Effect.sync(() => acquired.destroy())
-  )
-  const errors: Array<string> = []
-  const server = Http.createServer((request, response) => {
-    const { headers, method, url } = request
-    const forwarded = Http.request({
-      host: "127.0.0.1",
-      port: upstream,
-      agent,
-      method,
-      path: url,
-      headers: endToEnd(headers)
-    })
-    forwarded.on("response", (answer) => {
-      response.writeHead(answer.statusCode!, endToEnd(answer.headers))
-      answer.pipe(response)
-    })
-    forwarded.on("error", (error) => {
-      if (response.headersSent) return
-      errors.push(String(error))
-      response.writeHead(502).end("bad gateway")
-    })
-    // The rest of a body that nobody wants is read, so that our own client gets its answer.
-    response.on("close", () => {
-      request.unpipe(forwarded)
-      request.resume()
-    })
-    request.pipe(forwarded)
-  })
-  const port = yield* listen(server)
-  return { port, errors, opened: () => agent.opened }
-})
 
 const mebibyte = Buffer.alloc(1024 * 1024, "x")
 
