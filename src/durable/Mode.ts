@@ -32,7 +32,7 @@ interface StoreParts<A> {
     options: SqlDeliveryStore.SqlDeliveryStoreOptions
   ) => Layer.Layer<DeliveryStore | A, StoreUnusable>
   readonly layerWatched: Layer.Layer<DeliveryStore | A, never, DeliveryStore | A | StoreMetrics | Log | Timers>
-  readonly layerFallbacks: Layer.Layer<FallbackRecords, never, A | StoreWriter | Log>
+  readonly layerFallbacks: Layer.Layer<FallbackRecords, never, A | StoreWriter | Log | Timers>
 }
 
 /** The part below the spray: the store, and the ledger that writes to it. */
@@ -49,7 +49,7 @@ export const layerLedgerOn = <A = never>(
   { layerFallbacks, layerStore, layerWatched }: StoreParts<A>
 ) =>
   Layer.mergeAll(StoredLedger.layer, StoredMembership.layer).pipe(
-    Layer.provide(layerFallbacks),
+    Layer.provideMerge(layerFallbacks),
     Layer.provideMerge(StoreWriter.layer),
     Layer.provideMerge(Layer.mergeAll(BackendBreakers.layer, SettlementPolicy.layer, DeliveryIds.layer)),
     Layer.provideMerge(

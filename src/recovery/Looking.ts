@@ -7,11 +7,14 @@
  * - A look reads until a whole page is older than it has to be. A single old row says nothing, because rows come late,
  *   and an empty page says nothing at all.
  * - Everything is read before anything is decided. The answer to a delivery may stand further down than its failure.
+ * - Nothing is decided either while records of deliveries without the store are on their way to it. Without them all
+ *   backends would get what some have.
  * - The hook id is learned by one request in the life of a process. The one in the store may be that of another App.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
+import { FallbackRecords } from "../durable/fallback/FallbackRecords.ts"
 import { Settings } from "../settings/Settings.ts"
 import { RecoveryStore } from "../store/RecoveryStore.ts"
 import type { RecoveryProgress, Wanted } from "../store/contract/Recovery.ts"
@@ -42,6 +45,7 @@ export interface Decided {
 export const make = Effect.gen(function*() {
   const log = yield* GitHubLog
   const store = yield* RecoveryStore
+  const records = yield* FallbackRecords
   const settings = yield* Settings
   /** An attempt ends with the forwarding timeout, and its outcome is written a moment later. */
   const settling = Duration.toMillis(settings.forwardingTimeout) + margin
@@ -95,7 +99,7 @@ export const make = Effect.gen(function*() {
     const hook = failed.length === 0 ? hookId ?? progress.hookId : yield* hookOf(progress, failed.at(-1)!.attemptId)
     const rules = { now: progress.now, oldest: progress.now - window, settling, anew }
     const decidedOn = (deliveries: ReadonlyArray<LoggedDelivery>) =>
-      Effect.map(store.recall(deliveries.map(({ guid }) => guid), hook), (all) => {
+      Effect.map(Effect.andThen(records.allKept, store.recall(deliveries.map(({ guid }) => guid), hook)), (all) => {
         const recalled = new Map(all.map((one) => [one.guid, one]))
         return deliveries.map((delivery): Decided => {
           const known = recalled.get(delivery.guid)

@@ -191,6 +191,7 @@ export const steps = {
       body_hash ${text} NOT NULL,
       ends ${text} NOT NULL,
       is_complete smallint NOT NULL,
+      received_at bigint NOT NULL,
       kept_at bigint NOT NULL,
       PRIMARY KEY (guid, hook_id, body_hash)
     ) ${clustered}`
@@ -202,6 +203,7 @@ export const steps = {
       hook_id ${text},
       failures_scanned_to bigint,
       failures_completed_at bigint,
+      full_began_at bigint,
       full_scanned_to bigint,
       full_completed_at bigint,
       owner ${text},

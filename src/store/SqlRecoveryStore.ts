@@ -44,7 +44,8 @@ export const layer = (
       asking: (guid, retryIn, asks) => safe(requests.asking(guid, retryIn, asks)),
       lastArrivalAt: asked(requests.lastArrivalAt),
       recoveryCounts: (run) => asked(requests.recoveryCounts(run)),
-      keepFallbacks: (records) => safe(fallbacks.keepFallbacks(records))
+      keepFallbacks: (records) => safe(fallbacks.keepFallbacks(records)),
+      lackingSince: asked(fallbacks.lackingSince)
     })
     return Context.make(DeliveryStore, store).pipe(Context.add(RecoveryStore, recovery))
   }))

@@ -54,10 +54,12 @@ const setUpWith = Effect.fnUntraced(function*(given: Partial<Settings["Service"]
   const writer = StoreWriter.of({
     write: (request) => void requests.push(request),
     settle: (settlement) => void settlements.push(settlement),
-    hasCaughtUp: () => true
+    hasCaughtUp: () => true,
+    caughtUpSince: () => 0
   })
   const recorded: Array<ReadonlyArray<unknown>> = []
   const records = FallbackRecords.of({
+    allKept: Effect.void,
     begin: (of, backends) => {
       recorded.push([of.guid, ...backends.map(({ key }) => key)])
       return {

@@ -7,6 +7,7 @@ import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as Http from "node:http"
 import { BackendRegistry } from "../../src/backends/Registry.ts"
+import { FallbackRecords } from "../../src/durable/fallback/FallbackRecords.ts"
 import { Readiness } from "../../src/http/Readiness.ts"
 import * as UnexpectedFailures from "../../src/observability/UnexpectedFailures.ts"
 import { Log } from "../../src/observability/logs/Logging.ts"
@@ -47,6 +48,7 @@ describe("recovery over GitHub's API", () => {
                 recordOutcome: () => {}
               }),
               Layer.mock(WebhookVerifier)({ begin: () => "signature missing", isReady: () => true }),
+              FallbackRecords.layerNone,
               Readiness.layer,
               Timers.layer,
               UnexpectedFailures.layer,

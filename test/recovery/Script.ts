@@ -2,12 +2,14 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import { BackendRegistry } from "../../src/backends/Registry.ts"
+import { FallbackRecords, notRecorded } from "../../src/durable/fallback/FallbackRecords.ts"
 import { Readiness } from "../../src/http/Readiness.ts"
 import { Log, LogEntries } from "../../src/observability/logs/Logging.ts"
 import { GitHubLog, type GitHubUnavailable, type LoggedAttempt } from "../../src/recovery/GitHubLog.ts"
@@ -108,6 +110,9 @@ export const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Ser
   yield* TestClock.setTime(begin)
   const database = new MemoryDeliveryStore.MemoryDatabase()
   const github = new ScriptedGitHub()
+  /** Closed while records of deliveries without the store are on their way to it. */
+  const records = yield* Latch.make(true)
+  const allKept = records.await
   const storeOf = (owner: string) => Layer.build(MemoryDeliveryStore.layer({ shared: database, owner }))
   const own = yield* storeOf("the test")
   const store = Context.get(own, DeliveryStore)
@@ -174,6 +179,7 @@ export const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Ser
             recordOutcome: () => {}
           }),
           Layer.mock(WebhookVerifier)({ begin: () => "signature missing", isReady: () => true }),
+          Layer.succeed(FallbackRecords, FallbackRecords.of({ begin: () => notRecorded, allKept })),
           Readiness.layer,
           Timers.layerClock,
           Log.layerTest,
@@ -198,5 +204,5 @@ export const setUp = Effect.fnUntraced(function*(settings: Partial<Settings["Ser
 
   /** The states of all recoveries, by GUID. */
   const states = () => Object.fromEntries([...database.recoveries.values()].map(({ guid, state }) => [guid, state]))
-  return { arrive, database, github, recovery, start, states, store, takeRedeliveries }
+  return { arrive, database, github, records, recovery, start, states, store, takeRedeliveries }
 })

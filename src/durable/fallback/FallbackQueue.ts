@@ -4,8 +4,13 @@
  */
 import type { FallbackRecord } from "../../store/contract/Recovery.ts"
 
+/** A record that waits. `receivedAt` is on `Timers.now`. */
+export interface WaitingRecord extends Omit<FallbackRecord, "age"> {
+  readonly receivedAt: number
+}
+
 export class FallbackQueue {
-  #waiting: Array<FallbackRecord> = []
+  #waiting: Array<WaitingRecord> = []
   /** The backends in all records that wait. */
   #ends = 0
 
@@ -17,8 +22,17 @@ export class FallbackQueue {
     return this.#waiting.length
   }
 
+  /** The newest. */
+  get last(): WaitingRecord | undefined {
+    return this.#waiting.at(-1)
+  }
+
+  isWaiting(record: WaitingRecord): boolean {
+    return this.#waiting.includes(record)
+  }
+
   /** Returns how many of the oldest were dropped to make room. */
-  add(record: FallbackRecord): number {
+  add(record: WaitingRecord): number {
     this.#waiting.push(record)
     this.#ends += sizeOf(record)
     let dropped = 0
@@ -28,12 +42,12 @@ export class FallbackQueue {
   }
 
   /** The oldest. They stay until they are `written`. */
-  next(limit = mostAtOnce): ReadonlyArray<FallbackRecord> {
+  next(limit = mostAtOnce): ReadonlyArray<WaitingRecord> {
     return this.#waiting.slice(0, limit)
   }
 
   /** The store has these, or will never take them. Some may have been dropped meanwhile. */
-  done(records: ReadonlyArray<FallbackRecord>): void {
+  done(records: ReadonlyArray<WaitingRecord>): void {
     const isDone = new Set(records)
     this.#waiting = this.#waiting.filter((record) => !isDone.has(record))
     this.#ends = this.#waiting.reduce((sum, record) => sum + sizeOf(record), 0)
@@ -41,7 +55,7 @@ export class FallbackQueue {
 }
 
 /** A delivery that went to nobody takes up room too. */
-const sizeOf = ({ backends }: FallbackRecord): number => 1 + backends.length
+const sizeOf = ({ backends }: WaitingRecord): number => 1 + backends.length
 
 /** Each takes some fifty bytes. */
 const mostEnds = 200_000

@@ -9,6 +9,8 @@
  * - The store leaves out the record of a delivery that it holds after all.
  * - An end that the store would keep as dead counts as an end: the delivery may have arrived there, and whoever prefers
  *   a loss to a duplicate does not want it sent again.
+ * - Whoever decides by the records waits until they are written. Of other processes nothing is known but that they notice
+ *   within seconds that the store is back.
  *
  * **Gotchas**
  *
@@ -22,12 +24,13 @@ import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import { Log } from "../../observability/logs/Logging.ts"
 import { contained } from "../../runtime/Contained.ts"
+import { Timers } from "../../runtime/Timers.ts"
 import { RecoveryStore } from "../../store/RecoveryStore.ts"
-import type { FallbackEnd, FallbackRecord } from "../../store/contract/Recovery.ts"
+import type { FallbackEnd } from "../../store/contract/Recovery.ts"
 import { StoreUnavailable } from "../../store/contract/Unavailable.ts"
 import { bodyHashOf, hookIdOf } from "../Fingerprint.ts"
 import { StoreWriter } from "../writing/StoreWriter.ts"
-import { FallbackQueue } from "./FallbackQueue.ts"
+import { FallbackQueue, type WaitingRecord } from "./FallbackQueue.ts"
 import { FallbackRecords, notRecorded } from "./FallbackRecords.ts"
 
 export const layer = Layer.effect(
@@ -36,11 +39,12 @@ export const layer = Layer.effect(
     const store = yield* RecoveryStore
     const writer = yield* StoreWriter
     const log = yield* Log
+    const timers = yield* Timers
     const queue = new FallbackQueue()
     const wake = yield* Latch.make()
     let dropped = 0
 
-    const add = (record: FallbackRecord) => {
+    const add = (record: WaitingRecord) => {
       const before = dropped
       dropped += queue.add(record)
       if (Math.ceil(before / tellEach) < Math.ceil(dropped / tellEach)) {
@@ -50,8 +54,10 @@ export const layer = Layer.effect(
     }
 
     /** False: the store did not take them. */
-    const write = Effect.fnUntraced(function*(records: ReadonlyArray<FallbackRecord>) {
-      const written = yield* Effect.exit(store.keepFallbacks(records))
+    const write = Effect.fnUntraced(function*(records: ReadonlyArray<WaitingRecord>) {
+      const now = timers.now()
+      const aged = records.map(({ receivedAt, ...record }) => ({ ...record, age: now - receivedAt }))
+      const written = yield* Effect.exit(store.keepFallbacks(aged))
       if (Exit.isSuccess(written)) {
         queue.done(records)
         return true
@@ -101,11 +107,33 @@ export const layer = Layer.effect(
     yield* Effect.addFinalizer(() => Effect.flatMap(Effect.forkDetach(flush), Fiber.join))
     yield* Effect.forkScoped(Effect.forever(contained(run)))
 
+    const allKept = Effect.gen(function*() {
+      const { last } = queue
+      const isKept = () =>
+        timers.now() - (writer.caughtUpSince() ?? Infinity) >= othersTime &&
+        (last === undefined || !queue.isWaiting(last))
+      while (!isKept()) yield* Effect.sleep(pause)
+    }).pipe(
+      Effect.timeoutOrElse({
+        duration: longestKeeping,
+        orElse: () =>
+          Effect.fail(
+            new StoreUnavailable({ reason: "records of deliveries that went without the store are not in it yet" })
+          )
+      })
+    )
+
     return FallbackRecords.of({
+      allKept,
       begin: (delivery, backends) => {
         const { guid } = delivery
         if (guid === undefined) return notRecorded
-        const print = { guid, hookId: hookIdOf(delivery), bodyHash: bodyHashOf(delivery) }
+        const print = {
+          guid,
+          hookId: hookIdOf(delivery),
+          bodyHash: bodyHashOf(delivery),
+          receivedAt: timers.now()
+        }
         const ends = new Map<string, FallbackEnd>()
         const finish = () => add({ ...print, backends: backends.map(({ key }) => ({ key, end: ends.get(key) })) })
         return {
@@ -122,6 +150,11 @@ export const layer = Layer.effect(
 
 /** Time until a store that did not take records is tried again. */
 const pause = "1 second"
+
+/** Milliseconds in which other processes notice that the store is back, and write their records. */
+const othersTime = 15_000
+
+const longestKeeping = "30 seconds"
 
 /** Dropped records from one log line to the next. */
 const tellEach = 1_000

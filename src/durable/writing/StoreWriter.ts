@@ -43,6 +43,8 @@ export class StoreWriter extends Context.Service<StoreWriter, {
    * ended may have been delivered.
    */
   readonly hasCaughtUp: () => boolean
+  /** Since when, on `Timers.now`. Undefined: it has not. -Infinity: it was never down. */
+  readonly caughtUpSince: () => number | undefined
 }>()("sprayproxy/durable/writing/StoreWriter") {
   static readonly layer = Layer.effect(
     StoreWriter,
@@ -59,11 +61,13 @@ export class StoreWriter extends Context.Service<StoreWriter, {
       let dropped = 0
       /** How many of the outcomes that waited when the store came up are still waiting. */
       let leftOver = 0
+      let caughtUpAt = -Infinity
 
       const health = new StoreHealth({
         changed: (isUp) => {
           Latch.openUnsafe(wake)
           if (isUp) leftOver = settlements.length
+          caughtUpAt = timers.now()
           if (!isUp) { for (const write of queue.removeDeliveries()) write.failed() }
         },
         told: (isUp, reason) => {
@@ -81,7 +85,9 @@ export class StoreWriter extends Context.Service<StoreWriter, {
         const batch = wasUp && leftOver === 0 ? taken : afterOutage(taken)
         return Effect.tap(writer.write(batch), (written) =>
           Effect.sync(() => {
-            if (written && wasUp) leftOver = Math.max(0, leftOver - batch.settlements.length)
+            if (!written || !wasUp || leftOver === 0) return
+            leftOver = Math.max(0, leftOver - batch.settlements.length)
+            caughtUpAt = timers.now()
           }))
       })
 
@@ -147,6 +153,8 @@ export class StoreWriter extends Context.Service<StoreWriter, {
         Effect.catchCause(() => Effect.sync(tellLeft))
       )
 
+      const hasCaughtUp = () => health.isUp && leftOver === 0
+
       metrics.up(true)
       metrics.limit(capacity.limit)
       // The flush has a fiber of its own. In a finalizer no time-out could interrupt anything.
@@ -180,7 +188,8 @@ export class StoreWriter extends Context.Service<StoreWriter, {
           }
           if (queue.addedOutcome()) Latch.openUnsafe(wake)
         },
-        hasCaughtUp: () => health.isUp && leftOver === 0
+        hasCaughtUp,
+        caughtUpSince: () => hasCaughtUp() ? caughtUpAt : undefined
       })
     })
   )

@@ -5,7 +5,8 @@
  * **Details**
  *
  * Each attempt is counted once, although each full pass begins some time before the end of the one before. New are those
- * that the pass before has not seen: they came after it, or late.
+ * that the pass before has not seen: they came after it, or late. A pass that begins much earlier has older ones too:
+ * they were counted in their time.
  *
  * **Gotchas**
  *
@@ -62,7 +63,8 @@ class FrontDoorCount {
     this.#latest = Math.max(this.#latest, Math.min(deliveredAt, this.#now))
     // The newest come first. Those that no later pass will see again are not remembered.
     if (deliveredAt >= this.#latest - this.#overlap) this.#ids.set(id, deliveredAt)
-    const isNew = this.#before === undefined ? deliveredAt > this.#position : !this.#before.has(id)
+    const isOld = deliveredAt < this.#position - this.#overlap || this.#before?.has(id) === true
+    const isNew = this.#before === undefined ? deliveredAt > this.#position : !isOld
     if (!isNew) return
     const result = resultOf(statusCode)
     this.counts.set(result, (this.counts.get(result) ?? 0) + 1)

@@ -8,6 +8,8 @@
  * - A pass begins some time before the end of the one before, because rows come late. The position is by GitHub's clock:
  *   it is the time of the latest attempt that was seen. It is never ahead of the store's clock. A row dated in the future
  *   would hide all until then, and a store whose clock is behind takes rows for too early that a later pass must see.
+ * - A process that had no store for long writes late what became of its deliveries. Of those that a backend lacks, the
+ *   pass before has had the rows and could not know. So a full pass begins before the first of them was received.
  * - The position moves only when a pass has come to its end. One that fails or is interrupted is made again. Writing the
  *   same twice changes nothing.
  *
@@ -42,7 +44,9 @@ export const make = Effect.fnUntraced(function*(looking: Looking.Looking) {
   return Effect.fnUntraced(function*(kind: PassKind) {
     const progress = yield* store.progress
     const position = progress[kind]?.scannedTo ?? progress.startedAt
-    const from = Math.max(progress.startedAt, position - Math.max(overlaps[kind], least))
+    const lackingSince = kind === "full" ? yield* store.lackingSince : undefined
+    const first = Math.min(position, lackingSince ?? position)
+    const from = Math.max(progress.startedAt, first - Math.max(overlaps[kind], least))
     const count = frontDoor.begin(position, progress.now)
     const reading = yield* read(
       { which: kind === "full" ? "all" : "failures", from },
@@ -67,7 +71,9 @@ export const make = Effect.fnUntraced(function*(looking: Looking.Looking) {
       })
     )
     const end = Math.max(position, Math.min(reading.latest ?? position, progress.now))
-    yield* store.advance(kind === "full" ? { full: end, failures: end } : { failures: end })
+    yield* store.advance(
+      kind === "full" ? { full: { scannedTo: end, beganAt: progress.now }, failures: end } : { failures: end }
+    )
     if (kind === "full") {
       frontDoor.end(count, end)
       metrics.logged(count.counts)

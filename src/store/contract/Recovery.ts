@@ -72,8 +72,11 @@ export interface RecoveryAdvance {
   readonly hookId?: string
   /** The pass over failures has come to its end, and has seen everything before this. */
   readonly failures?: number
-  /** The same of a full pass. */
-  readonly full?: number
+  /**
+   * The same of a full pass, and when it began, by the store's clock: it may have missed records of fallbacks that were
+   * kept since.
+   */
+  readonly full?: { readonly scannedTo: number; readonly beganAt: number }
 }
 
 /** The store's knowledge of one GUID. */
@@ -106,6 +109,8 @@ export interface FallbackRecord {
   readonly guid: string
   readonly hookId: string
   readonly bodyHash: string
+  /** Milliseconds since it was received. */
+  readonly age: number
   readonly backends: ReadonlyArray<{ readonly key: string; readonly end: FallbackEnd }>
 }
 
@@ -175,4 +180,10 @@ export interface RecoveryRecords {
    * recovered. A record without backends is not kept, and does that alone.
    */
   readonly keepFallbacks: (fallbacks: ReadonlyArray<FallbackRecord>) => Effect.Effect<void, StoreUnavailable>
+  /**
+   * When the first delivery was received that a backend lacks and whose record was kept since the last complete full
+   * pass began, or shortly before. Undefined: there is none. A record may be kept long after its delivery was received,
+   * because a process had no store.
+   */
+  readonly lackingSince: Effect.Effect<number | undefined, StoreUnavailable>
 }

@@ -40,6 +40,8 @@ const recalledRows = Question.rowsOf(Schema.Struct({
   asks: Schema.NullOr(Schema.Finite)
 }))
 
+const sinceOf = Question.rowOf(Schema.Struct({ since: Schema.NullOr(Schema.Finite) }))
+
 interface Print {
   readonly guid: string
   readonly hook_id: string
@@ -68,11 +70,13 @@ export const make = (session: StoreSession) => {
       ${dialect.forUpdate("wait", "f")}`
   )
   const keep = dialect.bulk(
-    { ...printColumns, ends: "text", is_complete: "bigint" },
+    { ...printColumns, ends: "text", is_complete: "bigint", age: "bigint" },
     (i, { from }, now) =>
-      sql`INSERT INTO fallbacks (guid, hook_id, body_hash, ends, is_complete, kept_at)
-      SELECT ${i.guid}, ${i.hook_id}, ${i.body_hash}, ${i.ends}, ${i.is_complete}, ${now} ${from} WHERE true
+      sql`INSERT INTO fallbacks AS f (guid, hook_id, body_hash, ends, is_complete, received_at, kept_at)
+      SELECT ${i.guid}, ${i.hook_id}, ${i.body_hash}, ${i.ends}, ${i.is_complete}, ${now} - ${i.age}, ${now} ${from}
+      WHERE true
       ON CONFLICT (guid, hook_id, body_hash) DO UPDATE SET ends = excluded.ends, is_complete = excluded.is_complete,
+        received_at = CASE WHEN excluded.received_at < f.received_at THEN excluded.received_at ELSE f.received_at END,
         kept_at = excluded.kept_at`
   )
   const recover = dialect.bulk(printColumns, (i, { from }) =>
@@ -89,8 +93,10 @@ export const make = (session: StoreSession) => {
       for (const row of yield* keptRows(dialect.run(kept, prints))) {
         ends.set(nameOfPrint(row), new Map(endsOf(row.ends)))
       }
+      const ages = new Map<string, number>()
       for (const record of records) {
         const name = nameOfPrint(printOf(record))
+        ages.set(name, Math.max(ages.get(name) ?? 0, Math.round(record.age)))
         const ofRecord = ends.get(name) ?? new Map<string, FallbackEnd>()
         for (const { end, key } of record.backends) ofRecord.set(key, better(ofRecord.get(key), end))
         ends.set(name, ofRecord)
@@ -100,12 +106,20 @@ export const make = (session: StoreSession) => {
         const stored = [...ofPrint].map(([key, end]) => [key, end ?? null] as const)
         return Object.assign(print, {
           ends: JSON.stringify(Object.fromEntries(stored)),
-          is_complete: [...ofPrint.values()].includes(undefined) ? 0 : 1
+          is_complete: [...ofPrint.values()].includes(undefined) ? 0 : 1,
+          age: ages.get(nameOfPrint(print))!
         })
       })
       yield* dialect.run(keep, rows.filter((_row, at) => ends.get(nameOfPrint(rows[at]!))!.size > 0))
       yield* dialect.run(recover, rows.filter(({ is_complete }) => is_complete === 1))
     }, sql.withTransaction),
+
+    lackingSince: Effect.map(
+      sinceOf(reading`SELECT min(f.received_at) AS since FROM fallbacks f
+        WHERE f.is_complete = 0 AND ${isOurHook(sql`f.hook_id`)} AND f.kept_at >=
+          coalesce((SELECT g.full_began_at FROM recovery_progress g), 0) - ${sql.literal(String(longestKeeping))}`),
+      ({ since }) => since ?? undefined
+    ),
 
     recall: (guids: ReadonlyArray<string>, hookId: string | undefined) => {
       const isOfHook = (column: string) => hookId === undefined ? sql`1 = 1` : sql`${sql.literal(column)} = ${hookId}`
@@ -130,6 +144,9 @@ export const make = (session: StoreSession) => {
     }
   }
 }
+
+/** Milliseconds from the time of a record until others see it. */
+const longestKeeping = 60_000
 
 const printOf = ({ bodyHash, guid, hookId }: FallbackRecord): PrintRow => ({
   guid: nameOf(guid),

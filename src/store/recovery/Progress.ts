@@ -62,7 +62,8 @@ export const make = ({ dialect, owner, sql }: StoreSession) => {
     advance: Effect.fnUntraced(function*({ failures, full, hookId }: RecoveryAdvance) {
       yield* begin
       if (hookId !== undefined) yield* sql`UPDATE recovery_progress SET hook_id = ${hookId}`
-      for (const [kind, scannedTo] of [["failures", failures], ["full", full]] as const) {
+      if (full !== undefined) yield* sql`UPDATE recovery_progress SET full_began_at = ${number(full.beganAt)}`
+      for (const [kind, scannedTo] of [["failures", failures], ["full", full?.scannedTo]] as const) {
         if (scannedTo === undefined) continue
         const position = sql.literal(`${kind}_scanned_to`)
         yield* sql`UPDATE recovery_progress SET ${sql.literal(`${kind}_completed_at`)} = ${now},

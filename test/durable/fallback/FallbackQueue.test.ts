@@ -1,11 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
-import { FallbackQueue } from "../../../src/durable/fallback/FallbackQueue.ts"
-import type { FallbackRecord } from "../../../src/store/contract/Recovery.ts"
+import { FallbackQueue, type WaitingRecord } from "../../../src/durable/fallback/FallbackQueue.ts"
 
-const record = (guid: string, backends: number): FallbackRecord => ({
+const record = (guid: string, backends: number): WaitingRecord => ({
   guid,
   hookId: "1",
   bodyHash: "00",
+  receivedAt: 0,
   backends: Array.from({ length: backends }, (_, at) => ({ key: `http://${at}.test`, end: undefined }))
 })
 

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
@@ -14,6 +15,7 @@ import { FallbackRecords } from "../../../src/durable/fallback/FallbackRecords.t
 import * as StoredFallbackRecords from "../../../src/durable/fallback/StoredFallbackRecords.ts"
 import { StoreWriter } from "../../../src/durable/writing/StoreWriter.ts"
 import { Log, LogEntries } from "../../../src/observability/logs/Logging.ts"
+import { Timers } from "../../../src/runtime/Timers.ts"
 import { RecoveryStore } from "../../../src/store/RecoveryStore.ts"
 import type { FallbackRecord } from "../../../src/store/contract/Recovery.ts"
 import { StoreUnavailable } from "../../../src/store/contract/Unavailable.ts"
@@ -34,7 +36,11 @@ const deliveryOf = (guid: string | undefined): Delivery => ({
 
 const setUp = Effect.gen(function*() {
   const kept: Array<ReadonlyArray<FallbackRecord>> = []
-  const state = { isUp: true, refuses: (_record: FallbackRecord): StoreUnavailable | undefined => undefined }
+  const state = {
+    isUp: true,
+    upSince: -Infinity,
+    refuses: (_record: FallbackRecord): StoreUnavailable | undefined => undefined
+  }
   const store = Layer.mock(RecoveryStore)({
     keepFallbacks: (records) =>
       Effect.suspend(() => {
@@ -51,8 +57,14 @@ const setUp = Effect.gen(function*() {
         store,
         Layer.succeed(
           StoreWriter,
-          StoreWriter.of({ write: () => {}, settle: () => {}, hasCaughtUp: () => state.isUp })
-        )
+          StoreWriter.of({
+            write: () => {},
+            settle: () => {},
+            hasCaughtUp: () => state.isUp,
+            caughtUpSince: () => state.isUp ? state.upSince : undefined
+          })
+        ),
+        Timers.layerClock
       ]),
       Layer.provideMerge(Log.layerTest)
     ),
@@ -65,6 +77,7 @@ const setUp = Effect.gen(function*() {
   return {
     state,
     lines,
+    allKept: records.allKept,
     begin: (guid: string | undefined) => records.begin(deliveryOf(guid), backends),
     /** The GUIDs in each call. */
     kept: () => kept.map((some) => some.map(({ guid }) => guid)),
@@ -89,6 +102,7 @@ describe("the record of a delivery that goes without the store", () => {
       assert.deepStrictEqual(records(), [{
         guid: "guid",
         hookId: "4711",
+        age: 60_000,
         bodyHash: createHash("sha256").update("{}").digest("hex"),
         backends: [{ key: a, end: "delivered" }, { key: b, end: undefined }]
       }])
@@ -133,6 +147,49 @@ describe("the record of a delivery that goes without the store", () => {
       assert.deepStrictEqual(kept(), [["one", "two"]])
       yield* TestClock.adjust("1 hour")
       assert.deepStrictEqual(kept(), [["one", "two"]])
+    }))
+
+  it.effect("says how long ago the delivery was received, whenever it is written", () =>
+    Effect.gen(function*() {
+      const { begin, records, state } = yield* setUp
+      state.isUp = false
+      begin("one").abandoned()
+      yield* TestClock.adjust("1 hour")
+      begin("two").abandoned()
+      state.isUp = true
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(records().map(({ age, guid }) => [guid, age]), [["one", 3_601_000], ["two", 1_000]])
+    }))
+
+  it.effect("is waited for, and for those of other processes, when the store is back", () =>
+    Effect.gen(function*() {
+      const { allKept, begin, kept, state } = yield* setUp
+      yield* allKept
+      Object.assign(state, { isUp: false, refuses: () => away })
+      begin("one").abandoned()
+      const waiting = yield* Effect.forkChild(allKept, { startImmediately: true })
+      yield* TestClock.adjust("2 seconds")
+      Object.assign(state, { isUp: true, upSince: 2_000 })
+      yield* TestClock.adjust("14 seconds")
+      assert.isUndefined(waiting.pollUnsafe(), "others may be about to write theirs")
+      yield* TestClock.adjust("4 seconds")
+      assert.isUndefined(waiting.pollUnsafe(), "the store has not taken it")
+      state.refuses = () => undefined
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(kept(), [["one"]])
+      yield* Fiber.join(waiting)
+    }))
+
+  it.effect("is waited for no longer than it makes sense", () =>
+    Effect.gen(function*() {
+      const { allKept, state } = yield* setUp
+      state.isUp = false
+      const waiting = yield* Effect.forkChild(Effect.flip(allKept), { startImmediately: true })
+      yield* TestClock.adjust("30 seconds")
+      assert.strictEqual(
+        (yield* Fiber.join(waiting)).reason,
+        "records of deliveries that went without the store are not in it yet"
+      )
     }))
 
   it.effect("alone is dropped if the store can't keep it, and this is logged", () =>

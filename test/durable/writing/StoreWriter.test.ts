@@ -152,6 +152,7 @@ describe("the store's writer", () => {
       yield* TestClock.adjust(5)
       assert.deepStrictEqual(said, ["1 unavailable", "1 unknown"])
       assert.isFalse(writer.hasCaughtUp())
+      assert.isUndefined(writer.caughtUpSince())
       write("2")
       assert.deepStrictEqual(said.slice(2), ["2 unavailable"])
     }))
@@ -159,6 +160,7 @@ describe("the store's writer", () => {
   it.effect("uses a store again that comes back, within a second or two", () =>
     Effect.gen(function*() {
       const { said, script, services, write, writer } = yield* setUp()
+      assert.strictEqual(writer.caughtUpSince(), -Infinity)
       script.write = () => down
       write("1")
       yield* TestClock.adjust(5)
@@ -166,6 +168,7 @@ describe("the store's writer", () => {
       script.write = () => Effect.void
       yield* TestClock.adjust("2 seconds")
       assert.isTrue(writer.hasCaughtUp())
+      assert.closeTo(writer.caughtUpSince()!, 11_000, 1_005)
       write("2")
       yield* TestClock.adjust(5)
       assert.deepStrictEqual(said.slice(2), ["2 written"])

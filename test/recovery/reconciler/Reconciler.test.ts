@@ -170,7 +170,7 @@ describe("a delivery that GitHub could not deliver", () => {
       for (const [guid, end] of [["all have it", "delivered"], ["one lacks it", undefined]] as const) {
         github.add(guid, begin + second, 502)
         const backends = [{ key: "a", end: "delivered" }, { key: "b", end }] as const
-        yield* recovery.keepFallbacks([{ guid, hookId: "1", bodyHash: "0", backends }])
+        yield* recovery.keepFallbacks([{ guid, hookId: "1", bodyHash: "0", age: 0, backends }])
       }
       yield* TestClock.adjust("1 hour")
       assert.deepStrictEqual(github.asked, ["one lacks it"])
@@ -185,12 +185,54 @@ describe("a delivery that GitHub could not deliver", () => {
       for (const [guid, end] of [["all have it", "delivered"], ["one lacks it", undefined]] as const) {
         github.add(guid, begin + second, 202)
         const backends = [{ key: "a", end: "delivered" }, { key: "b", end }] as const
-        yield* recovery.keepFallbacks([{ guid, hookId: "1", bodyHash: "0", backends }])
+        yield* recovery.keepFallbacks([{ guid, hookId: "1", bodyHash: "0", age: 0, backends }])
       }
       for (const guid of ["held", "unknown"]) github.add(guid, begin + second, 202)
       yield* TestClock.adjust("2 hours")
       assert.deepStrictEqual(github.asked, ["one lacks it"])
       assert.deepStrictEqual(states(), { "one lacks it": "recovered" })
+    }))
+
+  it.effect("to a backend, by a process that had no store for long, is asked for as soon as that is known", () =>
+    withFreshMetrics(Effect.gen(function*() {
+      const { github, recovery, start, states, takeRedeliveries } = yield* setUp()
+      yield* takeRedeliveries
+      yield* start()
+      for (const guid of ["lacking", "all have it"]) github.add(guid, begin + minute, 202)
+      github.pageSize = 10
+      for (let n = 2; n < 180; n += 1) github.add(`${n}`, begin + n * minute, 202)
+      yield* TestClock.adjust("3 hours")
+      assert.deepStrictEqual(states(), {})
+      for (const [guid, end] of [["lacking", undefined], ["all have it", "delivered"]] as const) {
+        const backends = [{ key: "a", end: "delivered" }, { key: "b", end }] as const
+        yield* recovery.keepFallbacks([{ guid, hookId: "1", bodyHash: "0", age: 179 * minute, backends }])
+      }
+      yield* TestClock.adjust("17 minutes")
+      assert.deepStrictEqual(github.asked, ["lacking"])
+      assert.deepStrictEqual(states(), { lacking: "recovered" })
+      assert.strictEqual(yield* attempts("delivered"), 180, "each attempt counts once")
+      github.pages.length = 0
+      yield* TestClock.adjust("1 hour")
+      assert.isBelow(
+        github.pages.filter((which) => which === "all").length,
+        4 * 6,
+        "later passes begin where they would"
+      )
+    })))
+
+  it.effect("is not taken for missing before it is known what went without the store", () =>
+    Effect.gen(function*() {
+      const { github, records, recovery, start, states } = yield* setUp()
+      yield* start()
+      yield* records.close
+      github.add("a", begin + second, 502)
+      yield* TestClock.adjust("3 minutes")
+      const backends = [{ key: "a", end: "delivered" }] as const
+      yield* recovery.keepFallbacks([{ guid: "a", hookId: "1", bodyHash: "0", age: 0, backends }])
+      yield* records.open
+      yield* TestClock.adjust("1 hour")
+      assert.deepStrictEqual(github.asked, [])
+      assert.deepStrictEqual(states(), {})
     }))
 
   it.effect("and that GitHub sends by itself meanwhile is sent once", () =>

@@ -128,14 +128,14 @@ export const tests = (it: ContractIt, { replicas }: { readonly replicas: boolean
         const begun = yield* now
         yield* recovery.advance({ hookId: "7", failures: 1_000 })
         yield* elapse(5_000)
-        yield* recovery.advance({ full: 2_000 })
+        yield* recovery.advance({ full: { scannedTo: 2_000, beganAt: begun } })
         assert.deepInclude(yield* recovery.progress, {
           hookId: "7",
           failures: { scannedTo: 1_000, completedAt: begun },
           full: { scannedTo: 2_000, completedAt: begun + 5_000 }
         })
         yield* elapse(5_000)
-        yield* recovery.advance({ hookId: "8", failures: 900, full: 2_500 })
+        yield* recovery.advance({ hookId: "8", failures: 900, full: { scannedTo: 2_500, beganAt: begun } })
         assert.deepInclude(yield* recovery.progress, {
           hookId: "8",
           failures: { scannedTo: 1_000, completedAt: begun + 10_000 },
@@ -299,6 +299,41 @@ export const tests = (it: ContractIt, { replicas }: { readonly replicas: boolean
         const run = { ...none, recovered: 1, givenUp: 1, lastRecoveredAt: yield* now }
         assert.deepStrictEqual(yield* recovery.recoveryCounts("r"), run)
         assert.deepStrictEqual(yield* recovery.recoveryCounts("another"), none)
+      }))
+  })
+
+  describe("the deliveries without the store that a backend lacks", () => {
+    it.effect("are known by when the first of them was received, until a full pass has had them", () =>
+      Effect.gen(function*() {
+        const { elapse, now, recovery } = yield* setUpRecovery
+        assert.isUndefined(yield* recovery.lackingSince)
+        const kept = yield* now
+        yield* recovery.keepFallbacks([
+          endsOf("done", { a: "delivered" }, hours(9)),
+          endsOf("gaps", { a: "delivered", b: undefined }, hours(3)),
+          endsOf("more gaps", { a: undefined }, hours(2))
+        ])
+        assert.strictEqual(yield* recovery.lackingSince, kept - hours(3))
+        yield* elapse(hours(1))
+        yield* recovery.advance({ failures: 1_000 })
+        assert.strictEqual(yield* recovery.lackingSince, kept - hours(3))
+        yield* recovery.advance({ full: { scannedTo: 1_000, beganAt: kept + 30_000 } })
+        assert.strictEqual(yield* recovery.lackingSince, kept - hours(3), "it may not have been there to be seen")
+        yield* recovery.advance({ full: { scannedTo: 1_000, beganAt: yield* now } })
+        assert.isUndefined(yield* recovery.lackingSince)
+        yield* recovery.keepFallbacks([endsOf("more gaps", { b: undefined }, hours(1))])
+        assert.strictEqual(yield* recovery.lackingSince, kept - hours(2))
+        yield* recovery.keepFallbacks([endsOf("more gaps", { a: "delivered", b: "rejected" })])
+        assert.isUndefined(yield* recovery.lackingSince)
+      }))
+
+    it.effect("do not count if they came by another hook", () =>
+      Effect.gen(function*() {
+        const { now, recovery } = yield* setUpRecovery
+        yield* recovery.keepFallbacks([{ ...endsOf("theirs", { a: undefined }, hours(1)), hookId: "8" }])
+        assert.strictEqual(yield* recovery.lackingSince, (yield* now) - hours(1))
+        yield* recovery.advance({ hookId: "7" })
+        assert.isUndefined(yield* recovery.lackingSince)
       }))
   })
 

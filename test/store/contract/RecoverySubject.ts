@@ -24,9 +24,15 @@ export const deliveryOf = (guid: string, described: Described = {}): NewDelivery
   newDelivery({ guid, body: Buffer.from(guid), ...described })
 
 /** The record of that delivery as a fallback, with its end at each backend by name. */
-export const endsOf = (guid: string, ends: Readonly<Record<string, FallbackEnd>>): FallbackRecord => {
+export const endsOf = (guid: string, ends: Readonly<Record<string, FallbackEnd>>, age = 0): FallbackRecord => {
   const { bodyHash, hookId } = deliveryOf(guid)
-  return { guid, hookId, bodyHash, backends: Object.entries(ends).map(([name, end]) => ({ key: keyOf(name), end })) }
+  return {
+    guid,
+    hookId,
+    bodyHash,
+    age,
+    backends: Object.entries(ends).map(([name, end]) => ({ key: keyOf(name), end }))
+  }
 }
 
 export const setUpRecovery = Effect.gen(function*() {

@@ -78,6 +78,7 @@ export interface Reconciliation {
   hookId?: string
   failures?: CompletePass
   full?: CompletePass
+  fullBeganAt?: number
   lease?: { readonly owner: string; readonly until: number }
 }
 
@@ -93,7 +94,8 @@ export interface Recovery extends Wanted {
   reason?: string | undefined
 }
 
-export interface Fallback extends FallbackRecord {
+export interface Fallback extends Omit<FallbackRecord, "age"> {
+  readonly receivedAt: number
   readonly keptAt: number
 }
 

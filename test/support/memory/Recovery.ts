@@ -52,12 +52,12 @@ export const recoveryRecords = ({ database, owner }: Replica): RecoveryRecords =
       const leader = lease !== undefined && lease.until > now ? lease.owner : undefined
       return { startedAt: begun(now), now, hookId, failures, full, leader }
     }),
-    advance: ({ hookId, ...scanned }) =>
+    advance: ({ failures, full, hookId }) =>
       database.operation((now) => {
         begun(now)
         if (hookId !== undefined) reconciliation.hookId = hookId
-        for (const kind of ["failures", "full"] as const) {
-          const scannedTo = scanned[kind]
+        if (full !== undefined) reconciliation.fullBeganAt = full.beganAt
+        for (const [kind, scannedTo] of [["failures", failures], ["full", full?.scannedTo]] as const) {
           if (scannedTo === undefined) continue
           const before = reconciliation[kind]?.scannedTo ?? scannedTo
           reconciliation[kind] = { scannedTo: Math.max(before, scannedTo), completedAt: now }
@@ -142,20 +142,29 @@ export const recoveryRecords = ({ database, owner }: Replica): RecoveryRecords =
       }),
     keepFallbacks: (records) =>
       database.operation((now) => {
-        for (const record of records) {
+        for (const { age, ...record } of records) {
           const print = fingerprint(record)
           if (
             [...deliveries.values()].some(({ bodyHash, head }) => print === fingerprint({ ...head, bodyHash }))
           ) continue
           const ends = new Map<string, FallbackEnd>(fallbacks.get(print)?.backends.map(({ end, key }) => [key, end]))
           for (const { end, key } of record.backends) ends.set(key, better(ends.get(key), end))
-          const kept = { ...record, backends: [...ends].map(([key, end]) => ({ key, end })), keptAt: now }
+          const receivedAt = Math.min(now - age, fallbacks.get(print)?.receivedAt ?? Infinity)
+          const backends = [...ends].map(([key, end]) => ({ key, end }))
+          const kept = { ...record, backends, receivedAt, keptAt: now }
           if (kept.backends.length > 0) fallbacks.set(print, kept)
           const known = recoveries.get(record.guid)
           const isMissing = known !== undefined && !hasEnded(known) && isOurs(database, record.hookId)
           if (isMissing && isComplete(kept)) recover(known, now)
         }
-      })
+      }),
+    lackingSince: database.operation(() => {
+      const keptSince = (reconciliation.fullBeganAt ?? 0) - 60_000
+      const received = [...fallbacks.values()]
+        .filter((kept) => kept.keptAt >= keptSince && !isComplete(kept) && isOurs(database, kept.hookId))
+        .map(({ receivedAt }) => receivedAt)
+      return received.length === 0 ? undefined : Math.min(...received)
+    })
   }
 }
 
