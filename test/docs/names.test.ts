@@ -20,8 +20,10 @@ const settings = Object.values(definitions)
 /** Flags of other programs: kube-rbac-proxy, kubectl, Node. */
 const foreignFlags = new Set(["--ignore-paths", "--max-semi-space-size", "--server-side"])
 
-/** Where flags are read that are no settings. */
-const readers = filesBelow("src").concat(...["bench", "demo", "test/chaos", "test/crash"].map(filesBelow))
+/** Where flags and variables are read that are no settings. */
+const readers = filesBelow("src").concat(
+  ...["bench", "demo", "test/chaos", "test/crash", "test/e2e/recovery"].map(filesBelow)
+)
   .filter((path) => path.endsWith(".ts")).map(read).join("\n")
 
 describe("names in the docs", () => {
@@ -45,7 +47,10 @@ describe("names in the docs", () => {
   it("of environment variables", () => {
     const variables = new Set([...settings.map(({ variable }) => variable), ...Object.values(clientVariables)])
     assert.deepStrictEqual(
-      unknown(/\b(?:SPRAYPROXY|GH_APP)_[A-Z_]*[A-Z]\b/g, (name) => variables.has(name)),
+      unknown(
+        /\b(?:SPRAYPROXY|GH_APP)_[A-Z_]*[A-Z]\b/g,
+        (name) => variables.has(name) || readers.includes(`"${name}"`)
+      ),
       []
     )
   })
