@@ -97,7 +97,7 @@ const parse = <A, E>(
       Command.withDescription("One GitHub App webhook URL in front of many clusters. Without a command: server"),
       Command.withSubcommands([server, deliveries, recover])
     )
-    return Command.runWith(root, { version: packageJson.version })(withCommand(argv)).pipe(
+    return Command.runWith(root, { version: packageJson.version })(withCommand(withNegativeValues(argv))).pipe(
       Effect.map(() => result),
       Effect.provide(Surroundings)
     )
@@ -118,6 +118,12 @@ const withCommand = ([first, ...rest]: ReadonlyArray<string>): ReadonlyArray<str
   if (first === undefined) return ["server"]
   const isForRoot = !first.startsWith("-") || /^(--help|-h|--version|-v|--completions)(=|$)/.test(first)
   return isForRoot ? [first, ...rest] : ["server", first, ...rest]
+}
+
+/** `-1h` after a flag is its value. Effect takes a number for one, and reads the unit `h` as a call for help. */
+const withNegativeValues = (argv: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const isValue = (at: number) => /^-\.?\d/.test(argv[at] ?? "") && /^--[^=]+$/.test(argv[at - 1] ?? "")
+  return argv.flatMap((text, at) => isValue(at + 1) ? `${text}=${argv[at + 1]}` : isValue(at) ? [] : text)
 }
 
 const plain = CliOutput.defaultFormatter({ colors: false })

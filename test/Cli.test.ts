@@ -183,6 +183,12 @@ describe("refusing", () => {
   it.effect("a flag whose value is missing before the next", () =>
     refused(["--port", "--backend", "http://a"], "--port needs a value"))
 
+  it.effect("a flag whose value is a negative duration, which is no call for help", () =>
+    refused(
+      ["--recovery-pace", "-1h"],
+      "invalid --recovery-pace \"-1h\": a duration is like 15s, 1m30s or 700ms, 0s or more, at most 596h"
+    ))
+
   it.effect("an unknown command", () => refused(["serve"], "unknown command \"serve\", did you mean server?"))
 
   it.effect("an argument that belongs to nothing", () =>
