@@ -16,11 +16,11 @@ export const parse = (text: string): Result.Result<string, string> => {
   if (authority === undefined || /[\s\\\p{Cc}]/u.test(text) || !URL.canParse(text)) return Result.fail(allowed)
   const { hostname, origin, pathname, protocol } = new URL(text)
   const reason = authority.includes("@")
-    ? "it has no credentials"
+    ? "credentials do not belong in it"
     : text.includes("#")
-    ? "it has no fragment"
+    ? "a fragment does not belong in it"
     : text.includes("?")
-    ? "it has no query"
+    ? "a query does not belong in it"
     : protocol === "http:" && !isLoopback(hostname.replace(/^\[|\]$/g, ""))
     ? "http is for loopback only"
     : /^(www\.)?github\.com$/.test(hostname)

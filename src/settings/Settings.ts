@@ -90,7 +90,7 @@ const requireBeside = (
   return Option.isSome(value) && Option.isNone(other)
     ? Result.fail(invalidSetting(source(definitions[given], flags), {
       value: String(value.value),
-      allowed: `it goes together with ${flagOf(needed)} (${definitions[needed].variable})`
+      allowed: `it needs ${flagOf(needed)} (${definitions[needed].variable})`
     }))
     : Result.void
 }

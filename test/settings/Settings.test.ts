@@ -329,9 +329,17 @@ describe("a bad value", () => {
   })
 
   it.each([
-    ["https://user:hunter2@ghe.example.com/api/v3", "https://***@ghe.example.com/api/v3", "it has no credentials"],
-    ["https://ghe.example.com/api/v3?token=hunter2", "https://ghe.example.com/api/v3?***", "it has no query"],
-    ["https://ghe.example.com/api/v3#hunter2", "https://ghe.example.com/api/v3#***", "it has no fragment"]
+    [
+      "https://user:hunter2@ghe.example.com/api/v3",
+      "https://***@ghe.example.com/api/v3",
+      "credentials do not belong in it"
+    ],
+    [
+      "https://ghe.example.com/api/v3?token=hunter2",
+      "https://ghe.example.com/api/v3?***",
+      "a query does not belong in it"
+    ],
+    ["https://ghe.example.com/api/v3#hunter2", "https://ghe.example.com/api/v3#***", "a fragment does not belong in it"]
   ])("of GitHub's API is shown without its secrets: %s", (url, shown, reason) => {
     assert.strictEqual(
       errorOf({ "github-api-url": [url] }).message,
@@ -369,11 +377,11 @@ describe("settings together", () => {
   it("have a metrics certificate and a key, or neither", () => {
     assert.strictEqual(
       errorOf({ "metrics-cert": ["/c"] }).message,
-      "invalid --metrics-cert \"/c\": it goes together with --metrics-key (SPRAYPROXY_SERVER_METRICS_KEY)"
+      "invalid --metrics-cert \"/c\": it needs --metrics-key (SPRAYPROXY_SERVER_METRICS_KEY)"
     )
     assert.strictEqual(
       errorOf({}, { ...secretEnv, SPRAYPROXY_SERVER_METRICS_KEY: "/k" }).message,
-      "invalid SPRAYPROXY_SERVER_METRICS_KEY \"/k\": it goes together with --metrics-cert (SPRAYPROXY_SERVER_METRICS_CERT)"
+      "invalid SPRAYPROXY_SERVER_METRICS_KEY \"/k\": it needs --metrics-cert (SPRAYPROXY_SERVER_METRICS_CERT)"
     )
   })
 
@@ -381,15 +389,15 @@ describe("settings together", () => {
     const store = { store: ["sqlite:/d.db"] }
     assert.strictEqual(
       errorOf({ "github-app-id": ["17"], ...store }).message,
-      "invalid --github-app-id \"17\": it goes together with --github-private-key-file (SPRAYPROXY_GITHUB_PRIVATE_KEY_FILE)"
+      "invalid --github-app-id \"17\": it needs --github-private-key-file (SPRAYPROXY_GITHUB_PRIVATE_KEY_FILE)"
     )
     assert.strictEqual(
       errorOf(store, { ...secretEnv, SPRAYPROXY_GITHUB_PRIVATE_KEY_FILE: "/k" }).message,
-      "invalid SPRAYPROXY_GITHUB_PRIVATE_KEY_FILE \"/k\": it goes together with --github-app-id (SPRAYPROXY_GITHUB_APP_ID)"
+      "invalid SPRAYPROXY_GITHUB_PRIVATE_KEY_FILE \"/k\": it needs --github-app-id (SPRAYPROXY_GITHUB_APP_ID)"
     )
     assert.strictEqual(
       errorOf({ "github-app-id": ["17"], "github-private-key-file": ["/k"] }).message,
-      "invalid --github-app-id \"17\": it goes together with --store (SPRAYPROXY_STORE)"
+      "invalid --github-app-id \"17\": it needs --store (SPRAYPROXY_STORE)"
     )
   })
 })
