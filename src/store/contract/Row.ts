@@ -2,8 +2,8 @@
 import type { Outcome } from "../../domain/Outcome.ts"
 
 /**
- * The states of a row. `cancelled`: the backend was unregistered. `dead`: given up, because the delivery is too old or
- * must not be sent again. It is kept and shown.
+ * The states of a row. `cancelled`: the backend was unregistered, or its filter takes the delivery no longer. `dead`:
+ * given up, because the delivery is too old or must not be sent again. It is kept and shown.
  */
 export const rowStates = ["pending", "delivered", "rejected", "dead", "cancelled"] as const
 export type RowState = typeof rowStates[number]
