@@ -9,8 +9,8 @@
  *
  * **Gotchas**
  *
- * No published parser is used. Those that read in slices gather each text byte by byte, take 2 s for 25 MiB, and keep a
- * list for each level without a limit. `JSON.parse` holds the event loop.
+ * `JSON.parse` would hold the event loop. A published parser that reads in slices (`@streamparser/json` 0.0.26) took seven
+ * times the CPU and 160 MiB for 24 MB of commits, and has no limit to the depth.
  */
 import { Buffer } from "node:buffer"
 import {
