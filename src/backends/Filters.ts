@@ -35,3 +35,9 @@ const valuesOf = (given: ResolvedSettings["backendEvents"], backend: Backend) =>
   const own = given.filter(({ key }) => key === backend.key)
   return own.length === 0 ? undefined : own.flatMap(({ values }) => values)
 }
+
+/** A filter, as log lines show it. Nothing, where there is none. */
+export const fieldsOf = (filter: Filter) => ({
+  repositories: filter?.repositories && [...filter.repositories].join(", "),
+  events: filter?.events && [...filter.events].join(", ")
+})

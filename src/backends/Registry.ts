@@ -144,8 +144,10 @@ export class BackendRegistry extends Context.Service<BackendRegistry, {
         // was asked first.
         const isNew = shared === "unshared" ? known === undefined : shared === "added"
         metrics.registryChanged(isNew ? "registered" : "renewed")
-        if (isNew) log.write("info", "server registered", { backend: backend.url, ttl: ttl && GoDuration.format(ttl) })
-        else log.write("info", "server already registered", { backend: (known?.backend ?? backend).url })
+        const shown = Filters.fieldsOf(filter)
+        if (isNew) {
+          log.write("info", "server registered", { backend: backend.url, ttl: ttl && GoDuration.format(ttl), ...shown })
+        } else log.write("info", "server already registered", { backend: (known?.backend ?? backend).url, ...shown })
         return isNew ? "registered" : "renewed"
       })
 

@@ -264,6 +264,13 @@ describe("a registration", () => {
         assert.match(await asking(program, { repositories: ["team/x"] }), /^302 /)
         const [narrowed] = await list(program)
         assert.deepStrictEqual([narrowed?.repositories, narrowed?.events], [["team/x"], null])
+        assert.deepInclude(await program.logged(({ msg }) => msg === "server registered"), {
+          repositories: "org/a, team/*",
+          events: "push"
+        })
+        const renewed = await program.logged(({ msg }) => msg === "server already registered")
+        assert.strictEqual(renewed["repositories"], "team/x")
+        assert.isUndefined(renewed["events"])
       })
     }))
 })
