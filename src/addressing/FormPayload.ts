@@ -50,7 +50,7 @@ export class FormPayload {
       }
       if (byte === equals && this.#isInName) {
         this.#isInName = false
-        this.#isInPayload = this.#nameLength === sought.length && sought.equals(this.#name.subarray(0, sought.length))
+        this.#isInPayload = this.#isSought
         continue
       }
       if (byte === plus) byte = space
@@ -71,8 +71,13 @@ export class FormPayload {
     return decoded.subarray(0, length)
   }
 
+  get #isSought(): boolean {
+    return this.#nameLength === sought.length && sought.equals(this.#name.subarray(0, sought.length))
+  }
+
+  /** A name without a value is a field too: an empty one. */
   #nextField(): void {
-    this.#isOver = this.#isInPayload
+    this.#isOver = this.#isInPayload || (this.#isInName && this.#isSought)
     this.#isInName = true
     this.#nameLength = 0
   }

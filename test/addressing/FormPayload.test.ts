@@ -56,5 +56,8 @@ describe("the payload of a form", () => {
     }
   )
 
-  it("is the first one", () => assert.strictEqual(read("payload=a&payload=b", 4), "a"))
+  it("is the first one, also if it has no value", () => {
+    assert.strictEqual(read("payload=a&payload=b", 4), "a")
+    assert.strictEqual(read("payload&payload=b", 4), "")
+  })
 })
