@@ -42,11 +42,6 @@ export class FailureNotes {
     this.#waiting.set(key, { hasArrived, isFailing })
   }
 
-  /** Forgets what waits: the backend was registered again, or is gone. */
-  drop(key: string): void {
-    this.#waiting.delete(key)
-  }
-
   /** Writes what waits for one backend, unless it is being written already. */
   readonly write = (key: string): Effect.Effect<void, StoreUnavailable> =>
     Effect.suspend(() => {
