@@ -50,12 +50,16 @@ describe("the writer of batches", () => {
         () => Effect.suspend(() => writer.write({ deliveries: [deliveryOf(bytes)], settlements: [] })),
         { discard: true }
       )
-      yield* round
-      collect("major")
-      const before = getHeapStatistics().used_heap_size
-      yield* round
-      for (let i = 0; i < 3; i += 1) collect("minor")
-      const kept = getHeapStatistics().used_heap_size - before
-      assert.isBelow(kept, bytes * batches / 4)
+      const kept: Array<number> = []
+      // While V8 marks for a collection of its own, it keeps all that comes. So the best of some rounds counts.
+      for (let i = 0; i < 8; i += 1) {
+        yield* round
+        collect("major")
+        const before = getHeapStatistics().used_heap_size
+        yield* round
+        for (let j = 0; j < 3; j += 1) collect("minor")
+        kept.push(getHeapStatistics().used_heap_size - before)
+      }
+      assert.isBelow(Math.min(...kept), bytes * batches / 4)
     }))
 })
