@@ -164,16 +164,12 @@ export class Spray extends Context.Service<Spray, {
       }
 
       /** Its payload may have to be read first. */
-      const recordAddressed = (
-        delivery: Delivery,
-        record: (backends: ReadonlyArray<Backend>) => void,
-        reply: Reply
-      ) => {
+      const recordAddressed = (delivery: Delivery, reply: Reply, recorded: (entry: LedgerEntry) => void) => {
         waiting += 1
         addressing.addressees(delivery, (backends) => {
           waiting -= 1
           begun(reply.observer, () => {
-            if (backends.length > 0) return record(backends)
+            if (backends.length > 0) return ledger.record(delivery, backends, recorded)
             ledger.unmatched(delivery)
             reply.observer.ended()
             reply.give("unmatched")
@@ -189,15 +185,14 @@ export class Spray extends Context.Service<Spray, {
         spray: (delivery, reservation, replyDeadline, observer) => {
           const reply = new Reply(observer, replyDeadline, timers)
           reservation.verified()
-          const record = (backends: ReadonlyArray<Backend>) =>
-            ledger.record(delivery, backends, (entry) =>
-              begun(observer, () => {
-                if (!entry.isDurable) return startAndReply(delivery, reservation, entry, reply)
-                startDurable(delivery, reservation, entry, observer)
-                reply.give("accepted")
-              }))
-          if (registry.isFiltered()) recordAddressed(delivery, record, reply)
-          else record(registry.snapshot())
+          const recorded = (entry: LedgerEntry) =>
+            begun(observer, () => {
+              if (!entry.isDurable) return startAndReply(delivery, reservation, entry, reply)
+              startDurable(delivery, reservation, entry, observer)
+              reply.give("accepted")
+            })
+          if (registry.isFiltered()) recordAddressed(delivery, reply, recorded)
+          else ledger.record(delivery, registry.snapshot(), recorded)
           return () => reply.leave()
         },
         begin: (delivery, reservation, entry, observer) =>
