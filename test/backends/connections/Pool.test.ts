@@ -1,3 +1,4 @@
+/* oxlint-disable no-await-in-loop -- which connection the next request takes is what these tests are about */
 import { afterEach, assert, describe, it, vi } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -145,7 +146,6 @@ const connectionTaken = async ({ send, server }: Started) => {
 const openFree = async (started: Started, order: ReadonlyArray<number>) => {
   const { answers, held } = await sendHeld(started, order.length)
   for (const number of order) {
-    // oxlint-disable-next-line no-await-in-loop -- one after the other
     await started.freeing(1, () => started.server.answer(held[number]!))
   }
   return Promise.all(answers)
@@ -156,7 +156,6 @@ describe("connections", () => {
     "are one for requests that come one after the other",
     withPool(async ({ clients, freeing, open, send }) => {
       for (let count = 0; count < 5; count++) {
-        // oxlint-disable-next-line no-await-in-loop -- one after the other
         assert.deepStrictEqual(await freeing(1, () => send()), { status: 200, connection: 0 })
       }
       assert.lengthOf(clients, 1)
@@ -175,7 +174,6 @@ describe("connections", () => {
       assert.sameMembers((await Promise.all(answers)).map(({ connection }) => connection), held.map(server.numberOf))
       const first = await freeing(1, () => send())
       for (let count = 0; count < 5; count++) {
-        // oxlint-disable-next-line no-await-in-loop -- one after the other
         assert.deepStrictEqual(await freeing(1, () => send()), first)
       }
       assert.lengthOf(clients, 8)
@@ -188,7 +186,6 @@ describe("connections", () => {
       await openFree(started, [2, 0, 3, 1])
       const used: Array<number> = []
       for (let count = 0; count < 4; count++) {
-        // oxlint-disable-next-line no-await-in-loop -- one after the other
         used.push(await connectionTaken(started))
       }
       assert.deepStrictEqual(used, [1, 3, 0, 2])
@@ -256,7 +253,6 @@ describe("a connection that the server closes while it is idle", () => {
       await eventually(() => open.size === 2, "that the connection is forgotten")
       const others = [0, 1, 2].filter((number) => number !== closed)
       for (const expected of others.toReversed()) {
-        // oxlint-disable-next-line no-await-in-loop -- one after the other
         assert.strictEqual(await connectionTaken(started), expected)
       }
       assert.lengthOf(clients, 3)
